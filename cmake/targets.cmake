@@ -1,0 +1,42 @@
+# msa_library(<folder> [DEPENDS <target>...]): one CMake target per folder of msa/.
+#   *.cpp          -> library msa_<folder>
+#   *_test.cpp     -> program <folder>_test, run by CTest
+#   Headers form a header set, so that each is compiled on its own.
+function(msa_library folder)
+  cmake_parse_arguments(arg "" "" "DEPENDS;TEST_DEPENDS" ${ARGN})
+  set(target msa_${folder})
+  file(GLOB sources CONFIGURE_DEPENDS *.cpp)
+  file(GLOB headers CONFIGURE_DEPENDS *.h)
+  file(GLOB tests CONFIGURE_DEPENDS *_test.cpp)
+  if(tests)
+    list(REMOVE_ITEM sources ${tests})
+  endif()
+  add_library(${target} STATIC ${sources})
+  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS "${CMAKE_SOURCE_DIR}" FILES ${headers})
+  target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE $<BUILD_INTERFACE:msa_flags>)
+  if(tests AND MSA_BUILD_TESTS)
+    msa_test(${folder}_test ${tests} DEPENDS ${target} ${arg_TEST_DEPENDS})
+  endif()
+endfunction()
+
+# msa_program(<name> <sources>... [DEPENDS <target>...])
+function(msa_program name)
+  cmake_parse_arguments(arg "" "" "DEPENDS" ${ARGN})
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE ${arg_DEPENDS} msa_flags)
+endfunction()
+
+# msa_test(<name> <sources>... [DEPENDS <target>...] [LABELS <label>...] [TIMEOUT s]): a GoogleTest program.
+function(msa_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "DEPENDS;LABELS" ${ARGN})
+  msa_program(${name} ${arg_UNPARSED_ARGUMENTS} DEPENDS ${arg_DEPENDS} GTest::gtest_main GTest::gmock rapidcheck)
+  target_compile_definitions(${name} PRIVATE MSA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MSA_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}")
+  if(arg_TIMEOUT)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT})
+  else()
+    set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  endif()
+endfunction()

@@ -1,0 +1,132 @@
+#include "msa/base/json.h"
+
+#include <set>
+#include <vector>
+
+namespace msa {
+namespace {
+
+/// Walks the text once and builds nothing: stops at the first broken rule.
+class Gate final : public nlohmann::json_sax<Json> {
+ public:
+  explicit Gate(int max_depth) : max_depth_(max_depth) {}
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override {
+    keys_.emplace_back();
+    return deeper();
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    --depth_;
+    return true;
+  }
+  bool start_array(std::size_t) override { return deeper(); }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool key(string_t& value) override {
+    if (keys_.back().insert(value).second) return true;
+    problem_ = "the key \"" + value.substr(0, 100) + "\" stands twice in one object";
+    return false;
+  }
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    problem_ = "not JSON at byte " + std::to_string(position) + ": " + error.what();
+    return false;
+  }
+
+  const std::string& problem() const { return problem_; }
+  bool too_deep() const { return depth_ > max_depth_; }
+
+ private:
+  bool deeper() {
+    if (++depth_ <= max_depth_) return true;
+    problem_ = "nested deeper than " + std::to_string(max_depth_) + " levels";
+    return false;
+  }
+
+  int max_depth_;
+  int depth_ = 0;
+  std::vector<std::set<std::string>> keys_;
+  std::string problem_;
+};
+
+const Json& member(const Json& object, const char* key, std::string_view what) {
+  if (!object.is_object() || !object.contains(key)) {
+    throw Error(ErrorCode::kInvalidFormat, what, ": the key \"", key, "\" is missing");
+  }
+  return object.at(key);
+}
+
+[[noreturn]] void throw_wrong(std::string_view what, const char* key, std::string_view wanted,
+                              const Json& found) {
+  throw Error(ErrorCode::kInvalidFormat, what, ": \"", key, "\" must be ", wanted, ", got ",
+              to_line(found).substr(0, 100));
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits) {
+  if (text.size() > limits.max_bytes) {
+    throw Error(ErrorCode::kLimit, what, ": ", text.size(), " bytes of JSON, at most ",
+                limits.max_bytes, " are accepted");
+  }
+  Gate gate(limits.max_depth);
+  if (!Json::sax_parse(text.begin(), text.end(), &gate)) {
+    throw Error(gate.too_deep() ? ErrorCode::kLimit : ErrorCode::kInvalidFormat, what, ": ",
+                gate.problem());
+  }
+  return Json::parse(text.begin(), text.end());
+}
+
+int64_t json_integer(const Json& object, const char* key, int64_t lowest, int64_t highest,
+                     std::string_view what) {
+  const Json& value = member(object, key, what);
+  const std::string wanted =
+      "an integer in [" + std::to_string(lowest) + ", " + std::to_string(highest) + "]";
+  if (!value.is_number_integer()) throw_wrong(what, key, wanted, value);
+  if (value.is_number_unsigned() &&
+      value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+    throw_wrong(what, key, wanted, value);
+  }
+  const auto number = value.get<int64_t>();
+  if (number < lowest || number > highest) throw_wrong(what, key, wanted, value);
+  return number;
+}
+
+double json_number(const Json& object, const char* key, double lowest, double highest,
+                   std::string_view what) {
+  const Json& value = member(object, key, what);
+  std::ostringstream wanted;
+  wanted << "a number in [" << lowest << ", " << highest << "]";
+  if (!value.is_number()) throw_wrong(what, key, wanted.str(), value);
+  const auto number = value.get<double>();
+  if (!(number >= lowest && number <= highest)) throw_wrong(what, key, wanted.str(), value);
+  return number;
+}
+
+bool json_bool(const Json& object, const char* key, std::string_view what) {
+  const Json& value = member(object, key, what);
+  if (!value.is_boolean()) throw_wrong(what, key, "true or false", value);
+  return value.get<bool>();
+}
+
+std::string json_string(const Json& object, const char* key, std::string_view what) {
+  const Json& value = member(object, key, what);
+  if (!value.is_string()) throw_wrong(what, key, "a string", value);
+  return value.get<std::string>();
+}
+
+bool json_has(const Json& object, const char* key) {
+  return object.is_object() && object.contains(key) && !object.at(key).is_null();
+}
+
+}  // namespace msa

@@ -1,0 +1,42 @@
+#include "msa/kernels/quantize_rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "msa/kernels/vector_math.h"
+
+namespace msa::kernels {
+namespace {
+
+MSA_INLINE float quantize_row(const float* row, int64_t dim, int8_t* out) {
+  float largest = 0;
+  for (int64_t i = 0; i < dim; ++i) largest = std::max(largest, std::fabs(row[i]));
+  const float factor = largest > 0 ? 127.0F / largest : 0.0F;
+  for (int64_t i = 0; i < dim; ++i) {
+    out[i] = static_cast<int8_t>(__builtin_rintf(row[i] * factor));
+  }
+  return largest / 127.0F;
+}
+
+}  // namespace
+
+MSA_VECTOR_CODE void quantize_rows(const QuantizeRowsParams& p) {
+  switch (p.type) {
+    case NumberType::kFloat32:
+      std::memcpy(p.out, p.row, static_cast<size_t>(p.num_rows * p.dim) * sizeof(float));
+      break;
+    case NumberType::kBFloat16:
+      for (int64_t i = 0; i < p.num_rows * p.dim; ++i) {
+        narrow(p.row[i], static_cast<BFloat16*>(p.out)[i]);
+      }
+      break;
+    case NumberType::kInt8:
+      for (int64_t n = 0; n < p.num_rows; ++n) {
+        p.scale[n] = quantize_row(p.row + n * p.dim, p.dim, static_cast<int8_t*>(p.out) + n * p.dim);
+      }
+      break;
+  }
+}
+
+}  // namespace msa::kernels

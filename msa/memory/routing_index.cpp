@@ -1,0 +1,175 @@
+#include "msa/memory/routing_index.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "msa/base/bfloat16.h"
+#include "msa/base/error.h"
+#include "msa/kernels/quantize_rows.h"
+#include "msa/kernels/top_documents.h"
+
+namespace msa::memory {
+namespace {
+
+/// q~ [T, F] with q~ . k~ = scale * mean over heads of Q^R[t, h] . K^R[c, g(h)]: the head mean commutes with the
+/// product, and so does a mean over tokens.
+std::vector<float> fold(const RoutingQuery& query, const MemoryShape& shape, int64_t& num_tokens) {
+  const int64_t group = query.num_heads / shape.num_kv_heads;
+  const int64_t stride = query.num_heads * shape.head_dim;
+  const int64_t width = shape.key_dim();
+  const bool is_mean = query.rule.query == QueryReduce::kMean;
+  const int64_t first = query.rule.query == QueryReduce::kLast ? query.num_tokens - 1 : 0;
+  num_tokens = is_mean ? 1 : query.num_tokens - first;
+  std::vector<float> folded(num_tokens * width);
+  float factor = query.rule.scale / static_cast<float>(query.num_heads);
+  if (is_mean) factor /= static_cast<float>(query.num_tokens);
+  for (int64_t t = first; t < query.num_tokens; ++t) {
+    float* out = folded.data() + (is_mean ? 0 : t - first) * width;
+    for (int64_t h = 0; h < query.num_heads; ++h) {
+      const float* head = query.values + t * stride + h * shape.head_dim;
+      float* target = out + h / group * shape.head_dim;
+      for (int64_t d = 0; d < shape.head_dim; ++d) target[d] += factor * head[d];
+    }
+  }
+  return folded;
+}
+
+}  // namespace
+
+RoutingIndex::RoutingIndex(const MemoryShape& shape, kernels::NumberType key_type)
+    : shape_(shape), key_type_(key_type), layers_(shape.num_layers) {}
+
+void RoutingIndex::reserve(std::span<const int64_t> num_chunks) {
+  for (const int64_t count : num_chunks) first_chunk_.push_back(first_chunk_.back() + count);
+  for (Layer& layer : layers_) {
+    layer.keys = AlignedBuffer(first_chunk_.back() * shape_.key_dim() * bytes_of(key_type_));
+    if (key_type_ == kernels::NumberType::kInt8) layer.scales.resize(first_chunk_.back());
+  }
+}
+
+void RoutingIndex::set_rows(int64_t layer, int64_t first_row, std::span<const float> keys) {
+  const int64_t num_rows = static_cast<int64_t>(keys.size()) / shape_.key_dim();
+  kernels::quantize_rows({.row = keys.data(),
+                          .num_rows = num_rows,
+                          .dim = shape_.key_dim(),
+                          .type = key_type_,
+                          .out = rows(layer, first_row, num_rows).data(),
+                          .scale = scales(layer, first_row, num_rows).data()});
+}
+
+std::span<std::byte> RoutingIndex::rows(int64_t layer, int64_t first_row, int64_t num_rows) {
+  const int64_t row_bytes = shape_.key_dim() * bytes_of(key_type_);
+  return {layers_[layer].keys.data() + first_row * row_bytes,
+          static_cast<size_t>(num_rows * row_bytes)};
+}
+
+std::span<float> RoutingIndex::scales(int64_t layer, int64_t first_row, int64_t num_rows) {
+  if (key_type_ != kernels::NumberType::kInt8) return {};
+  return std::span(layers_[layer].scales).subspan(first_row, num_rows);
+}
+
+int64_t RoutingIndex::num_bytes() const {
+  int64_t total = 0;
+  for (const Layer& layer : layers_) {
+    total += layer.keys.size() + static_cast<int64_t>(layer.scales.size() * sizeof(float));
+  }
+  return total;
+}
+
+std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const RoutingQuery& query,
+                                                         int64_t top_k,
+                                                         std::span<float> document_scores) const {
+  MSA_CHECK(layer >= 0 && layer < shape_.num_layers, "route: there is no router layer ", layer);
+  MSA_CHECK(query.num_tokens > 0 && query.num_heads > 0 &&
+                query.num_heads % shape_.num_kv_heads == 0,
+            "route: ", query.num_heads, " heads of ", query.num_tokens, " tokens do not fit ",
+            shape_.num_kv_heads, " kv heads");
+  MSA_CHECK(document_scores.empty() ||
+                static_cast<int64_t>(document_scores.size()) == num_documents(),
+            "route: room for ", document_scores.size(), " scores of ", num_documents(),
+            " documents");
+  std::vector<kernels::ScoredDocument> selected(std::min(top_k, num_documents()));
+  if (!query.rule.is_folded()) {
+    std::vector<float> scores(num_documents());
+    score_general(layers_[layer], query, scores);
+    kernels::select_top_documents(scores, selected);
+    std::copy_n(scores.begin(), document_scores.size(), document_scores.begin());
+    return selected;
+  }
+  kernels::RouteScoresParams params{
+      .key_type = key_type_,
+      .key = layers_[layer].keys.data(),
+      .key_scale = layers_[layer].scales.data(),
+      .first_chunk = first_chunk_.data(),
+      .num_documents = num_documents(),
+      .key_dim = shape_.key_dim(),
+      .top_k = static_cast<int64_t>(selected.size()),
+      .selected = selected.data(),
+      .document_scores = document_scores.empty() ? nullptr : document_scores.data()};
+  const std::vector<float> folded = fold(query, shape_, params.num_tokens);
+  params.query = folded.data();
+  AlignedBuffer workspace(kernels::route_scores_workspace_bytes(params));
+  kernels::route_scores_cpu(params, workspace.data());
+  return selected;
+}
+
+float RoutingIndex::key_at(const Layer& layer, int64_t chunk, int64_t column) const {
+  const int64_t place = chunk * shape_.key_dim() + column;
+  switch (key_type_) {
+    case kernels::NumberType::kFloat32:
+      return reinterpret_cast<const float*>(layer.keys.data())[place];
+    case kernels::NumberType::kBFloat16:
+      return to_float(reinterpret_cast<const BFloat16*>(layer.keys.data())[place]);
+    case kernels::NumberType::kInt8:
+      return layer.scales[chunk] *
+             static_cast<float>(reinterpret_cast<const int8_t*>(layer.keys.data())[place]);
+  }
+  return 0;
+}
+
+/// The rules that do not fold: a maximum over heads, or a mean over chunks. One chunk at a time.
+void RoutingIndex::score_general(const Layer& layer, const RoutingQuery& query,
+                                 std::span<float> scores) const {
+  const int64_t group = query.num_heads / shape_.num_kv_heads;
+  const int64_t first = query.rule.query == QueryReduce::kLast ? query.num_tokens - 1 : 0;
+  const bool takes_max = query.rule.head == HeadReduce::kMax;
+  std::vector<float> key(shape_.key_dim());
+  const auto token_score = [&](int64_t t) {
+    double best = -std::numeric_limits<double>::infinity();
+    double sum = 0;
+    for (int64_t h = 0; h < query.num_heads; ++h) {
+      const float* q = query.values + (t * query.num_heads + h) * shape_.head_dim;
+      const float* k = key.data() + h / group * shape_.head_dim;
+      double dot = 0;
+      for (int64_t d = 0; d < shape_.head_dim; ++d) dot += static_cast<double>(q[d]) * k[d];
+      best = std::max(best, dot);
+      sum += dot;
+    }
+    return (takes_max ? best : sum / static_cast<double>(query.num_heads)) * query.rule.scale;
+  };
+  for (int64_t n = 0; n < num_documents(); ++n) {
+    double highest = -std::numeric_limits<double>::infinity();
+    double sum = 0;
+    for (int64_t c = first_chunk_[n]; c < first_chunk_[n + 1]; ++c) {
+      for (int64_t i = 0; i < shape_.key_dim(); ++i) key[i] = key_at(layer, c, i);
+      double best = -std::numeric_limits<double>::infinity();
+      double total = 0;
+      for (int64_t t = first; t < query.num_tokens; ++t) {
+        const double score = token_score(t);
+        best = std::max(best, score);
+        total += score;
+      }
+      const double chunk = query.rule.query == QueryReduce::kMean
+                               ? total / static_cast<double>(query.num_tokens)
+                               : best;
+      highest = std::max(highest, chunk);
+      sum += chunk;
+    }
+    const int64_t count = num_chunks(n);
+    scores[n] = static_cast<float>(query.rule.chunk == ChunkReduce::kMean && count > 0
+                                       ? sum / static_cast<double>(count)
+                                       : highest);
+  }
+}
+
+}  // namespace msa::memory

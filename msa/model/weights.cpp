@@ -1,0 +1,179 @@
+#include "msa/model/weights.h"
+
+#include <ATen/ATen.h>
+
+#include <set>
+#include <utility>
+
+#include "msa/base/error.h"
+#include "msa/storage/digest.h"
+#include "msa/storage/tensor_files.h"
+
+namespace msa::model {
+namespace {
+
+using storage::DataType;
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (const int64_t side : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(side);
+  return text + "]";
+}
+
+/// Reads tensors by name, checks them, and remembers which were asked for.
+class Reader {
+ public:
+  Reader(const storage::TensorFiles& files, const ModelConfig& config)
+      : files_(files), config_(config) {
+    digester_.add(config.raw.dump());
+  }
+
+  bool has(const std::string& name) const { return files_.find(name) != nullptr; }
+
+  /// A float32 or bfloat16 tensor as stored.
+  at::Tensor read(const std::string& name, const std::vector<int64_t>& shape) {
+    const storage::SafetensorsFile* file = files_.find(name);
+    if (file == nullptr) {
+      throw Error(ErrorCode::kInvalidFormat, files_.folder().string(), ": the tensor \"", name,
+                  "\" is missing");
+    }
+    const storage::TensorInfo& info = file->tensor(name);
+    if (info.shape != shape) {
+      throw Error(ErrorCode::kInvalidFormat, file->path().string(), ": tensor \"", name,
+                  "\" must have the shape ", shape_text(shape), " of config.json, got ",
+                  shape_text(info.shape));
+    }
+    at::ScalarType type{};
+    switch (info.type) {
+      case DataType::kF32:
+        type = at::kFloat;
+        break;
+      case DataType::kBF16:
+        type = at::kBFloat16;
+        break;
+      case DataType::kF16:
+        type = at::kHalf;
+        break;
+      default:
+        throw Error(ErrorCode::kInvalidFormat, file->path().string(), ": tensor \"", name,
+                    "\" must be F32, BF16 or F16, got ", storage::data_type_name(info.type));
+    }
+    auto tensor = at::empty(shape, type);
+    const std::span bytes(static_cast<std::byte*>(tensor.data_ptr()), info.num_bytes);
+    file->read(name, bytes);
+    if (!at::isfinite(tensor).all().item<bool>()) {
+      throw Error(ErrorCode::kInvalidFormat, file->path().string(), ": tensor \"", name,
+                  "\" holds a value that is not finite");
+    }
+    digester_.add(name);
+    digester_.add(storage::data_type_name(info.type));
+    digester_.add(shape_text(shape));
+    digester_.add(bytes);
+    num_parameters_ += tensor.numel();
+    seen_.insert(name);
+    // float16 has no place in either precision: it widens to float32 without loss.
+    return type == at::kHalf ? tensor.to(at::kFloat) : tensor;
+  }
+
+  at::Tensor read_vector(const std::string& name, int64_t length) {
+    return read(name, {length}).to(at::kFloat);
+  }
+
+  void refuse_unknown() const {
+    // A trainer's own scalars are no part of the forward pass.
+    const std::set<std::string> known{"temperature", "b"};
+    for (const std::string& name : files_.names()) {
+      if (seen_.contains(name) || known.contains(name)) continue;
+      if (name == "lm_head.weight" && config_.ties_embeddings) continue;
+      throw Error(ErrorCode::kInvalidFormat, files_.folder().string(), ": the tensor \"", name,
+                  "\" belongs to no layer of config.json");
+    }
+  }
+
+  std::string fingerprint() const { return storage::to_hex(digester_.finish()); }
+  int64_t num_parameters() const { return num_parameters_; }
+
+ private:
+  const storage::TensorFiles& files_;
+  const ModelConfig& config_;
+  storage::Digester digester_;
+  std::set<std::string> seen_;
+  int64_t num_parameters_ = 0;
+};
+
+LayerWeights read_layer(Reader& reader, const ModelConfig& config, int64_t layer) {
+  const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+  const auto name = [&](const char* part) { return prefix + part + ".weight"; };
+  const int64_t q_rows = config.num_heads * config.head_dim;
+  const int64_t kv_rows = config.num_kv_heads * config.head_dim;
+  const int64_t embed_dim = config.embed_dim;
+  LayerWeights weights;
+  weights.input_norm = reader.read_vector(name("input_layernorm"), embed_dim);
+  weights.post_norm = reader.read_vector(name("post_attention_layernorm"), embed_dim);
+  weights.q_norm = reader.read_vector(name("self_attn.q_norm"), config.head_dim);
+  weights.k_norm = reader.read_vector(name("self_attn.k_norm"), config.head_dim);
+  const auto q = reader.read(name("self_attn.q_proj"), {q_rows, embed_dim});
+  const auto k = reader.read(name("self_attn.k_proj"), {kv_rows, embed_dim});
+  const auto v = reader.read(name("self_attn.v_proj"), {kv_rows, embed_dim});
+  std::vector<at::Tensor> rows{k, v, q};
+  if (config.router_slot(layer) >= 0 && config.msa.has_own_router) {
+    rows.insert(rows.begin(),
+                reader.read(name("self_attn.router_k_proj.0"), {kv_rows, embed_dim}));
+    rows.push_back(reader.read(name("self_attn.router_q_proj.0"), {q_rows, embed_dim}));
+    weights.router_key_rows = kv_rows;
+    weights.router_query_rows = q_rows;
+  } else {
+    // Routers that the config does not use may still be in the file.
+    for (const char* part : {"self_attn.router_k_proj.0", "self_attn.router_q_proj.0"}) {
+      const int64_t num_rows = part[17] == 'k' ? kv_rows : q_rows;
+      if (reader.has(name(part))) reader.read(name(part), {num_rows, embed_dim});
+    }
+  }
+  weights.input = at::cat(rows);
+  weights.output = reader.read(name("self_attn.o_proj"), {embed_dim, q_rows});
+  weights.gate_up = at::cat({reader.read(name("mlp.gate_proj"), {config.ffn_dim, embed_dim}),
+                             reader.read(name("mlp.up_proj"), {config.ffn_dim, embed_dim})});
+  weights.down = reader.read(name("mlp.down_proj"), {embed_dim, config.ffn_dim});
+  return weights;
+}
+
+LayerWeights with_matrices(const LayerWeights& weights, at::ScalarType type) {
+  LayerWeights result = weights;
+  for (at::Tensor LayerWeights::*matrix : {&LayerWeights::input, &LayerWeights::output,
+                                           &LayerWeights::gate_up, &LayerWeights::down}) {
+    result.*matrix = (weights.*matrix).to(type).contiguous();
+  }
+  return result;
+}
+
+}  // namespace
+
+Weights load_weights(FileSystem& files, const std::filesystem::path& folder,
+                     const ModelConfig& config, Precision precision) {
+  const storage::TensorFiles tensors = storage::TensorFiles::open(files, folder);
+  Reader reader(tensors, config);
+  Weights weights;
+  weights.precision = precision;
+  const std::vector<int64_t> vocabulary{config.vocab_size, config.embed_dim};
+  weights.embedding = reader.read("model.embed_tokens.weight", vocabulary);
+  weights.final_norm = reader.read_vector("model.norm.weight", config.embed_dim);
+  const at::Tensor head =
+      config.ties_embeddings ? weights.embedding : reader.read("lm_head.weight", vocabulary);
+  const auto type = precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
+  const auto smaller = [&](const at::Tensor& stored) {
+    return stored.scalar_type() == at::kBFloat16 ? at::kBFloat16 : type;
+  };
+  weights.head = head.to(type);
+  weights.step.head = head.to(smaller(head));
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    const LayerWeights stored = read_layer(reader, config, layer);
+    weights.layers.push_back(with_matrices(stored, type));
+    weights.step.layers.push_back(with_matrices(stored, smaller(stored.output)));
+  }
+  reader.refuse_unknown();
+  weights.num_parameters = reader.num_parameters();
+  weights.fingerprint = reader.fingerprint();
+  return weights;
+}
+
+}  // namespace msa::model

@@ -1,0 +1,46 @@
+#include "msa/ops/linear.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <optional>
+
+#include "msa/base/error.h"
+
+namespace msa::ops {
+namespace {
+
+using OneDnnLinear = at::Tensor(const at::Tensor&, const at::Tensor&,
+                                const std::optional<at::Tensor>&, c10::string_view,
+                                c10::List<std::optional<at::Scalar>>,
+                                std::optional<c10::string_view>);
+
+/// oneDNN's product, or nothing in a torch built without it. at::linear sends float32 to MKL, which runs at half
+/// the speed on processors of other makers than its own.
+const c10::TypedOperatorHandle<OneDnnLinear>* onednn_linear() {
+  static const auto handle = []() -> std::optional<c10::TypedOperatorHandle<OneDnnLinear>> {
+    const auto schema =
+        c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+    if (!schema || !at::hasMKLDNN()) return std::nullopt;
+    return schema->typed<OneDnnLinear>();
+  }();
+  return handle ? &*handle : nullptr;
+}
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
+  MSA_CHECK(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1),
+            "linear: x must be [T, K] and weight [N, K] with one K, got ", x.sizes(), " and ",
+            weight.sizes());
+  MSA_CHECK(x.scalar_type() == weight.scalar_type(), "linear: x is ", x.scalar_type(),
+            ", weight is ", weight.scalar_type());
+  constexpr int64_t kFewestRows = 16;
+  const auto* onednn = onednn_linear();
+  if (onednn != nullptr && x.size(0) >= kFewestRows) {
+    return onednn->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+  }
+  return at::linear(x, weight);
+}
+
+}  // namespace msa::ops

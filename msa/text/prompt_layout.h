@@ -1,0 +1,81 @@
+#pragma once
+// What the model reads: token sequences with roles, for documents, questions, appended texts and answers.
+// Source: arXiv 2603.23516 and the layout of its published checkpoint.
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "msa/text/tokenizer.h"
+
+namespace msa::text {
+
+/// Roles as a training sequence has them. Document n (n >= 1) has the role n.
+constexpr int32_t kTemplateRole = -2;
+constexpr int32_t kResponseRole = -1;
+constexpr int32_t kQuestionRole = 0;  // the tokens that route
+
+struct Prompt {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> roles;  // one for each token
+
+  void append(const Prompt& more);
+};
+
+/// A document whose text is appended to the conversation.
+struct AppendedText {
+  int64_t id = 0;
+  std::string_view text;
+};
+
+/// Every piece is tokenised by itself and special tokens come from the template alone: a document or a question
+/// that spells one is plain text. Borrowed tokenizer; may be used from several threads.
+class PromptLayout {
+ public:
+  /// `top_k`: documents chosen in a layer; the question's positions begin behind that many.
+  /// Throws Error(kInvalidFormat) if the tokenizer lacks one of the special tokens.
+  PromptLayout(const Tokenizer& tokenizer, int64_t top_k);
+
+  /// <|im_start|>[id]. text[id]<|im_end|>
+  Prompt document(int64_t id, std::string_view text) const;
+
+  /// <|im_start|>user\n
+  Prompt prompt_head() const;
+
+  /// The question, the prompt tail and the <|im_start|> that opens the response: what the first round reads.
+  Prompt question(std::string_view question) const;
+
+  /// "[id]. text\n" for each, then <|object_ref_end|>. The texts route, the closing token does not.
+  Prompt appended_texts(std::span<const AppendedText> texts) const;
+
+  /// <|im_start|>The user's question is: question\n<|object_ref_end|>, all response.
+  Prompt answer_prompt(std::string_view question) const;
+
+  /// "[id]" for each, then <|object_ref_end|>: what the model writes to name documents.
+  Prompt named_documents(std::span<const int64_t> ids) const;
+
+  /// <End-of-Retrieve>, in plain text tokens.
+  const std::vector<int32_t>& end_of_retrieve() const { return end_of_retrieve_; }
+
+  /// Roles of a conversation when its second or a later round begins: what has been read and written answers no
+  /// more; the question routes without the line end after its last word. Appended texts of this round come behind.
+  static void settle(std::vector<int32_t>& roles);
+
+  int64_t question_start() const { return 3 + top_k_; }
+
+  int32_t start_token() const { return start_; }  // <|im_start|>
+  int32_t end_token() const { return end_; }      // <|im_end|>
+  int32_t ids_end_token() const { return ids_end_; }  // <|object_ref_end|>
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+
+ private:
+  const Tokenizer& tokenizer_;
+  int64_t top_k_;
+  int32_t start_;
+  int32_t end_;
+  int32_t ids_end_;
+  std::vector<int32_t> end_of_retrieve_;
+};
+
+}  // namespace msa::text
