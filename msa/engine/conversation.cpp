@@ -1,0 +1,341 @@
+#include "msa/engine/conversation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <span>
+
+#include "msa/base/error.h"
+#include "msa/corpus/evidence_span.h"
+#include "msa/engine/passage_text.h"
+#include "msa/engine/sampler.h"
+#include "msa/kernels/top_documents.h"
+
+namespace msa::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+constexpr std::string_view kAnswerFrame = "The answer to the question is:";
+constexpr int64_t kMaxFreeTokens = 64;  // of a round whose ids are written freely
+
+/// Gives out text in whole characters as tokens come, without the answer's frame and the blanks around it.
+class AnswerText {
+ public:
+  explicit AnswerText(const Engine::OnText& on_text) : on_text_(on_text) {}
+
+  void add(std::string_view bytes) {
+    raw_ += bytes;
+    if (!on_text_) return;
+    const std::string_view whole = body();
+    size_t end = whole.size();
+    while (end > 0 && (static_cast<unsigned char>(whole[end - 1]) & 0xC0) == 0x80) --end;
+    if (end > 0 && static_cast<unsigned char>(whole[end - 1]) >= 0xC0) --end;
+    if (static_cast<unsigned char>(whole.empty() ? 0 : whole.back()) < 0x80) end = whole.size();
+    if (!is_past_frame() || end <= given_) return;
+    on_text_(whole.substr(given_, end - given_));
+    given_ = end;
+  }
+
+  std::string finish() {
+    std::string text(body());
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\n')) text.pop_back();
+    if (on_text_ && text.size() > given_) on_text_(std::string_view(text).substr(given_));
+    return text;
+  }
+
+ private:
+  bool is_past_frame() const {
+    return raw_.size() > kAnswerFrame.size() || !kAnswerFrame.starts_with(raw_);
+  }
+  std::string_view body() const {
+    std::string_view text = raw_;
+    if (text.starts_with(kAnswerFrame)) text.remove_prefix(kAnswerFrame.size());
+    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+    return text;
+  }
+
+  const Engine::OnText& on_text_;
+  std::string raw_;
+  size_t given_ = 0;
+};
+
+}  // namespace
+
+Conversation::Conversation(const LoadedModel& model, const memory::Bank& bank,
+                           const memory::ChunkSource& memory, std::string_view question,
+                           const AskOptions& options)
+    : model_(model),
+      bank_(bank),
+      memory_(memory),
+      options_(options),
+      question_(question),
+      session_(model.transformer(), {.head = &model.prompt_head(),
+                                     .memory = &memory,
+                                     .first_position = model.layout().question_start()}) {
+  answer_.question = question_;
+}
+
+PassageView Conversation::view(int64_t passage_id) const {
+  const auto place = bank_.place_of(passage_id);
+  MSA_CHECK(place, "the bank has no passage ", passage_id);
+  PassageView view;
+  view.passage = bank_.passages()[*place];
+  const memory::Document document = bank_.document_of(view.passage);
+  view.name = document.name;
+  view.text = document.text.substr(static_cast<size_t>(view.passage.start),
+                                   static_cast<size_t>(view.passage.end - view.passage.start));
+  view.for_model = passage_text(document, view.passage.start, view.passage.end);
+  return view;
+}
+
+/// Reads new tokens with routing; prompt_ holds them with their roles already.
+std::span<const float> Conversation::read(std::span<const int32_t> new_tokens, Round& round) {
+  const auto start = Clock::now();
+  round.prompt_tokens = static_cast<int64_t>(prompt_.tokens.size());
+  round.reused_tokens = session_.num_tokens();
+  std::vector<bool> routes;
+  for (const int32_t role : prompt_.roles) routes.push_back(role == text::kQuestionRole);
+  const auto logits = session_.prefill(new_tokens, routes);
+  logits_.assign(logits.begin(), logits.end());
+  round.routed = routed_layers();
+  round.route_ms = session_.routing().milliseconds;
+  answer_.timing.route_ms += round.route_ms;
+  answer_.timing.prefill_ms += milliseconds_since(start);
+  answer_.usage.prompt_tokens += static_cast<int64_t>(new_tokens.size());
+  return logits_;
+}
+
+std::vector<Round::Layer> Conversation::routed_layers() const {
+  std::vector<Round::Layer> layers;
+  const auto& selected = session_.routing().selected;
+  for (size_t slot = 0; slot < selected.size(); ++slot) {
+    Round::Layer layer{.layer = model_.config().msa.router_layers[slot], .passages = {}};
+    for (const auto& choice : selected[slot]) {
+      layer.passages.emplace_back(bank_.passages()[choice.document].id, choice.score);
+    }
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+/// Passages that any layer chose in this round and that have not been read yet.
+std::vector<IdCandidate> Conversation::candidates() const {
+  std::set<int64_t> places;
+  for (const auto& layer : session_.routing().selected) {
+    for (const auto& choice : layer) places.insert(choice.document);
+  }
+  std::vector<IdCandidate> candidates;
+  for (const int64_t place : places) {
+    const int64_t id = bank_.passages()[place].id;
+    if (std::find(read_ids_.begin(), read_ids_.end(), id) != read_ids_.end()) continue;
+    candidates.push_back({id, session_.routing().mean_scores[place]});
+  }
+  return candidates;
+}
+
+/// Whatever the model writes, greedily, until it ends the round.
+WrittenIds Conversation::write_ids_freely(std::span<const float> logits) {
+  WrittenIds written;
+  Sampler sampler({});
+  const auto& layout = model_.layout();
+  const auto& ends = model_.config().end_tokens;
+  int32_t next = sampler.sample(logits);
+  std::string text;
+  for (int64_t n = 0; n < kMaxFreeTokens; ++n) {
+    written.tokens.push_back(next);
+    text += model_.tokenizer().token_bytes(next);
+    written.ends_retrieval = text.find("<End-of-Retrieve>") != std::string::npos;
+    if (next == layout.ids_end_token() || written.ends_retrieval ||
+        std::find(ends.begin(), ends.end(), next) != ends.end()) {
+      break;
+    }
+    next = sampler.sample(session_.extend(std::span(&next, 1)));
+  }
+  for (const int64_t id : parse_ids(text)) {
+    if (bank_.place_of(id)) written.ids.push_back(id);
+  }
+  return written;
+}
+
+void Conversation::append_texts(Round& round, const WrittenIds& written) {
+  for (const int32_t token : written.tokens) {
+    prompt_.tokens.push_back(token);
+    prompt_.roles.push_back(text::kResponseRole);
+  }
+  text::PromptLayout::settle(prompt_.roles);
+  round.appended = written.ids;
+  std::sort(round.appended.begin(), round.appended.end());
+  std::vector<PassageView> views;
+  for (const int64_t id : round.appended) views.push_back(view(id));
+  std::vector<text::AppendedText> texts;
+  for (const PassageView& passage : views) texts.push_back({passage.passage.id, passage.for_model});
+  prompt_.append(model_.layout().appended_texts(texts));
+  read_ids_.insert(read_ids_.end(), round.appended.begin(), round.appended.end());
+}
+
+/// Reads what is new, names documents and appends their texts. False when the model has read enough.
+bool Conversation::run_round(Round& round) {
+  const auto start = Clock::now();
+  const auto held = static_cast<size_t>(session_.num_tokens());
+  read(std::span(prompt_.tokens).subspan(held), round);
+  const bool is_first = answer_.rounds.empty();
+  if (is_first) first_scores_ = session_.routing().mean_scores;
+  const bool may_read_more =
+      static_cast<int64_t>(answer_.rounds.size()) < options_.max_rounds && memory_.num_documents() > 0;
+
+  const auto write_start = Clock::now();
+  WrittenIds written;
+  if (is_first && !options_.given_passages.empty()) {
+    written.ids = options_.given_passages;
+    written.tokens = model_.layout().named_documents(written.ids).tokens;
+  } else if (!may_read_more || !options_.given_passages.empty()) {
+    written.ends_retrieval = true;
+    written.tokens = model_.layout().end_of_retrieve();
+  } else if (options_.ids == IdDecoding::kFree) {
+    written = write_ids_freely(logits_);
+  } else {
+    const bool is_fused = options_.ids == IdDecoding::kFused;
+    written = write_ids(session_, model_.layout(), logits_, candidates(),
+                        {.routing_weight = is_fused ? options_.routing_weight : 0,
+                         .max_ids = options_.max_documents_per_round,
+                         .may_end_retrieval = !is_first});
+  }
+  answer_.timing.write_ms += milliseconds_since(write_start);
+  round.written = model_.tokenizer().decode(written.tokens);
+  round.ids = written.ids;
+  round.written_tokens = static_cast<int64_t>(written.tokens.size());
+  answer_.usage.completion_tokens += round.written_tokens;
+  const bool goes_on = !written.ends_retrieval && !written.ids.empty();
+  if (goes_on) {
+    append_texts(round, written);
+  } else {
+    for (const int32_t token : written.tokens) {
+      prompt_.tokens.push_back(token);
+      prompt_.roles.push_back(text::kResponseRole);
+    }
+  }
+  round.total_ms = milliseconds_since(start);
+  return goes_on;
+}
+
+void Conversation::write_answer(const Engine::OnText& on_text) {
+  const auto start = Clock::now();
+  const text::Prompt prompt = model_.layout().answer_prompt(question_);
+  // What was written last may not have been fed yet.
+  const auto pending =
+      std::span(prompt_.tokens).subspan(static_cast<size_t>(session_.num_tokens()));
+  if (!pending.empty()) session_.extend(pending);
+  auto logits = session_.extend(prompt.tokens, model_.config().msa.answer_prompt_attention);
+  answer_.usage.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
+  answer_.timing.prefill_ms += milliseconds_since(start);
+
+  const auto write_start = Clock::now();
+  Sampler sampler({.temperature = options_.temperature,
+                   .top_p = options_.top_p,
+                   .seed = options_.seed});
+  const auto& ends = model_.config().end_tokens;
+  AnswerText text(on_text);
+  answer_.is_truncated = true;
+  for (int64_t n = 0; n < options_.max_answer_tokens; ++n) {
+    const int32_t token = sampler.sample(logits);
+    ++answer_.usage.completion_tokens;
+    if (token == model_.layout().end_token() ||
+        std::find(ends.begin(), ends.end(), token) != ends.end()) {
+      answer_.is_truncated = false;
+      break;
+    }
+    text.add(model_.tokenizer().token_bytes(token));
+    if (n + 1 < options_.max_answer_tokens) logits = session_.extend(std::span(&token, 1));
+  }
+  answer_.answer = text.finish();
+  answer_.timing.write_ms += milliseconds_since(write_start);
+}
+
+void Conversation::add_evidence() {
+  size_t num_holding = 0;
+  for (const int64_t id : read_ids_) {
+    const PassageView passage = view(id);
+    const auto found = corpus::find_evidence(passage.text, question_, answer_.answer);
+    Evidence evidence{.id = id,
+                      .name = passage.name,
+                      .start = passage.passage.start + found.span.start,
+                      .end = passage.passage.start + found.span.end,
+                      .quote = passage.text.substr(static_cast<size_t>(found.span.start),
+                                                   static_cast<size_t>(found.span.end -
+                                                                       found.span.start))};
+    if (found.holds_answer) {
+      answer_.evidence.insert(
+          answer_.evidence.begin() + static_cast<ptrdiff_t>(num_holding++), std::move(evidence));
+    } else {
+      answer_.evidence.push_back(std::move(evidence));
+    }
+  }
+}
+
+std::vector<ScoredPassage> Conversation::best_documents(const std::vector<float>& scores,
+                                                        int64_t count) const {
+  std::vector<kernels::ScoredDocument> best(
+      static_cast<size_t>(std::min<int64_t>(count, static_cast<int64_t>(scores.size()))));
+  kernels::select_top_documents(scores, best);
+  std::vector<ScoredPassage> result;
+  for (const auto& choice : best) {
+    const memory::Passage& passage = bank_.passages()[choice.document];
+    result.push_back({passage.id, bank_.document_of(passage).name, choice.score});
+  }
+  return result;
+}
+
+void Conversation::list_documents() {
+  std::vector<ScoredPassage> all;
+  for (const Round& round : answer_.rounds) {
+    for (const int64_t id : round.ids) {
+      const auto place = bank_.place_of(id);
+      all.push_back({id, bank_.document_of(bank_.passages()[*place]).name,
+                     first_scores_.empty() ? 0.0F : first_scores_[*place]});
+    }
+  }
+  for (ScoredPassage& passage : best_documents(first_scores_, options_.num_documents)) {
+    const bool is_listed = std::any_of(
+        all.begin(), all.end(), [&](const ScoredPassage& p) { return p.id == passage.id; });
+    if (!is_listed) all.push_back(std::move(passage));
+  }
+  if (static_cast<int64_t>(all.size()) > options_.num_documents) all.resize(options_.num_documents);
+  answer_.documents = std::move(all);
+}
+
+RouteResult Conversation::route(int64_t num_documents) {
+  const auto start = Clock::now();
+  prompt_ = model_.layout().question(question_);
+  Round round;
+  read(prompt_.tokens, round);
+  RouteResult result;
+  result.question = question_;
+  result.documents = best_documents(session_.routing().mean_scores, num_documents);
+  result.layers = std::move(round.routed);
+  result.timing = answer_.timing;
+  result.timing.total_ms = milliseconds_since(start);
+  return result;
+}
+
+Answer Conversation::ask(const Engine::OnText& on_text) {
+  const auto start = Clock::now();
+  prompt_ = model_.layout().question(question_);
+  for (bool goes_on = true; goes_on;) {
+    Round round;
+    goes_on = run_round(round);
+    answer_.rounds.push_back(std::move(round));
+  }
+  answer_.usage.rounds = static_cast<int64_t>(answer_.rounds.size());
+  write_answer(on_text);
+  add_evidence();
+  list_documents();
+  answer_.timing.total_ms = milliseconds_since(start);
+  return std::move(answer_);
+}
+
+}  // namespace msa::engine

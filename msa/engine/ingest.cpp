@@ -1,0 +1,195 @@
+#include "msa/engine/ingest.h"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "msa/base/error.h"
+#include "msa/corpus/document_reader.h"
+#include "msa/corpus/passage_splitter.h"
+#include "msa/engine/loaded_model.h"
+#include "msa/engine/passage_text.h"
+#include "msa/memory/bank.h"
+
+namespace msa::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Tokens encoded in one pass: their activations fit the caches, and the products are still large.
+constexpr int64_t kPassTokens = 2048;
+
+/// Documents that wait for a commit, with the tokens of their passages.
+struct Batch {
+  std::vector<memory::Document> documents;
+  std::vector<std::vector<int32_t>> tokens;  // [passages]
+  int64_t num_tokens = 0;
+};
+
+void append_rows(std::vector<std::vector<float>>& all, std::vector<std::vector<float>>&& part) {
+  all.resize(part.size());
+  for (size_t layer = 0; layer < part.size(); ++layer) {
+    all[layer].insert(all[layer].end(), part[layer].begin(), part[layer].end());
+  }
+}
+
+/// Encodes passages in packed passes of about kPassTokens tokens. `stop` is looked at between passes.
+memory::EncodedDocuments encode(const model::Transformer& transformer,
+                                const std::vector<std::vector<int32_t>>& passages) {
+  memory::EncodedDocuments all;
+  for (size_t first = 0; first < passages.size();) {
+    size_t end = first;
+    int64_t num_tokens = 0;
+    while (end < passages.size() && (end == first || num_tokens + static_cast<int64_t>(passages[end].size()) <= kPassTokens)) {
+      num_tokens += static_cast<int64_t>(passages[end++].size());
+    }
+    auto part = transformer.encode_documents(std::span(passages).subspan(first, end - first));
+    all.num_chunks.insert(all.num_chunks.end(), part.num_chunks.begin(), part.num_chunks.end());
+    append_rows(all.key, std::move(part.key));
+    append_rows(all.value, std::move(part.value));
+    append_rows(all.routing_key, std::move(part.routing_key));
+    first = end;
+  }
+  return all;
+}
+
+/// The facts of the bank if it exists, with this model's in place of its own, else those of the options.
+memory::BankFacts facts_for(FileSystem& files, const LoadedModel& model,
+                            const IngestOptions& options) {
+  memory::BankFacts facts{.model_fingerprint = model.fingerprint(),
+                          .tokenizer_fingerprint = model.tokenizer_fingerprint(),
+                          .model_name = model.name(),
+                          .shape = model.config().memory_shape(),
+                          .max_passage_tokens = options.max_passage_tokens,
+                          .key_type = options.key_type,
+                          .content_type = options.content_type};
+  if (!files.exists(options.bank / memory::Catalog::kFile)) return facts;
+  const memory::BankFacts held = memory::Bank::open(files, options.bank)->facts();
+  facts.max_passage_tokens = held.max_passage_tokens;
+  facts.key_type = held.key_type;
+  facts.content_type = held.content_type;
+  return facts;
+}
+
+class Ingest {
+ public:
+  Ingest(FileSystem& files, const LoadedModel& model, const IngestOptions& options)
+      : files_(files),
+        model_(model),
+        options_(options),
+        reader_(files, options.inputs,
+                [this](const corpus::InputProblem& p) { report(p.file, p.line, p.what); }),
+        facts_(facts_for(files, model, options)),
+        writer_(memory::BankWriter::open(files, options.bank, facts_)) {}
+
+  IngestProgress run() {
+    progress_.input_bytes = reader_.total_bytes();
+    next_id_ = writer_->next_passage_id();
+    corpus::SourceDocument source;
+    while (!is_stopped() && reader_.next(source)) {
+      add(source);
+      if (batch_.num_tokens >= options_.commit_tokens) commit();
+    }
+    commit();
+    if (is_stopped()) {
+      throw Error(ErrorCode::kInterrupted, "stopped: ", progress_.documents,
+                  " documents are in the bank; run the same command again to go on");
+    }
+    return progress_;
+  }
+
+ private:
+  bool is_stopped() const { return options_.stop != nullptr && options_.stop->load(); }
+
+  void report(const std::string& file, int64_t line, const std::string& what) {
+    ++progress_.failed;
+    if (options_.on_problem) options_.on_problem({file, line, what});
+  }
+
+  void add(const corpus::SourceDocument& source) {
+    if (!names_.insert(source.name).second) {
+      report(source.file, source.line, "the name \"" + source.name + "\" came before in this run");
+      return;
+    }
+    switch (writer_->knows(source.name, source.title, source.text)) {
+      case memory::BankWriter::Known::kSame:
+        ++progress_.skipped;
+        return;
+      case memory::BankWriter::Known::kOther:
+        report(source.file, source.line,
+               "the bank holds another document named \"" + source.name + "\"");
+        return;
+      case memory::BankWriter::Known::kNo:
+        break;
+    }
+    memory::Document document{.row = 0,
+                              .name = source.name,
+                              .title = source.title,
+                              .text = source.text,
+                              .attributes = source.attributes,
+                              .source = source.file,
+                              .passages = {}};
+    const auto spans = corpus::split_passages(document.text, model_.tokenizer(),
+                                              {.max_tokens = facts_.max_passage_tokens});
+    const int64_t chunk_tokens = facts_.shape.chunk_tokens;
+    for (const corpus::Span& span : spans) {
+      auto prompt =
+          model_.layout().document(next_id_, passage_text(document, span.start, span.end));
+      const auto num_tokens = static_cast<int64_t>(prompt.tokens.size());
+      document.passages.push_back({.id = next_id_++,
+                                   .start = span.start,
+                                   .end = span.end,
+                                   .tokens = num_tokens,
+                                   .chunks = (num_tokens + chunk_tokens - 1) / chunk_tokens});
+      batch_.tokens.push_back(std::move(prompt.tokens));
+      batch_.num_tokens += num_tokens;
+    }
+    batch_.documents.push_back(std::move(document));
+  }
+
+  void commit() {
+    if (batch_.documents.empty()) return;
+    const uint64_t free = files_.free_bytes(options_.bank);
+    if (free < options_.min_free_bytes) {
+      throw Error(ErrorCode::kNoSpace, options_.bank.string(), ": ", free >> 20,
+                  " MiB are free on the volume, at least ", options_.min_free_bytes >> 20,
+                  " MiB must stay so; ", progress_.documents, " documents are in the bank");
+    }
+    const auto encoded = encode(model_.transformer(), batch_.tokens);
+    const auto num_passages = static_cast<int64_t>(batch_.tokens.size());
+    const auto num_documents = static_cast<int64_t>(batch_.documents.size());
+    for (const int64_t count : encoded.num_chunks) progress_.chunks += count;
+    writer_->commit(std::move(batch_.documents), encoded);
+    progress_.documents += num_documents;
+    progress_.passages += num_passages;
+    progress_.tokens += batch_.num_tokens;
+    progress_.input_bytes_read = reader_.bytes_read();
+    progress_.seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (options_.on_progress) options_.on_progress(progress_);
+    batch_ = {};
+  }
+
+  FileSystem& files_;
+  const LoadedModel& model_;
+  const IngestOptions& options_;
+  IngestProgress progress_;
+  corpus::DocumentReader reader_;
+  memory::BankFacts facts_;
+  std::unique_ptr<memory::BankWriter> writer_;
+  std::set<std::string> names_;
+  Batch batch_;
+  int64_t next_id_ = 1;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace
+
+IngestProgress ingest(FileSystem& files, const LoadedModel& model, const IngestOptions& options) {
+  MSA_CHECK(model.config().has_memory(), "the model ", model.name(),
+            " has no router layers: it cannot encode documents");
+  MSA_CHECK(options.commit_tokens >= 1, "commit_tokens must be at least 1, got ",
+            options.commit_tokens);
+  return Ingest(files, model, options).run();
+}
+
+}  // namespace msa::engine

@@ -1,0 +1,113 @@
+#include "msa/memory/bank.h"
+
+#include <algorithm>
+
+#include "msa/base/error.h"
+#include "msa/memory/bank_source.h"
+#include "msa/memory/segment_layout.h"
+#include "msa/storage/segment_file.h"
+
+namespace msa::memory {
+
+Bank::Bank(FileSystem& files, std::filesystem::path folder)
+    : files_(files), folder_(std::move(folder)) {}
+
+std::unique_ptr<Bank> Bank::open(FileSystem& files, const std::filesystem::path& folder) {
+  if (!files.exists(folder / Catalog::kFile)) {
+    throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string(), ": it has no ",
+                Catalog::kFile);
+  }
+  auto bank = std::unique_ptr<Bank>(new Bank(files, folder));
+  bank->catalog_ = Catalog::open(folder, storage::Database::Mode::kRead);
+  bank->facts_ = bank->catalog_->facts();
+  bank->segments_ = bank->catalog_->segments();
+  // A writer may have committed between the two reads: what the segments do not hold is left out.
+  bank->passages_ = bank->catalog_->passages();
+  const int64_t last = bank->segments_.empty() ? 0 : bank->segments_.back().id;
+  std::erase_if(bank->passages_, [&](const Passage& passage) { return passage.segment > last; });
+  return bank;
+}
+
+BankStats Bank::stats() const {
+  BankStats stats = catalog_->stats();
+  for (const char* part : {"", "segments"}) {
+    for (const std::string& name : files_.list(folder_ / part)) {
+      std::error_code error;
+      const auto path = folder_ / part / name;
+      if (std::filesystem::is_regular_file(path, error)) {
+        stats.bytes += static_cast<int64_t>(std::filesystem::file_size(path, error));
+      }
+    }
+  }
+  return stats;
+}
+
+std::optional<int64_t> Bank::place_of(int64_t passage_id) const {
+  const auto found =
+      std::lower_bound(passages_.begin(), passages_.end(), passage_id,
+                       [](const Passage& passage, int64_t id) { return passage.id < id; });
+  if (found == passages_.end() || found->id != passage_id) return std::nullopt;
+  return found - passages_.begin();
+}
+
+Document Bank::document_of(const Passage& passage) const {
+  auto document = catalog_->find(passage.document);
+  if (!document || passage.start < 0 || passage.end < passage.start ||
+      passage.end > static_cast<int64_t>(document->text.size())) {
+    throw Error(ErrorCode::kCorruption, (folder_ / Catalog::kFile).string(), ": passage ",
+                passage.id, " has no document");
+  }
+  return *std::move(document);
+}
+
+std::unique_ptr<ChunkSource> Bank::source() const {
+  return std::make_unique<BankSource>(files_, folder_, facts_, segments_, passages_);
+}
+
+std::vector<BankProblem> verify_bank(FileSystem& files, const std::filesystem::path& folder) {
+  if (!files.exists(folder / Catalog::kFile)) {
+    throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string());
+  }
+  std::vector<BankProblem> problems;
+  const auto catalog_path = (folder / Catalog::kFile).string();
+  std::unique_ptr<Catalog> catalog;
+  BankFacts facts;
+  try {
+    catalog = Catalog::open(folder, storage::Database::Mode::kRead);
+    problems = catalog->problems();
+    facts = catalog->facts();
+    const auto passages = catalog->passages();
+    const auto name_of = [&](int64_t id) {
+      for (const Passage& passage : passages) {
+        if (passage.id != id) continue;
+        const auto document = catalog->find(passage.document);
+        return document ? document->name : std::string();
+      }
+      return std::string();
+    };
+    for (const SegmentRow& row : catalog->segments()) {
+      const auto path = folder / "segments" / row.file;
+      try {
+        const auto segment = storage::SegmentFile::open(files, path,
+                                                        static_cast<uint64_t>(row.bytes), row.digest);
+        const auto damaged = segment->damaged_blocks();
+        if (damaged.empty()) continue;
+        for (const uint64_t offset : damaged) {
+          std::string names;
+          for (const int64_t id : passages_in_block(*segment, facts, passages, row.id, offset)) {
+            names += (names.empty() ? "" : ", ") + name_of(id);
+          }
+          problems.push_back({path.string(), static_cast<int64_t>(offset), names,
+                              "the block of 256 KiB from here is damaged"});
+        }
+      } catch (const Error& error) {
+        problems.push_back({path.string(), 0, "", error.what()});
+      }
+    }
+  } catch (const Error& error) {
+    problems.push_back({catalog_path, -1, "", error.what()});
+  }
+  return problems;
+}
+
+}  // namespace msa::memory

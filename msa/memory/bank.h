@@ -1,0 +1,90 @@
+#pragma once
+// A durable memory on disk: one writer, many readers. docs/format/bank.md describes every byte of it.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "msa/base/file_lock.h"
+#include "msa/base/file_system.h"
+#include "msa/memory/bank_facts.h"
+#include "msa/memory/catalog.h"
+#include "msa/memory/chunk_source.h"
+#include "msa/memory/encoded_documents.h"
+
+namespace msa::memory {
+
+/// Adds documents. Not for use by several threads at once.
+class BankWriter {
+ public:
+  /// Creates the bank if the folder does not exist or is empty. Takes the bank's lock, and removes what an
+  /// interrupted writer left. Throws Error(kLocked) naming the writer's process, Error(kMismatch) if the bank was
+  /// made with other facts, Error(kInvalidFormat) if the folder is something else.
+  static std::unique_ptr<BankWriter> open(FileSystem& files, const std::filesystem::path& folder,
+                                          const BankFacts& facts);
+
+  int64_t next_passage_id() const { return next_passage_id_; }
+
+  enum class Known { kNo, kSame, kOther };
+  /// Whether a document of that name is in the bank, with this title and text or others.
+  Known knows(const std::string& name, const std::string& title, const std::string& text) const;
+
+  /// Makes documents durable: when it returns they survive any crash; if it throws, none of them is in the bank.
+  /// Every passage has its id (rising from next_passage_id()), span, tokens and chunks; `encoded` holds their
+  /// chunks in the same order.
+  void commit(std::vector<Document> documents, const EncodedDocuments& encoded);
+
+ private:
+  BankWriter(FileSystem& files, std::filesystem::path folder, BankFacts facts);
+
+  FileSystem& files_;
+  std::filesystem::path folder_;
+  BankFacts facts_;
+  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<Catalog> catalog_;
+  int64_t next_passage_id_ = 1;
+  int64_t next_segment_ = 1;
+};
+
+/// What was committed when it was opened, while a writer may go on. Calls may run at once.
+class Bank {
+ public:
+  /// Throws Error(kNotFound) if there is no bank, Error(kCorruption) if its catalog is damaged.
+  static std::unique_ptr<Bank> open(FileSystem& files, const std::filesystem::path& folder);
+
+  const BankFacts& facts() const { return facts_; }
+  const std::filesystem::path& folder() const { return folder_; }
+  BankStats stats() const;
+
+  /// Passages by rising id: their places are those of source().
+  const std::vector<Passage>& passages() const { return passages_; }
+  std::optional<int64_t> place_of(int64_t passage_id) const;
+
+  /// The document of a passage; text included.
+  Document document_of(const Passage& passage) const;
+  std::optional<Document> find(const std::string& name) const { return catalog_->find(name); }
+  std::vector<Document> list(int64_t offset, int64_t limit) const {
+    return catalog_->list(offset, limit);
+  }
+
+  /// Loads all routing keys into RAM: chunks * router layers * G * D * bytes of the key type. Content stays on disk.
+  std::unique_ptr<ChunkSource> source() const;
+
+ private:
+  Bank(FileSystem& files, std::filesystem::path folder);
+
+  FileSystem& files_;
+  std::filesystem::path folder_;
+  std::unique_ptr<Catalog> catalog_;
+  BankFacts facts_;
+  std::vector<SegmentRow> segments_;
+  std::vector<Passage> passages_;
+};
+
+/// Reads every byte of a bank. Empty if all is as it was written.
+std::vector<BankProblem> verify_bank(FileSystem& files, const std::filesystem::path& folder);
+
+}  // namespace msa::memory

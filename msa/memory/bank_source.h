@@ -1,0 +1,54 @@
+#pragma once
+// A bank as the model sees it: routing keys in RAM, content read from the segments when it is chosen.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "msa/base/file_system.h"
+#include "msa/memory/bank_facts.h"
+#include "msa/memory/catalog.h"
+#include "msa/memory/chunk_source.h"
+#include "msa/memory/routing_index.h"
+#include "msa/storage/segment_file.h"
+
+namespace msa::memory {
+
+/// Immutable; all calls may run at once. Every byte read has been checked against its digest.
+class BankSource final : public ChunkSource {
+ public:
+  /// Throws Error(kCorruption) with file and offset if a segment or its routing keys are damaged.
+  BankSource(FileSystem& files, const std::filesystem::path& folder, const BankFacts& facts,
+             const std::vector<SegmentRow>& segments, const std::vector<Passage>& passages);
+
+  const MemoryShape& shape() const override { return index_.shape(); }
+  int64_t num_documents() const override { return index_.num_documents(); }
+  int64_t num_chunks(int64_t document) const override { return index_.num_chunks(document); }
+  std::vector<kernels::ScoredDocument> route(int64_t layer, const RoutingQuery& query,
+                                             int64_t top_k,
+                                             std::span<float> document_scores) const override {
+    return index_.route(layer, query, top_k, document_scores);
+  }
+  void fetch(int64_t layer, std::span<const int64_t> documents, float* key,
+             float* value) const override;
+
+ private:
+  struct Place {
+    size_t segment = 0;    // in segments_
+    int64_t first_chunk = 0;  // within the segment
+  };
+
+  BankFacts facts_;
+  RoutingIndex index_;
+  std::vector<std::unique_ptr<storage::SegmentFile>> segments_;
+  std::vector<Place> places_;  // [documents]
+};
+
+/// Ids of the passages whose keys or content lie in the digest block at `offset` of a segment.
+std::vector<int64_t> passages_in_block(const storage::SegmentFile& segment, const BankFacts& facts,
+                                       const std::vector<Passage>& passages, int64_t segment_id,
+                                       uint64_t offset);
+
+}  // namespace msa::memory

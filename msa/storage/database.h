@@ -1,0 +1,85 @@
+#pragma once
+// A SQLite database and its statements as owners: no call leaks, every failure is an Error.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace msa::storage {
+
+class Database;
+
+/// A prepared statement. bind_* number parameters from 1, columns are numbered from 0.
+class Statement {
+ public:
+  Statement& bind(int parameter, int64_t value);
+  Statement& bind(int parameter, std::string_view text);  // copied
+  Statement& bind(int parameter, std::span<const std::byte> blob);  // copied
+
+  /// Steps to the next row; false at the end, after which it can be bound and run again.
+  bool next();
+
+  /// Runs to the end.
+  void run();
+
+  int64_t integer(int column) const;
+  std::string text(int column) const;
+  std::string blob(int column) const;
+
+ private:
+  friend class Database;
+  struct Finalize {
+    void operator()(sqlite3_stmt* statement) const;
+  };
+  Statement(const Database& database, sqlite3_stmt* statement);
+
+  const Database* database_;
+  std::unique_ptr<sqlite3_stmt, Finalize> statement_;
+};
+
+/// Not for use by several threads at once. Waits up to ten seconds for another process's lock.
+class Database {
+ public:
+  enum class Mode { kRead, kWrite, kCreate };
+
+  /// Write-ahead log, full synchronisation, deleted rows overwritten.
+  /// Throws Error(kNotFound), or Error(kCorruption) if the file is no database.
+  Database(const std::filesystem::path& path, Mode mode);
+
+  Statement prepare(std::string_view sql) const;
+  void execute(const std::string& sql) const;
+
+  /// Throws the Error that an SQLite result code stands for unless it is a success.
+  void check(int result) const;
+
+ private:
+  struct Close {
+    void operator()(sqlite3* database) const;
+  };
+
+  std::filesystem::path path_;
+  std::unique_ptr<sqlite3, Close> database_;
+};
+
+/// Rolls back unless committed.
+class Transaction {
+ public:
+  explicit Transaction(const Database& database);
+  ~Transaction();
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  void commit();
+
+ private:
+  const Database& database_;
+  bool is_open_ = true;
+};
+
+}  // namespace msa::storage
