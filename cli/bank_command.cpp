@@ -1,0 +1,157 @@
+// msa bank: what is in a bank, and whether it is whole.
+
+#include <cstdio>
+
+#include "cli/command.h"
+#include "msa/base/error.h"
+#include "msa/memory/bank.h"
+
+namespace msa::cli {
+namespace {
+
+struct Flags {
+  std::string bank;
+  std::string document;
+  int64_t offset = 0;
+  int64_t limit = 100;
+  bool is_json = false;
+};
+
+OrderedJson passages_json(const memory::Document& document) {
+  OrderedJson passages = OrderedJson::array();
+  for (const auto& passage : document.passages) {
+    passages.push_back({{"id", passage.id},
+                        {"start", passage.start},
+                        {"end", passage.end},
+                        {"tokens", passage.tokens},
+                        {"chunks", passage.chunks}});
+  }
+  return passages;
+}
+
+void list(const Flags& flags) {
+  MSA_CHECK(flags.offset >= 0 && flags.limit >= 1, "--offset and --limit must be positive");
+  const auto bank = memory::Bank::open(real_file_system(), flags.bank);
+  for (const auto& document : bank->list(flags.offset, flags.limit)) {
+    if (flags.is_json) {
+      print_json({{"name", document.name}, {"title", document.title}, {"source", document.source},
+                  {"passages", passages_json(document)}});
+    } else {
+      std::printf("[%lld]%s  %s  %s\n",
+                  static_cast<long long>(document.passages.front().id),
+                  document.passages.size() > 1
+                      ? (" +" + std::to_string(document.passages.size() - 1)).c_str()
+                      : "",
+                  document.name.c_str(), document.title.c_str());
+    }
+  }
+}
+
+void show_stats(const Flags& flags) {
+  const auto bank = memory::Bank::open(real_file_system(), flags.bank);
+  const auto stats = bank->stats();
+  const auto& facts = bank->facts();
+  const int64_t key_bytes = stats.chunks * facts.shape.num_layers * facts.shape.key_dim() *
+                            kernels::bytes_of(facts.key_type);
+  const OrderedJson json{
+      {"documents", stats.documents},
+      {"passages", stats.passages},
+      {"chunks", stats.chunks},
+      {"tokens", stats.tokens},
+      {"bytes", stats.bytes},
+      {"segments", stats.segments},
+      {"routing_key_bytes", key_bytes},
+      {"model",
+       {{"name", facts.model_name},
+        {"fingerprint", facts.model_fingerprint},
+        {"tokenizer_fingerprint", facts.tokenizer_fingerprint}}},
+      {"precision",
+       {{"keys", kernels::name_of(facts.key_type)}, {"content", kernels::name_of(facts.content_type)}}},
+      {"router_layers", facts.shape.num_layers},
+      {"chunk_tokens", facts.shape.chunk_tokens},
+      {"max_passage_tokens", facts.max_passage_tokens}};
+  if (flags.is_json) {
+    print_json(json);
+    return;
+  }
+  for (const auto& [key, value] : json.items()) {
+    std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : to_line(value).c_str());
+  }
+}
+
+void show_document(const Flags& flags) {
+  const auto bank = memory::Bank::open(real_file_system(), flags.bank);
+  auto document = bank->find(flags.document);
+  if (!document && flags.document.find_first_not_of("0123456789") == std::string::npos &&
+      flags.document.size() < 19) {
+    if (const auto place = bank->place_of(std::stoll(flags.document))) {
+      document = bank->document_of(bank->passages()[*place]);
+    }
+  }
+  if (!document) {
+    throw Error(ErrorCode::kNotFound, flags.bank, " has no document or passage \"", flags.document, "\"");
+  }
+  if (flags.is_json) {
+    print_json({{"name", document->name}, {"title", document->title}, {"source", document->source},
+                {"attributes", Json::parse(document->attributes)},
+                {"passages", passages_json(*document)}, {"text", document->text}});
+    return;
+  }
+  std::printf("%s\n%s\nfrom %s\n", document->name.c_str(), document->title.c_str(), document->source.c_str());
+  for (const auto& passage : document->passages) {
+    std::printf("[%lld] bytes %lld-%lld, %lld tokens, %lld chunks\n",
+                static_cast<long long>(passage.id), static_cast<long long>(passage.start),
+                static_cast<long long>(passage.end), static_cast<long long>(passage.tokens),
+                static_cast<long long>(passage.chunks));
+  }
+  std::printf("\n%s\n", document->text.c_str());
+}
+
+void verify(const Flags& flags) {
+  const auto problems = memory::verify_bank(real_file_system(), flags.bank);
+  OrderedJson list = OrderedJson::array();
+  for (const auto& problem : problems) {
+    list.push_back({{"file", problem.file}, {"offset", problem.offset},
+                    {"document", problem.document}, {"what", problem.what}});
+    if (!flags.is_json) {
+      std::printf("%s%s: %s%s%s\n", problem.file.c_str(),
+                  problem.offset >= 0 ? (" at byte " + std::to_string(problem.offset)).c_str() : "",
+                  problem.what.c_str(), problem.document.empty() ? "" : "; documents: ",
+                  problem.document.c_str());
+    }
+  }
+  if (flags.is_json) print_json({{"ok", problems.empty()}, {"problems", std::move(list)}});
+  if (!problems.empty()) {
+    throw Error(ErrorCode::kCorruption, flags.bank, ": ", problems.size(), " problems found");
+  }
+  if (!flags.is_json) std::printf("%s is as it was written\n", flags.bank.c_str());
+}
+
+}  // namespace
+
+void add_bank(CLI::App& app) {
+  CLI::App& bank = *app.add_subcommand("bank", "What is in a bank");
+  bank.require_subcommand(1);
+  bank.footer("Example: msa bank stat notes.bank --json");
+  const auto add = [&](const char* name, const char* help, void (*run)(const Flags&),
+                       const char* example) {
+    auto flags = std::make_shared<Flags>();
+    CLI::App& command = *bank.add_subcommand(name, help);
+    command.add_option("BANK", flags->bank, "Folder of the bank")->required();
+    command.add_flag("--json", flags->is_json, "Print JSON");
+    command.footer(example);
+    command.callback([flags, run] { run(*flags); });
+    return std::pair{&command, flags};
+  };
+  const auto [ls, ls_flags] =
+      add("ls", "List documents", list, "Example: msa bank ls notes.bank --offset 100 --limit 50");
+  add_flag(*ls, "--offset", ls_flags->offset, "Documents to leave out");
+  add_flag(*ls, "--limit", ls_flags->limit, "Documents to list");
+  add("stat", "Counts, sizes, model and precision", show_stats, "Example: msa bank stat notes.bank --json");
+  const auto [show, show_flags] = add("show", "One document: text and passages", show_document,
+                                      "Example: msa bank show notes.bank handbook.md");
+  show->add_option("DOCUMENT", show_flags->document, "Name, or id of a passage")->required();
+  add("verify", "Read every byte and compare digests", verify, "Example: msa bank verify notes.bank");
+}
+
+}  // namespace msa::cli

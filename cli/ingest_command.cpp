@@ -1,0 +1,122 @@
+// msa ingest: documents into a bank.
+
+#include <chrono>
+#include <cstdio>
+
+#include "cli/command.h"
+#include "msa/engine/ingest.h"
+
+namespace msa::cli {
+namespace {
+
+struct Flags {
+  ModelFlags model;
+  std::string bank;
+  std::vector<std::string> paths;
+  std::string key_type = "bf16";
+  std::string content_type = "bf16";
+  engine::IngestOptions options;
+  bool is_json = false;
+};
+
+kernels::NumberType parse_type(const std::string& name) {
+  return name == "f32"    ? kernels::NumberType::kFloat32
+         : name == "int8" ? kernels::NumberType::kInt8
+                          : kernels::NumberType::kBFloat16;
+}
+
+/// A bar that overwrites itself on a terminal, else a line a second.
+class ProgressLine {
+ public:
+  void show(const engine::IngestProgress& p) {
+    const auto now = std::chrono::steady_clock::now();
+    const bool is_terminal = has_terminal();
+    const auto pause = std::chrono::milliseconds(is_terminal ? 100 : 1000);
+    if (now - last_ < pause) return;
+    last_ = now;
+    const double done = p.input_bytes == 0 ? 1.0
+                                           : static_cast<double>(p.input_bytes_read) /
+                                                 static_cast<double>(p.input_bytes);
+    const double left = done > 0 ? p.seconds * (1 - done) / done : 0;
+    char bar[31] = {};
+    for (int i = 0; i < 30; ++i) bar[i] = i < static_cast<int>(done * 30) ? '#' : '.';
+    std::fprintf(stderr, "%s[%s] %3.0f%%  %lld documents, %lld tokens, %.0f tokens/s, %.0f s left%s",
+                 is_terminal ? "\r" : "", bar, done * 100, static_cast<long long>(p.documents),
+                 static_cast<long long>(p.tokens), static_cast<double>(p.tokens) / p.seconds, left,
+                 is_terminal ? "\033[K" : "\n");
+    is_open_ = is_terminal;
+  }
+  void close() {
+    if (is_open_) std::fputs("\n", stderr);
+    is_open_ = false;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_{};
+  bool is_open_ = false;
+};
+
+void run(Flags& flags) {
+  const auto model = flags.model.load(/*prefers_bf16=*/true);
+  ProgressLine line;
+  engine::IngestOptions& options = flags.options;
+  options.bank = flags.bank;
+  options.inputs.assign(flags.paths.begin(), flags.paths.end());
+  options.key_type = parse_type(flags.key_type);
+  options.content_type = parse_type(flags.content_type);
+  options.stop = &stop_requested;
+  options.on_progress = [&](const engine::IngestProgress& progress) { line.show(progress); };
+  options.on_problem = [&](const engine::IngestProblem& problem) {
+    line.close();
+    if (problem.line > 0) {
+      std::fprintf(stderr, "msa: %s:%lld: %s\n", problem.file.c_str(),
+                   static_cast<long long>(problem.line), problem.what.c_str());
+    } else {
+      std::fprintf(stderr, "msa: %s: %s\n", problem.file.c_str(), problem.what.c_str());
+    }
+  };
+  const engine::IngestProgress done = engine::ingest(real_file_system(), *model, options);
+  line.close();
+  const double rate = done.seconds > 0 ? static_cast<double>(done.tokens) / done.seconds : 0;
+  if (flags.is_json) {
+    print_json({{"bank", flags.bank},
+                {"documents", done.documents},
+                {"passages", done.passages},
+                {"chunks", done.chunks},
+                {"tokens", done.tokens},
+                {"skipped", done.skipped},
+                {"failed", done.failed},
+                {"seconds", done.seconds},
+                {"tokens_per_second", rate}});
+    return;
+  }
+  std::printf("%lld documents in %lld passages, %lld tokens, %.1f s, %.0f tokens/s",
+              static_cast<long long>(done.documents), static_cast<long long>(done.passages),
+              static_cast<long long>(done.tokens), done.seconds, rate);
+  if (done.skipped > 0) std::printf("; %lld there already", static_cast<long long>(done.skipped));
+  if (done.failed > 0) std::printf("; %lld not taken", static_cast<long long>(done.failed));
+  std::printf("\n");
+}
+
+}  // namespace
+
+void add_ingest(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App& command = *app.add_subcommand("ingest", "Encode documents into a bank (resumable)");
+  command.add_option("BANK", flags->bank, "Folder of the bank; made if it is not there")->required();
+  command.add_option("PATH", flags->paths, "Files (.txt .md .jsonl, also .zst) and folders")->required();
+  flags->model.add_to(command);
+  add_flag(command, "--key-type", flags->key_type, "Routing keys of a new bank: f32, bf16 or int8")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  add_flag(command, "--content-type", flags->content_type, "K and V of a new bank: f32 or bf16")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  add_flag(command, "--max-passage-tokens", flags->options.max_passage_tokens,
+           "Longer texts are cut at paragraphs or sentences");
+  add_flag(command, "--commit-tokens", flags->options.commit_tokens,
+           "A durable commit at least this often; bounds memory");
+  command.add_flag("--json", flags->is_json, "Print the summary as JSON");
+  command.footer("Example: msa ingest notes.bank ~/notes handbook.md articles.jsonl.zst");
+  command.callback([flags] { run(*flags); });
+}
+
+}  // namespace msa::cli

@@ -1,0 +1,96 @@
+// The program msa: subcommands, exit codes, signals.
+
+#include <malloc.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "cli/command.h"
+#include "msa/base/error.h"
+
+namespace {
+
+constexpr const char* kFooter =
+    "Exit codes: 0 done, 1 internal, 2 usage or invalid value, 3 not found, 4 read or write failed, 5 disk full,\n"
+    "6 damaged data, 7 invalid file, 8 bank and model differ, 9 bank locked, 10 limit passed, 11 device, 130 stopped.\n"
+    "Every flag has an environment twin: --model is MSA_MODEL. Example: msa ingest notes.bank docs/ && msa ask notes.bank \"...\"";
+
+int exit_code(msa::ErrorCode code) {
+  switch (code) {
+    case msa::ErrorCode::kInvalidArgument:
+      return 2;
+    case msa::ErrorCode::kNotFound:
+      return 3;
+    case msa::ErrorCode::kIo:
+      return 4;
+    case msa::ErrorCode::kNoSpace:
+      return 5;
+    case msa::ErrorCode::kCorruption:
+      return 6;
+    case msa::ErrorCode::kInvalidFormat:
+      return 7;
+    case msa::ErrorCode::kMismatch:
+      return 8;
+    case msa::ErrorCode::kLocked:
+      return 9;
+    case msa::ErrorCode::kLimit:
+      return 10;
+    case msa::ErrorCode::kDevice:
+      return 11;
+    case msa::ErrorCode::kInterrupted:
+      return 130;
+    case msa::ErrorCode::kInternal:
+      return 1;
+  }
+  return 1;
+}
+
+int fail(bool is_json, msa::ErrorCode code, const char* message) {
+  std::fprintf(stderr, "msa: %s\n", message);
+  if (is_json) {
+    msa::cli::print_json({{"error", {{"code", msa::error_code_name(code)}, {"message", message}}}});
+  }
+  return exit_code(code);
+}
+
+void request_stop(int) { msa::cli::stop_requested = true; }
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Tensors of one size are made again and again: keep their memory instead of giving it back each time.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGINT, request_stop);
+  std::signal(SIGTERM, request_stop);
+
+  CLI::App app("A language model with a memory of documents: encode once, ask with evidence.", "msa");
+  app.set_version_flag("--version", "msa 0.1.0");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  msa::cli::add_ingest(app);
+  msa::cli::add_ask(app);
+  msa::cli::add_chat(app);
+  msa::cli::add_route(app);
+  msa::cli::add_bank(app);
+  msa::cli::add_tokenize(app);
+  msa::cli::add_info(app);
+  msa::cli::add_completion(app);
+  bool is_json = false;
+  for (int i = 1; i < argc; ++i) is_json |= std::string(argv[i]) == "--json";
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const msa::Error& error) {
+    return fail(is_json, error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(is_json, msa::ErrorCode::kLimit, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(is_json, msa::ErrorCode::kInternal, error.what());
+  }
+}
