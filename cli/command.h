@@ -51,6 +51,7 @@ void add_route(CLI::App& app);
 void add_bank(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_info(CLI::App& app);
+void add_eval(CLI::App& app);
 void add_completion(CLI::App& app);
 
 }  // namespace msa::cli

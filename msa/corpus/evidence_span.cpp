@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "msa/corpus/words.h"
+#include "msa/text/unicode.h"
 
 namespace msa::corpus {
 namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
-/// Sentences end with . ! ? before a blank, with their full-width forms, and with a line.
+/// Sentences end with . ! ? before a blank, with their full-width forms, and
+/// with a line.
 std::vector<Span> sentences_of(std::string_view text) {
   std::vector<Span> sentences;
   const auto size = static_cast<int64_t>(text.size());
@@ -41,6 +43,26 @@ std::vector<Span> sentences_of(std::string_view text) {
   return sentences;
 }
 
+/// Lower case without blanks.
+std::string squeezed(std::string_view text) {
+  std::string result = lower_case(text);
+  std::erase_if(result, is_blank);
+  return result;
+}
+
+/// Whether every character is of a script where words stand together without
+/// blanks (from Thai up, so that Latin, Greek, Cyrillic, Arabic and the like
+/// are still compared by whole words).
+bool is_written_without_blanks(std::string_view answer) {
+  bool result = !answer.empty();
+  for (size_t i = 0; i < answer.size();) {
+    const text::Decoded c = text::decode_utf8(answer, i);
+    result = result && c.code_point >= 0x0E00;
+    i += static_cast<size_t>(c.length);
+  }
+  return result;
+}
+
 }  // namespace
 
 FoundEvidence find_evidence(std::string_view passage, std::string_view question,
@@ -51,6 +73,9 @@ FoundEvidence find_evidence(std::string_view passage, std::string_view question,
   for (const Word& word : words_of(question)) question_words.insert(word.text);
   std::set<std::string> all_words = question_words;
   for (const Word& word : wanted) all_words.insert(word.text);
+
+  const std::string squeezed_answer = squeezed(answer);
+  const bool is_sought_within_words = is_written_without_blanks(squeezed_answer);
 
   FoundEvidence best{{0, static_cast<int64_t>(passage.size())}, false};
   int64_t best_score = -1;
@@ -63,6 +88,11 @@ FoundEvidence find_evidence(std::string_view passage, std::string_view question,
     for (size_t i = first; !wanted.empty() && i + wanted.size() <= end && !holds; ++i) {
       holds = std::equal(wanted.begin(), wanted.end(), words.begin() + static_cast<ptrdiff_t>(i),
                          [](const Word& a, const Word& b) { return a.text == b.text; });
+    }
+    if (!holds && is_sought_within_words) {
+      holds = squeezed(passage.substr(static_cast<size_t>(sentence.start),
+                                      static_cast<size_t>(sentence.end - sentence.start)))
+                  .find(squeezed_answer) != std::string::npos;
     }
     const auto& counted = holds ? question_words : all_words;
     std::set<std::string> seen;

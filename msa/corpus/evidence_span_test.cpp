@@ -36,7 +36,8 @@ TEST(FindEvidence, OfSeveralHoldingSentencesTakesTheOneWithMostQuestionWords) {
   const std::string passage = "Paris is old. The capital of France is Paris. Paris sleeps.";
   EXPECT_EQ(quote(passage, "What is the capital of France?", "Paris"),
             "The capital of France is Paris.");
-  EXPECT_EQ(quote(passage, "", "Paris"), "Paris is old.");  // ties go to the first
+  EXPECT_EQ(quote(passage, "", "Paris"),
+            "Paris is old.");  // ties go to the first
 }
 
 TEST(FindEvidence, PrefersAHoldingSentenceToOneWithMoreSharedWords) {
@@ -66,7 +67,8 @@ TEST(FindEvidence, EndsSentencesAtFullWidthMarks) {
 }
 
 TEST(FindEvidence, FindsAnAnswerWithinTextWrittenWithoutBlanks) {
-  // "Tokyo is a city. Osaka is a town." in Chinese characters; the answer is Osaka.
+  // "Tokyo is a city. Osaka is a town." in Chinese characters; the answer is
+  // Osaka.
   const std::string first = "\xE4\xB8\x9C\xE4\xBA\xAC\xE6\x98\xAF\xE5\x9F\x8E\xE3\x80\x82";
   const std::string second = "\xE5\xA4\xA7\xE9\x98\xAA\xE6\x98\xAF\xE9\x95\x87\xE3\x80\x82";
   EXPECT_EQ(quote(first + second, "", "\xE5\xA4\xA7\xE9\x98\xAA"), second);

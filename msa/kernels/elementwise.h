@@ -44,6 +44,9 @@ struct SwigluParams {
 };
 void swiglu(const SwigluParams& params, int64_t first, int64_t end);
 
+/// out[i] = silu(gate[i]) * up[i], i < count: the same for one token whose parts lie apart.
+void gate(const float* gate, const float* up, float* out, int64_t count);
+
 /// out[t] = x[t] / max(|x[t]|, 1e-12)
 struct NormalizeParams {
   const float* x = nullptr;  // [T, D]

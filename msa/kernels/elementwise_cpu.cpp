@@ -99,6 +99,10 @@ MSA_VECTOR_CODE void swiglu(const SwigluParams& p, int64_t first, int64_t end) {
   }
 }
 
+MSA_VECTOR_CODE void gate(const float* gate, const float* up, float* out, int64_t count) {
+  swiglu_row(gate, up, out, count);
+}
+
 MSA_VECTOR_CODE void l2_normalize(const NormalizeParams& p, int64_t first, int64_t end) {
   for (int64_t t = first; t < end; ++t) {
     const float* x = p.x + t * p.dim;

@@ -31,7 +31,9 @@ at::Tensor grown(const at::Tensor& tensor, int64_t kept, int64_t rows) {
 }  // namespace
 
 Session::Session(const Transformer& transformer, const SessionOptions& options)
-    : transformer_(transformer), options_(options) {
+    : transformer_(transformer),
+      options_(options),
+      step_(transformer.config(), transformer.weights()) {
   const c10::InferenceMode guard;
   const ModelConfig& config = transformer.config();
   first_memory_layer_ = uses_memory() ? config.msa.router_layers.front() : config.num_layers;
@@ -191,6 +193,7 @@ std::span<const float> Session::extend(std::span<const int32_t> tokens,
   const ModelConfig& config = transformer_.config();
   const auto num_new = static_cast<int64_t>(tokens.size());
   MSA_CHECK(num_new > 0, "extend: no tokens given");
+  if (num_new == 1) return step(tokens.front());
   const bool is_causal = attention == AnswerPromptAttention::kCausal;
   auto x = embed(transformer_.weights(), tokens);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
@@ -205,6 +208,25 @@ std::span<const float> Session::extend(std::span<const int32_t> tokens,
   }
   num_tokens_ += num_new;
   return set_logits(x);
+}
+
+std::span<const float> Session::step(int32_t token) {
+  const ModelConfig& config = transformer_.config();
+  std::vector<StepCache> caches;
+  for (Cache& cache : caches_) {
+    const int64_t row = cache.prefix_rows + num_tokens_;
+    reserve(cache, row + 1);
+    caches.push_back({cache.key.data_ptr<float>(), cache.value.data_ptr<float>(), row});
+  }
+  float* entry = nullptr;
+  if (first_memory_layer_ < config.num_layers) {
+    if (entry_.size(0) <= num_tokens_) entry_ = grown(entry_, num_tokens_, 2 * num_tokens_ + 2);
+    entry = entry_.data_ptr<float>() + num_tokens_ * config.embed_dim;
+  }
+  const auto logits = step_.run(token, options_.first_position + num_tokens_, caches,
+                                first_memory_layer_, entry);
+  ++num_tokens_;
+  return logits;
 }
 
 void Session::truncate(int64_t num_tokens) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "msa/memory/chunk_source.h"
+#include "msa/model/decode_step.h"
 #include "msa/model/transformer.h"
 
 namespace msa::model {
@@ -77,6 +78,7 @@ class Session {
   std::vector<Cache> caches_;       // [L]
   at::Tensor entry_;                // [capacity, E]: what enters the first memory layer
   RoutingResult routing_;
+  DecodeStep step_;
   std::vector<float> logits_;       // [V]
 };
 
