@@ -92,7 +92,8 @@ std::string to_text(const engine::Answer& answer, bool shows_trace) {
   std::string text = answer.answer + "\n";
   for (const auto& item : answer.evidence) {
     text += "  [" + std::to_string(item.id) + "] " + item.name + ", bytes " +
-            std::to_string(item.start) + "-" + std::to_string(item.end) + ": \"" + item.quote + "\"\n";
+            std::to_string(item.start) + "-" + std::to_string(item.end) + ": \"" + item.quote +
+            "\"\n";
   }
   if (shows_trace) {
     int number = 0;

@@ -33,14 +33,18 @@ void add_ask_flags(CLI::App& command, Flags& flags) {
   flags.model.add_to(command);
   add_flag(command, "--ids", flags.ids, "How ids are written: fused, constrained or free")
       ->check(CLI::IsMember({"fused", "constrained", "free"}));
-  add_flag(command, "--routing-weight", flags.options.routing_weight, "Weight of the routing score (fused)");
+  add_flag(command, "--routing-weight", flags.options.routing_weight,
+           "Weight of the routing score (fused)");
   add_flag(command, "--max-rounds", flags.options.max_rounds, "Retrieval rounds at most");
-  add_flag(command, "--max-documents", flags.options.max_documents_per_round, "Documents a round at most");
-  add_flag(command, "--max-answer-tokens", flags.options.max_answer_tokens, "Length of the answer at most");
+  add_flag(command, "--max-documents", flags.options.max_documents_per_round,
+           "Documents a round at most");
+  add_flag(command, "--max-answer-tokens", flags.options.max_answer_tokens,
+           "Length of the answer at most");
   add_flag(command, "--temperature", flags.options.temperature, "0 = the most probable answer");
   add_flag(command, "--top-p", flags.options.top_p, "Sample from this share of the probability");
   add_flag(command, "--seed", flags.options.seed, "Of the sampler");
-  add_flag(command, "--read", flags.options.given_passages, "Read these passages (ids) in place of retrieving");
+  add_flag(command, "--read", flags.options.given_passages,
+           "Read these passages (ids) in place of retrieving");
 }
 
 engine::AskOptions options_of(const Flags& flags) {
@@ -99,7 +103,8 @@ void ask_many(const Flags& flags) {
     }
   }
   if (has_terminal()) std::fputs("\n", stderr);
-  if (failed > 0) std::fprintf(stderr, "msa: %lld questions failed\n", static_cast<long long>(failed));
+  if (failed > 0)
+    std::fprintf(stderr, "msa: %lld questions failed\n", static_cast<long long>(failed));
 }
 
 void ask(const Flags& flags) {
@@ -126,7 +131,8 @@ void chat(const Flags& flags) {
   bool shows_trace = flags.shows_trace;
   if (is_person) {
     const auto stats = opened.engine->bank().stats();
-    std::printf("%lld documents. Ask, or /trace /help /quit.\n", static_cast<long long>(stats.documents));
+    std::printf("%lld documents. Ask, or /trace /help /quit.\n",
+                static_cast<long long>(stats.documents));
   }
   for (std::string line; !stop_requested;) {
     if (is_person) std::fputs("> ", stdout);
@@ -139,8 +145,9 @@ void chat(const Flags& flags) {
       continue;
     }
     if (line.front() == '/') {
-      std::printf("/trace  show or hide how documents were found\n/quit   leave\n"
-                  "Each line is a question of its own: earlier ones are not remembered.\n");
+      std::printf(
+          "/trace  show or hide how documents were found\n/quit   leave\n"
+          "Each line is a question of its own: earlier ones are not remembered.\n");
       continue;
     }
     try {
@@ -149,7 +156,8 @@ void chat(const Flags& flags) {
         std::fflush(stdout);
       });
       // The answer itself has been written already.
-      std::fputs(("\n" + to_text(answer, shows_trace).substr(answer.answer.size() + 1)).c_str(), stdout);
+      std::fputs(("\n" + to_text(answer, shows_trace).substr(answer.answer.size() + 1)).c_str(),
+                 stdout);
     } catch (const Error& error) {
       std::printf("msa: %s\n", error.what());
     }
@@ -173,10 +181,12 @@ void route(const Flags& flags) {
 
 void add_ask(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
-  CLI::App& command = *app.add_subcommand("ask", "Answer a question, or a file of them, from a bank");
+  CLI::App& command =
+      *app.add_subcommand("ask", "Answer a question, or a file of them, from a bank");
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
   command.add_option("QUESTION", flags->question, "The question");
-  command.add_option("--questions", flags->questions_file, "jsonl of {\"question\"}, one answer a line to --output");
+  command.add_option("--questions", flags->questions_file,
+                     "jsonl of {\"question\"}, one answer a line to --output");
   command.add_option("--output", flags->output_file, "Where the answers of --questions go");
   add_ask_flags(command, *flags);
   command.add_flag("--json", flags->is_json, "Print the whole answer object");
@@ -197,7 +207,8 @@ void add_chat(CLI::App& app) {
 
 void add_route(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
-  CLI::App& command = *app.add_subcommand("route", "Documents for a question, with scores; nothing is written");
+  CLI::App& command =
+      *app.add_subcommand("route", "Documents for a question, with scores; nothing is written");
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
   command.add_option("QUESTION", flags->question, "The question")->required();
   flags->model.add_to(command);

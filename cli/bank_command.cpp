@@ -34,11 +34,12 @@ void list(const Flags& flags) {
   const auto bank = memory::Bank::open(real_file_system(), flags.bank);
   for (const auto& document : bank->list(flags.offset, flags.limit)) {
     if (flags.is_json) {
-      print_json({{"name", document.name}, {"title", document.title}, {"source", document.source},
+      print_json({{"name", document.name},
+                  {"title", document.title},
+                  {"source", document.source},
                   {"passages", passages_json(document)}});
     } else {
-      std::printf("[%lld]%s  %s  %s\n",
-                  static_cast<long long>(document.passages.front().id),
+      std::printf("[%lld]%s  %s  %s\n", static_cast<long long>(document.passages.front().id),
                   document.passages.size() > 1
                       ? (" +" + std::to_string(document.passages.size() - 1)).c_str()
                       : "",
@@ -53,29 +54,30 @@ void show_stats(const Flags& flags) {
   const auto& facts = bank->facts();
   const int64_t key_bytes = stats.chunks * facts.shape.num_layers * facts.shape.key_dim() *
                             kernels::bytes_of(facts.key_type);
-  const OrderedJson json{
-      {"documents", stats.documents},
-      {"passages", stats.passages},
-      {"chunks", stats.chunks},
-      {"tokens", stats.tokens},
-      {"bytes", stats.bytes},
-      {"segments", stats.segments},
-      {"routing_key_bytes", key_bytes},
-      {"model",
-       {{"name", facts.model_name},
-        {"fingerprint", facts.model_fingerprint},
-        {"tokenizer_fingerprint", facts.tokenizer_fingerprint}}},
-      {"precision",
-       {{"keys", kernels::name_of(facts.key_type)}, {"content", kernels::name_of(facts.content_type)}}},
-      {"router_layers", facts.shape.num_layers},
-      {"chunk_tokens", facts.shape.chunk_tokens},
-      {"max_passage_tokens", facts.max_passage_tokens}};
+  const OrderedJson json{{"documents", stats.documents},
+                         {"passages", stats.passages},
+                         {"chunks", stats.chunks},
+                         {"tokens", stats.tokens},
+                         {"bytes", stats.bytes},
+                         {"segments", stats.segments},
+                         {"routing_key_bytes", key_bytes},
+                         {"model",
+                          {{"name", facts.model_name},
+                           {"fingerprint", facts.model_fingerprint},
+                           {"tokenizer_fingerprint", facts.tokenizer_fingerprint}}},
+                         {"precision",
+                          {{"keys", kernels::name_of(facts.key_type)},
+                           {"content", kernels::name_of(facts.content_type)}}},
+                         {"router_layers", facts.shape.num_layers},
+                         {"chunk_tokens", facts.shape.chunk_tokens},
+                         {"max_passage_tokens", facts.max_passage_tokens}};
   if (flags.is_json) {
     print_json(json);
     return;
   }
   for (const auto& [key, value] : json.items()) {
-    std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : to_line(value).c_str());
+    std::printf("%-20s %s\n", key.c_str(),
+                value.is_string() ? value.get<std::string>().c_str() : to_line(value).c_str());
   }
 }
 
@@ -89,15 +91,20 @@ void show_document(const Flags& flags) {
     }
   }
   if (!document) {
-    throw Error(ErrorCode::kNotFound, flags.bank, " has no document or passage \"", flags.document, "\"");
+    throw Error(ErrorCode::kNotFound, flags.bank, " has no document or passage \"", flags.document,
+                "\"");
   }
   if (flags.is_json) {
-    print_json({{"name", document->name}, {"title", document->title}, {"source", document->source},
+    print_json({{"name", document->name},
+                {"title", document->title},
+                {"source", document->source},
                 {"attributes", Json::parse(document->attributes)},
-                {"passages", passages_json(*document)}, {"text", document->text}});
+                {"passages", passages_json(*document)},
+                {"text", document->text}});
     return;
   }
-  std::printf("%s\n%s\nfrom %s\n", document->name.c_str(), document->title.c_str(), document->source.c_str());
+  std::printf("%s\n%s\nfrom %s\n", document->name.c_str(), document->title.c_str(),
+              document->source.c_str());
   for (const auto& passage : document->passages) {
     std::printf("[%lld] bytes %lld-%lld, %lld tokens, %lld chunks\n",
                 static_cast<long long>(passage.id), static_cast<long long>(passage.start),
@@ -111,13 +118,15 @@ void verify(const Flags& flags) {
   const auto problems = memory::verify_bank(real_file_system(), flags.bank);
   OrderedJson list = OrderedJson::array();
   for (const auto& problem : problems) {
-    list.push_back({{"file", problem.file}, {"offset", problem.offset},
-                    {"document", problem.document}, {"what", problem.what}});
+    list.push_back({{"file", problem.file},
+                    {"offset", problem.offset},
+                    {"document", problem.document},
+                    {"what", problem.what}});
     if (!flags.is_json) {
       std::printf("%s%s: %s%s%s\n", problem.file.c_str(),
                   problem.offset >= 0 ? (" at byte " + std::to_string(problem.offset)).c_str() : "",
-                  problem.what.c_str(), problem.document.empty() ? "" : "; documents: ",
-                  problem.document.c_str());
+                  problem.what.c_str(),
+                  problem.document.empty() ? "" : "; documents: ", problem.document.c_str());
     }
   }
   if (flags.is_json) print_json({{"ok", problems.empty()}, {"problems", std::move(list)}});
@@ -147,11 +156,13 @@ void add_bank(CLI::App& app) {
       add("ls", "List documents", list, "Example: msa bank ls notes.bank --offset 100 --limit 50");
   add_flag(*ls, "--offset", ls_flags->offset, "Documents to leave out");
   add_flag(*ls, "--limit", ls_flags->limit, "Documents to list");
-  add("stat", "Counts, sizes, model and precision", show_stats, "Example: msa bank stat notes.bank --json");
+  add("stat", "Counts, sizes, model and precision", show_stats,
+      "Example: msa bank stat notes.bank --json");
   const auto [show, show_flags] = add("show", "One document: text and passages", show_document,
                                       "Example: msa bank show notes.bank handbook.md");
   show->add_option("DOCUMENT", show_flags->document, "Name, or id of a passage")->required();
-  add("verify", "Read every byte and compare digests", verify, "Example: msa bank verify notes.bank");
+  add("verify", "Read every byte and compare digests", verify,
+      "Example: msa bank verify notes.bank");
 }
 
 }  // namespace msa::cli

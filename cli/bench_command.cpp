@@ -124,15 +124,23 @@ void bench_route(const Flags& flags) {
   std::vector<float> scales(flags.chunks);
   for (int64_t layer = 0; layer < flags.layers; ++layer) {
     keys.emplace_back(layer_bytes);
-    kernels::quantize_rows({.row = rows.data(), .num_rows = flags.chunks, .dim = dim, .type = type,
-                            .out = keys.back().data(), .scale = scales.data()});
+    kernels::quantize_rows({.row = rows.data(),
+                            .num_rows = flags.chunks,
+                            .dim = dim,
+                            .type = type,
+                            .out = keys.back().data(),
+                            .scale = scales.data()});
   }
   constexpr int64_t kTopK = 16;
   std::vector<kernels::ScoredDocument> selected(kTopK);
-  kernels::RouteScoresParams params{.key_type = type, .key_scale = scales.data(),
-                                    .first_chunk = first_chunk.data(), .query = query.data(),
+  kernels::RouteScoresParams params{.key_type = type,
+                                    .key_scale = scales.data(),
+                                    .first_chunk = first_chunk.data(),
+                                    .query = query.data(),
                                     .num_documents = static_cast<int64_t>(first_chunk.size()) - 1,
-                                    .num_tokens = flags.tokens, .key_dim = dim, .top_k = kTopK,
+                                    .num_tokens = flags.tokens,
+                                    .key_dim = dim,
+                                    .top_k = kTopK,
                                     .selected = selected.data()};
   memory::AlignedBuffer workspace(kernels::route_scores_workspace_bytes(params));
   const auto route = [&] {
@@ -153,8 +161,9 @@ void bench_route(const Flags& flags) {
   }
   const Times times = time(flags.repeats, route);
   const double bytes = static_cast<double>(layer_bytes) * static_cast<double>(flags.layers);
-  const double operations = 2.0 * static_cast<double>(flags.layers * flags.chunks * dim * flags.tokens);
-  const auto* path = flags.is_wide                             ? nullptr
+  const double operations =
+      2.0 * static_cast<double>(flags.layers * flags.chunks * dim * flags.tokens);
+  const auto* path = flags.is_wide                            ? nullptr
                      : type == kernels::NumberType::kBFloat16 ? kernels::route_path_bf16()
                      : type == kernels::NumberType::kInt8     ? kernels::route_path_int8()
                                                               : nullptr;
@@ -177,12 +186,14 @@ void bench_route(const Flags& flags) {
   if (flags.is_json) {
     print_json(json);
   } else {
-    std::printf("route %s (%s), %d threads: %.2f ms median, %.2f best, %.2f worst; %.1f GB/s, %.0f GFLOP/s; "
-                "%lld of %lld documents as float64%s\n",
-                flags.type.c_str(), path == nullptr ? "wide" : path->name, num_threads(),
-                times.median * 1e3, times.best * 1e3, times.worst * 1e3, bytes / times.median / 1e9,
-                operations / times.median / 1e9, static_cast<long long>(same),
-                static_cast<long long>(kTopK), same_place == kTopK ? ", same order" : "");
+    std::printf(
+        "route %s (%s), %d threads: %.2f ms median, %.2f best, %.2f worst; %.1f GB/s, %.0f "
+        "GFLOP/s; "
+        "%lld of %lld documents as float64%s\n",
+        flags.type.c_str(), path == nullptr ? "wide" : path->name, num_threads(),
+        times.median * 1e3, times.best * 1e3, times.worst * 1e3, bytes / times.median / 1e9,
+        operations / times.median / 1e9, static_cast<long long>(same),
+        static_cast<long long>(kTopK), same_place == kTopK ? ", same order" : "");
   }
 }
 
@@ -197,12 +208,18 @@ std::vector<int32_t> random_tokens(int64_t count, int64_t vocab_size, Noise& noi
 
 void report(const Flags& flags, const char* stage, const engine::LoadedModel& model, int64_t tokens,
             const Times& times) {
-  const auto rate = [&](double seconds) { return std::round(static_cast<double>(tokens) / seconds); };
+  const auto rate = [&](double seconds) {
+    return std::round(static_cast<double>(tokens) / seconds);
+  };
   const bool is_bf16 = model.transformer().precision() == model::Precision::kBFloat16;
   if (flags.is_json) {
-    print_json({{"stage", stage}, {"type", is_bf16 ? "bf16" : "f32"}, {"threads", num_threads()},
-                {"tokens", tokens}, {"tokens_per_second", rate(times.median)},
-                {"slowest", rate(times.worst)}, {"fastest", rate(times.best)}});
+    print_json({{"stage", stage},
+                {"type", is_bf16 ? "bf16" : "f32"},
+                {"threads", num_threads()},
+                {"tokens", tokens},
+                {"tokens_per_second", rate(times.median)},
+                {"slowest", rate(times.worst)},
+                {"fastest", rate(times.best)}});
   } else {
     std::printf("%s %s, %d threads: %.0f tokens/s median, %.0f slowest, %.0f fastest\n", stage,
                 is_bf16 ? "bf16" : "f32", num_threads(), rate(times.median), rate(times.worst),
@@ -255,7 +272,8 @@ void bench_decode(const Flags& flags) {
     worst = std::max(worst, std::abs(static_cast<double>(by_steps[i] - logits[i])));
     largest = std::max(largest, std::abs(static_cast<double>(logits[i])));
   }
-  const double allowed = model->transformer().precision() == model::Precision::kFloat32 ? 1e-4 : 5e-2;
+  const double allowed =
+      model->transformer().precision() == model::Precision::kFloat32 ? 1e-4 : 5e-2;
   MSA_CHECK(worst <= allowed * largest, "steps and prefill differ by ", worst, " of ", largest);
   const Times times = time(flags.repeats, [&] {
     model::Session session(model->transformer(), {});
@@ -280,23 +298,27 @@ void add_bench(CLI::App& app) {
     command.callback([flags, run] { run(*flags); });
     return std::pair{&command, flags};
   };
-  const auto [route, route_flags] = add("route", "Scores of all documents and the 16 best, in every layer",
-                                        bench_route, "Example: msa bench route --type int8");
+  const auto [route, route_flags] =
+      add("route", "Scores of all documents and the 16 best, in every layer", bench_route,
+          "Example: msa bench route --type int8");
   route->add_option("--threads", route_flags->model.threads, "Threads, 0 = one per core");
   route->add_option("--layers", route_flags->layers, "Router layers")->capture_default_str();
   route->add_option("--chunks", route_flags->chunks, "Chunks in memory")->capture_default_str();
   route->add_option("--dim", route_flags->dim, "Length of a key, G * D")->capture_default_str();
-  route->add_option("--tokens", route_flags->tokens, "Tokens of the question")->capture_default_str();
+  route->add_option("--tokens", route_flags->tokens, "Tokens of the question")
+      ->capture_default_str();
   route->add_option("--type", route_flags->type, "f32, bf16 or int8")
-      ->check(CLI::IsMember({"f32", "bf16", "int8"}))->capture_default_str();
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+      ->capture_default_str();
   route->add_flag("--wide", route_flags->is_wide, "Without AVX-512 BF16 and VNNI");
-  const auto [encode, encode_flags] = add("encode", "Documents per second through the model", bench_encode,
-                                          "Example: msa bench encode --batch 8 --length 512 --precision f32");
+  const auto [encode, encode_flags] =
+      add("encode", "Documents per second through the model", bench_encode,
+          "Example: msa bench encode --batch 8 --length 512 --precision f32");
   encode_flags->model.add_to(*encode);
   encode->add_option("--batch", encode_flags->batch, "Documents")->capture_default_str();
   encode->add_option("--length", encode_flags->length, "Tokens of each")->capture_default_str();
-  const auto [decode, decode_flags] =
-      add("decode", "Tokens per second, one by one", bench_decode, "Example: msa bench decode --length 128");
+  const auto [decode, decode_flags] = add("decode", "Tokens per second, one by one", bench_decode,
+                                          "Example: msa bench decode --length 128");
   decode_flags->model.add_to(*decode);
   decode_flags->length = 128;
   decode->add_option("--length", decode_flags->length, "Tokens")->capture_default_str();

@@ -47,7 +47,8 @@ std::unique_ptr<engine::LoadedModel> ModelFlags::load(bool prefers_bf16) const {
 #else
   (void)prefers_bf16;
 #endif
-  options.transformer.precision = is_bf16 ? model::Precision::kBFloat16 : model::Precision::kFloat32;
+  options.transformer.precision =
+      is_bf16 ? model::Precision::kBFloat16 : model::Precision::kFloat32;
   return engine::LoadedModel::load(real_file_system(), options);
 }
 

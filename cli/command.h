@@ -2,7 +2,6 @@
 // What the subcommands of msa share: registration, the model to use, output.
 
 #include <CLI/CLI.hpp>
-
 #include <atomic>
 #include <filesystem>
 #include <memory>

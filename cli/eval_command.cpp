@@ -59,7 +59,8 @@ void print_text(const eval::QaReport& r, bool has_reading) {
   };
   std::printf("%-28s %s\n", "recall", "@1      @16");
   row("routing, mean of layers", r.fused);
-  for (const auto& layer : r.layers) row("routing, layer " + std::to_string(layer.layer), layer.recall);
+  for (const auto& layer : r.layers)
+    row("routing, layer " + std::to_string(layer.layer), layer.recall);
   std::printf("%-28s         %.3f\n", "chosen by any layer", r.union_at_16);
   row("BM25", r.bm25);
   if (!has_reading) return;
@@ -111,17 +112,25 @@ void add_eval(CLI::App& app) {
   CLI::App& eval = *app.add_subcommand("eval", "How good routing, naming and reading are");
   eval.require_subcommand(1);
   auto flags = std::make_shared<Flags>();
-  CLI::App& command = *eval.add_subcommand("qa", "Questions with known documents and answers; BM25 beside it");
-  command.add_option("SET_DIR", flags->set, "Folder with documents.jsonl and questions.jsonl (also .zst)")->required();
+  CLI::App& command =
+      *eval.add_subcommand("qa", "Questions with known documents and answers; BM25 beside it");
+  command
+      .add_option("SET_DIR", flags->set,
+                  "Folder with documents.jsonl and questions.jsonl (also .zst)")
+      ->required();
   command.add_option("--extra", flags->extra, "Documents among which those of the set are hidden");
-  command.add_option("--num-extra", flags->options.num_extra, "So many of them, drawn with a fixed seed");
-  command.add_option("--questions", flags->options.questions, "The first N, or a file of question ids");
-  command.add_option("--work", flags->work, "Folder for the bank, kept and used again (default: temporary)");
+  command.add_option("--num-extra", flags->options.num_extra,
+                     "So many of them, drawn with a fixed seed");
+  command.add_option("--questions", flags->options.questions,
+                     "The first N, or a file of question ids");
+  command.add_option("--work", flags->work,
+                     "Folder for the bank, kept and used again (default: temporary)");
   command.add_option("--output", flags->output, "One JSON line a question");
   command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read");
   flags->model.add_to(command);
   command.add_flag("--json", flags->is_json, "Print the report as JSON");
-  command.footer("Example: msa eval qa sets/trivia --extra wiki.jsonl.zst --num-extra 10000 --questions 500");
+  command.footer(
+      "Example: msa eval qa sets/trivia --extra wiki.jsonl.zst --num-extra 10000 --questions 500");
   command.callback([flags] { run(*flags); });
 }
 

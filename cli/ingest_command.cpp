@@ -40,7 +40,8 @@ class ProgressLine {
     const double left = done > 0 ? p.seconds * (1 - done) / done : 0;
     char bar[31] = {};
     for (int i = 0; i < 30; ++i) bar[i] = i < static_cast<int>(done * 30) ? '#' : '.';
-    std::fprintf(stderr, "%s[%s] %3.0f%%  %lld documents, %lld tokens, %.0f tokens/s, %.0f s left%s",
+    std::fprintf(stderr,
+                 "%s[%s] %3.0f%%  %lld documents, %lld tokens, %.0f tokens/s, %.0f s left%s",
                  is_terminal ? "\r" : "", bar, done * 100, static_cast<long long>(p.documents),
                  static_cast<long long>(p.tokens), static_cast<double>(p.tokens) / p.seconds, left,
                  is_terminal ? "\033[K" : "\n");
@@ -103,8 +104,10 @@ void run(Flags& flags) {
 void add_ingest(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   CLI::App& command = *app.add_subcommand("ingest", "Encode documents into a bank (resumable)");
-  command.add_option("BANK", flags->bank, "Folder of the bank; made if it is not there")->required();
-  command.add_option("PATH", flags->paths, "Files (.txt .md .jsonl, also .zst) and folders")->required();
+  command.add_option("BANK", flags->bank, "Folder of the bank; made if it is not there")
+      ->required();
+  command.add_option("PATH", flags->paths, "Files (.txt .md .jsonl, also .zst) and folders")
+      ->required();
   flags->model.add_to(command);
   add_flag(command, "--key-type", flags->key_type, "Routing keys of a new bank: f32, bf16 or int8")
       ->check(CLI::IsMember({"f32", "bf16", "int8"}));

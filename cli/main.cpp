@@ -13,9 +13,12 @@
 namespace {
 
 constexpr const char* kFooter =
-    "Exit codes: 0 done, 1 internal, 2 usage or invalid value, 3 not found, 4 read or write failed, 5 disk full,\n"
-    "6 damaged data, 7 invalid file, 8 bank and model differ, 9 bank locked, 10 limit passed, 11 device, 130 stopped.\n"
-    "Every flag has an environment twin: --model is MSA_MODEL. Example: msa ingest notes.bank docs/ && msa ask notes.bank \"...\"";
+    "Exit codes: 0 done, 1 internal, 2 usage or invalid value, 3 not found, 4 read or write "
+    "failed, 5 disk full,\n"
+    "6 damaged data, 7 invalid file, 8 bank and model differ, 9 bank locked, 10 limit passed, 11 "
+    "device, 130 stopped.\n"
+    "Every flag has an environment twin: --model is MSA_MODEL. Example: msa ingest notes.bank "
+    "docs/ && msa ask notes.bank \"...\"";
 
 int exit_code(msa::ErrorCode code) {
   switch (code) {
@@ -60,14 +63,16 @@ void request_stop(int) { msa::cli::stop_requested = true; }
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Tensors of one size are made again and again: keep their memory instead of giving it back each time.
+  // Tensors of one size are made again and again: keep their memory instead of giving it back each
+  // time.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);
 
-  CLI::App app("A language model with a memory of documents: encode once, ask with evidence.", "msa");
+  CLI::App app("A language model with a memory of documents: encode once, ask with evidence.",
+               "msa");
   app.set_version_flag("--version", "msa 0.1.0");
   app.footer(kFooter);
   app.require_subcommand(1);

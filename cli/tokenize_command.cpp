@@ -93,7 +93,8 @@ void print_completion(const CLI::App& app, const std::string& shell) {
       "_msa() {\n  local words=\"%s\"\n  case \"${COMP_WORDS[1]}\" in\n%s  esac\n"
       "  [ \"$COMP_CWORD\" -eq 1 ] && words=\"%s\"\n"
       "  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
-      "  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
+      "  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "
+      "\"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
       "complete -F _msa msa\n",
       commands.c_str(), cases.c_str(), commands.c_str());
 }
@@ -107,8 +108,11 @@ void add_tokenize(CLI::App& app) {
     std::vector<std::string> texts;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App& command = *app.add_subcommand("tokenize", "Token ids and byte offsets of text, as JSON lines");
-  command.add_option("--model", flags->folder, "Folder with a tokenizer")->envname("MSA_MODEL")->required();
+  CLI::App& command =
+      *app.add_subcommand("tokenize", "Token ids and byte offsets of text, as JSON lines");
+  command.add_option("--model", flags->folder, "Folder with a tokenizer")
+      ->envname("MSA_MODEL")
+      ->required();
   command.add_option("--jsonl", flags->jsonl, "File of {\"text\"} lines, - for standard input");
   command.add_option("TEXT", flags->texts, "Texts");
   command.footer("Example: msa tokenize --model models/msa-proto \"How many tokens?\"");
@@ -127,7 +131,9 @@ void add_info(CLI::App& app) {
 void add_completion(CLI::App& app) {
   auto shell = std::make_shared<std::string>();
   CLI::App& command = *app.add_subcommand("completion", "Shell completion, to be sourced");
-  command.add_option("SHELL", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command.add_option("SHELL", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   command.footer("Example: source <(msa completion bash)");
   command.callback([shell, &app] { print_completion(app, *shell); });
 }

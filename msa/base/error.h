@@ -10,18 +10,18 @@ namespace msa {
 
 /// What went wrong, in the terms that a caller can act on. The program's exit code follows from it.
 enum class ErrorCode {
-  kInvalidArgument,     // a value given by the caller is not usable
-  kNotFound,            // a file, bank, document or tensor does not exist
-  kIo,                  // the operating system refused a read, write, sync or rename
-  kNoSpace,             // the disk is full
-  kCorruption,          // bytes that were stored are not what was written
-  kInvalidFormat,       // a file is not of the form it claims (model, tokenizer, documents)
-  kMismatch,            // two valid things do not belong together (bank and model)
-  kLocked,              // another process is writing to the bank
-  kLimit,               // a configured limit was passed
-  kDevice,              // an accelerator failed or is missing
-  kInterrupted,         // the user asked to stop
-  kInternal,            // our own mistake
+  kInvalidArgument,  // a value given by the caller is not usable
+  kNotFound,         // a file, bank, document or tensor does not exist
+  kIo,               // the operating system refused a read, write, sync or rename
+  kNoSpace,          // the disk is full
+  kCorruption,       // bytes that were stored are not what was written
+  kInvalidFormat,    // a file is not of the form it claims (model, tokenizer, documents)
+  kMismatch,         // two valid things do not belong together (bank and model)
+  kLocked,           // another process is writing to the bank
+  kLimit,            // a configured limit was passed
+  kDevice,           // an accelerator failed or is missing
+  kInterrupted,      // the user asked to stop
+  kInternal,         // our own mistake
 };
 
 /// Stable lower-case name of a code ("invalid_argument"), used in JSON output.

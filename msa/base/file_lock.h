@@ -9,7 +9,8 @@ namespace msa {
 /// Holds the lock for as long as it lives.
 class FileLock {
  public:
-  /// Throws Error(kLocked) naming the holder's process id if another process, or another FileLock of this one, holds it.
+  /// Throws Error(kLocked) naming the holder's process id if another process, or another FileLock
+  /// of this one, holds it.
   static std::unique_ptr<FileLock> acquire(const std::filesystem::path& path);
   ~FileLock();
   FileLock(const FileLock&) = delete;

@@ -67,8 +67,7 @@ class RealFile final : public File {
   void append(std::span<const std::byte> bytes) override {
     size_t done = 0;
     while (done < bytes.size()) {
-      const ssize_t count =
-          ::write(descriptor_.get(), bytes.data() + done, bytes.size() - done);
+      const ssize_t count = ::write(descriptor_.get(), bytes.data() + done, bytes.size() - done);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) throw_errno("write", path_, errno);
       done += static_cast<size_t>(count);

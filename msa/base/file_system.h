@@ -1,5 +1,6 @@
 #pragma once
-// The only way to the disk: an interface, so that tests can lose writes, fail calls and fill the disk.
+// The only way to the disk: an interface, so that tests can lose writes, fail calls and fill the
+// disk.
 
 #include <cstddef>
 #include <cstdint>
@@ -16,10 +17,12 @@ class File {
  public:
   virtual ~File() = default;
 
-  /// Fills `out` from `offset`. Throws Error(kCorruption) if the file ends before, Error(kIo) if the read fails.
+  /// Fills `out` from `offset`. Throws Error(kCorruption) if the file ends before, Error(kIo) if
+  /// the read fails.
   virtual void read_at(uint64_t offset, std::span<std::byte> out) const = 0;
 
-  /// Adds bytes at the end. Throws Error(kNoSpace) or Error(kIo); the file may then hold a part of them.
+  /// Adds bytes at the end. Throws Error(kNoSpace) or Error(kIo); the file may then hold a part of
+  /// them.
   virtual void append(std::span<const std::byte> bytes) = 0;
 
   /// Returns when everything appended is on stable storage.
@@ -31,8 +34,8 @@ class File {
   virtual const std::filesystem::path& path() const = 0;
 };
 
-/// All calls throw Error(kNotFound), Error(kNoSpace) or Error(kIo) with the path and the system's reason.
-/// Safe to call from several threads.
+/// All calls throw Error(kNotFound), Error(kNoSpace) or Error(kIo) with the path and the system's
+/// reason. Safe to call from several threads.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -63,7 +66,8 @@ FileSystem& real_file_system();
 /// The whole file as bytes. Throws Error(kLimit) before reading if it holds more than `max_bytes`.
 std::string read_file(FileSystem& files, const std::filesystem::path& path, uint64_t max_bytes);
 
-/// Publishes `bytes` under `path` all or nothing: temporary file beside it, sync, rename, sync of the folder.
+/// Publishes `bytes` under `path` all or nothing: temporary file beside it, sync, rename, sync of
+/// the folder.
 void write_file_atomically(FileSystem& files, const std::filesystem::path& path,
                            std::span<const std::byte> bytes);
 

@@ -1,5 +1,6 @@
 #pragma once
-// The gate that every JSON text from outside passes: bounded depth and size, no duplicate keys, valid UTF-8.
+// The gate that every JSON text from outside passes: bounded depth and size, no duplicate keys,
+// valid UTF-8.
 
 #include <cstdint>
 #include <limits>
@@ -24,7 +25,8 @@ struct JsonLimits {
 Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits = {});
 
 /// The member `key` of an object as an integer in [lowest, highest].
-/// Throws Error(kInvalidFormat) naming `what` and the key when it is absent, of another type or outside.
+/// Throws Error(kInvalidFormat) naming `what` and the key when it is absent, of another type or
+/// outside.
 int64_t json_integer(const Json& object, const char* key, int64_t lowest, int64_t highest,
                      std::string_view what);
 double json_number(const Json& object, const char* key, double lowest, double highest,

@@ -8,7 +8,8 @@
 
 namespace msa {
 
-/// Threads that parallel_for uses. set_num_threads before the first parallel work; 0 = one per core.
+/// Threads that parallel_for uses. set_num_threads before the first parallel work; 0 = one per
+/// core.
 inline int num_threads() { return omp_get_max_threads(); }
 inline void set_num_threads(int count) {
   omp_set_num_threads(count > 0 ? count : omp_get_num_procs());

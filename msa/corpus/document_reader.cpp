@@ -68,24 +68,24 @@ DocumentReader::DocumentReader(FileSystem& files, const std::vector<std::filesys
       throw Error(ErrorCode::kNotFound, path.string(), ": there is no such file or folder");
     }
   }
-  const std::function<void(const std::filesystem::path&)> add =
-      [&](const std::filesystem::path& path) {
-        if (std::filesystem::is_directory(path)) {
-          for (const std::string& name : files.list(path)) {
-            if (!name.starts_with('.')) add(path / name);
-          }
-          return;
-        }
-        if (kind_of(path) == Kind::kUnknown) {
-          if (on_problem_) {
-            on_problem_({path.string(), 0, "skipped: not a .txt, .md or .jsonl file (or .zst of one)"});
-          }
-          return;
-        }
-        const uint64_t bytes = files.open_to_read(path)->size();
-        inputs_.push_back({path, bytes});
-        total_bytes_ += bytes;
-      };
+  const std::function<void(const std::filesystem::path&)> add = [&](const std::filesystem::path&
+                                                                        path) {
+    if (std::filesystem::is_directory(path)) {
+      for (const std::string& name : files.list(path)) {
+        if (!name.starts_with('.')) add(path / name);
+      }
+      return;
+    }
+    if (kind_of(path) == Kind::kUnknown) {
+      if (on_problem_) {
+        on_problem_({path.string(), 0, "skipped: not a .txt, .md or .jsonl file (or .zst of one)"});
+      }
+      return;
+    }
+    const uint64_t bytes = files.open_to_read(path)->size();
+    inputs_.push_back({path, bytes});
+    total_bytes_ += bytes;
+  };
   for (const auto& path : paths) add(path);
 }
 
@@ -130,7 +130,8 @@ bool DocumentReader::read_whole(SourceDocument& document) {
   remove_byte_order_mark(document.text);
   if (const auto place = text::find_invalid_utf8(document.text)) {
     const auto line = std::count(document.text.begin(),
-                                 document.text.begin() + static_cast<ptrdiff_t>(*place), '\n') + 1;
+                                 document.text.begin() + static_cast<ptrdiff_t>(*place), '\n') +
+                      1;
     report(line, "not UTF-8 at byte " + std::to_string(*place));
     return false;
   }

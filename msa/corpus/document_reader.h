@@ -15,12 +15,12 @@
 namespace msa::corpus {
 
 struct SourceDocument {
-  std::string name;   // the id in the jsonl, or the path
-  std::string title;  // may be empty
-  std::string text;   // valid UTF-8, not blank
+  std::string name;               // the id in the jsonl, or the path
+  std::string title;              // may be empty
+  std::string text;               // valid UTF-8, not blank
   std::string attributes = "{}";  // other keys of the jsonl line, as a JSON object
   std::string file;
-  int64_t line = 0;   // 0 where the file is one document
+  int64_t line = 0;  // 0 where the file is one document
 };
 
 /// An input that is no document; reading goes on.
@@ -30,7 +30,8 @@ struct InputProblem {
   std::string what;
 };
 
-/// Pulls documents one by one; holds one line or one text file in memory. Not for use by several threads at once.
+/// Pulls documents one by one; holds one line or one text file in memory. Not for use by several
+/// threads at once.
 class DocumentReader {
  public:
   using OnProblem = std::function<void(const InputProblem&)>;

@@ -12,9 +12,9 @@ struct FoundEvidence {
   bool holds_answer = false;  // the answer's words stand in it, one after the other
 };
 
-/// The sentence that holds the answer's words in order, regardless of case and of what stands between words; of
-/// several, the one with the most words of the question. Without one, the sentence with the most words of question
-/// and answer. All valid UTF-8.
+/// The sentence that holds the answer's words in order, regardless of case and of what stands
+/// between words; of several, the one with the most words of the question. Without one, the
+/// sentence with the most words of question and answer. All valid UTF-8.
 FoundEvidence find_evidence(std::string_view passage, std::string_view question,
                             std::string_view answer);
 

@@ -26,8 +26,8 @@ struct LineReader::State {
   std::unique_ptr<ZSTD_DStream, FreeStream> stream;
   std::vector<std::byte> input;  // compressed bytes not yet taken
   size_t input_first = 0;
-  size_t hint = 1;               // 0: a frame has just ended
-  std::string text;              // decoded bytes not yet given out
+  size_t hint = 1;   // 0: a frame has just ended
+  std::string text;  // decoded bytes not yet given out
   size_t first = 0;
 };
 
@@ -83,8 +83,8 @@ bool LineReader::fill() {
     ZSTD_outBuffer out{s.text.data(), s.text.size(), held};
     s.hint = ZSTD_decompressStream(s.stream.get(), &out, &in);
     if (ZSTD_isError(s.hint)) {
-      throw Error(ErrorCode::kInvalidFormat, s.file->path().string(), ": not zstd: ",
-                  ZSTD_getErrorName(s.hint));
+      throw Error(ErrorCode::kInvalidFormat, s.file->path().string(),
+                  ": not zstd: ", ZSTD_getErrorName(s.hint));
     }
     s.input_first = in.pos;
     s.text.resize(out.pos);

@@ -7,7 +7,9 @@
 namespace msa::corpus {
 namespace {
 
-bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v'; }
+bool is_blank(char c) {
+  return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
+}
 bool is_inside_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
 /// How good a border before byte `place` is: 4 paragraph, 3 line, 2 sentence, 1 blank, 0 none.
@@ -35,7 +37,8 @@ void add_trimmed(std::string_view text, int64_t start, int64_t end, std::vector<
   if (start < end) spans.push_back({start, end});
 }
 
-/// The best border in (start, limit]: the last one of the best kind, but not before a third of the way.
+/// The best border in (start, limit]: the last one of the best kind, but not before a third of the
+/// way.
 int64_t best_border(std::string_view text, int64_t start, int64_t limit) {
   const int64_t earliest = start + (limit - start) / 3;
   int64_t best = -1;
@@ -68,12 +71,12 @@ std::vector<Span> split_passages(std::string_view text, const text::Tokenizer& t
     while (start < size && is_blank(text[start])) ++start;
     int64_t window_end = std::min(size, start + window_bytes);
     while (window_end < size && is_inside_character(text[window_end])) ++window_end;
-    const auto encoding =
-        tokenizer.encode_with_offsets(text.substr(static_cast<size_t>(start),
-                                                  static_cast<size_t>(window_end - start)));
+    const auto encoding = tokenizer.encode_with_offsets(
+        text.substr(static_cast<size_t>(start), static_cast<size_t>(window_end - start)));
     int64_t end = window_end;
     if (static_cast<int64_t>(encoding.ids.size()) > options.max_tokens) {
-      // Where the first token too many begins; a little less, because a cut may add a token at its border.
+      // Where the first token too many begins; a little less, because a cut may add a token at its
+      // border.
       const int64_t limit = start + encoding.offsets[options.max_tokens - 2].first;
       end = best_border(text, start, std::max(limit, start + 1));
     } else if (window_end < size) {

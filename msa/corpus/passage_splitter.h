@@ -19,10 +19,10 @@ struct SplitterOptions {
   int64_t max_tokens = 480;  // of a passage's text alone
 };
 
-/// A text of at most max_tokens tokens is one passage. A longer one is cut, filling each passage as far as it goes,
-/// at the last paragraph border in reach, else line end, else sentence end, else blank, else between characters.
-/// Passages do not overlap, are trimmed of blanks, hold all other characters, and depend on nothing but the text.
-/// `text` is valid UTF-8.
+/// A text of at most max_tokens tokens is one passage. A longer one is cut, filling each passage as
+/// far as it goes, at the last paragraph border in reach, else line end, else sentence end, else
+/// blank, else between characters. Passages do not overlap, are trimmed of blanks, hold all other
+/// characters, and depend on nothing but the text. `text` is valid UTF-8.
 std::vector<Span> split_passages(std::string_view text, const text::Tokenizer& tokenizer,
                                  const SplitterOptions& options);
 

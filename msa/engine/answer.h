@@ -18,18 +18,19 @@ enum class IdDecoding {
 /// Every call with equal options, bank and question gives equal bytes.
 struct AskOptions {
   IdDecoding ids = IdDecoding::kFused;
-  double routing_weight = 100;              // weight of the routing score in kFused
-  int64_t max_rounds = 6;                   // retrieval rounds, >= 1
-  int64_t max_documents_per_round = 2;      // ids written in one round, >= 1
-  int64_t max_answer_tokens = 64;           // >= 1
-  int64_t num_documents = 16;               // entries of Answer::documents at most
-  double temperature = 0;                   // 0 = greedy; answers only, ids are never sampled
-  double top_p = 1;                         // (0, 1]
-  uint64_t seed = 0;                        // of the sampler
-  std::vector<int64_t> given_passages;      // not empty: these are read in place of a retrieval round
+  double routing_weight = 100;          // weight of the routing score in kFused
+  int64_t max_rounds = 6;               // retrieval rounds, >= 1
+  int64_t max_documents_per_round = 2;  // ids written in one round, >= 1
+  int64_t max_answer_tokens = 64;       // >= 1
+  int64_t num_documents = 16;           // entries of Answer::documents at most
+  double temperature = 0;               // 0 = greedy; answers only, ids are never sampled
+  double top_p = 1;                     // (0, 1]
+  uint64_t seed = 0;                    // of the sampler
+  std::vector<int64_t> given_passages;  // not empty: these are read in place of a retrieval round
 };
 
-/// A passage of the bank with its routing score: mean over router layers of the first round's scores.
+/// A passage of the bank with its routing score: mean over router layers of the first round's
+/// scores.
 struct ScoredPassage {
   int64_t id = 0;    // what the model writes
   std::string name;  // of the document: its id in the jsonl, or its path
@@ -52,13 +53,14 @@ struct Round {
     std::vector<std::pair<int64_t, float>> passages;  // id and score, best first
   };
   std::vector<Layer> routed;
-  std::string written;             // what the model wrote, special tokens as text
-  std::vector<int64_t> ids;        // passages named, in the order written
-  std::vector<int64_t> appended;   // passages whose text was appended: without repeats, rising
-  int64_t prompt_tokens = 0;       // tokens read in this round, counting those reused from the one before
-  int64_t reused_tokens = 0;       // of these, tokens whose lower layers were reused
+  std::string written;            // what the model wrote, special tokens as text
+  std::vector<int64_t> ids;       // passages named, in the order written
+  std::vector<int64_t> appended;  // passages whose text was appended: without repeats, rising
+  int64_t prompt_tokens =
+      0;  // tokens read in this round, counting those reused from the one before
+  int64_t reused_tokens = 0;  // of these, tokens whose lower layers were reused
   int64_t written_tokens = 0;
-  double route_ms = 0;             // routing and fetching, all layers
+  double route_ms = 0;  // routing and fetching, all layers
   double total_ms = 0;
 };
 
@@ -71,7 +73,7 @@ struct Usage {
 struct Timing {
   double prefill_ms = 0;  // prompts, including routing
   double route_ms = 0;
-  double write_ms = 0;    // ids and answer
+  double write_ms = 0;  // ids and answer
   double total_ms = 0;
 };
 
@@ -79,7 +81,7 @@ struct Answer {
   std::string question;
   std::string answer;                    // without the protocol's frame
   std::vector<ScoredPassage> documents;  // named ones first in the order written, then by score
-  std::vector<Evidence> evidence;        // one for each passage read; the one that holds the answer first
+  std::vector<Evidence> evidence;  // one for each passage read; the one that holds the answer first
   std::vector<Round> rounds;
   Usage usage;
   Timing timing;

@@ -23,7 +23,8 @@ double milliseconds_since(Clock::time_point start) {
 constexpr std::string_view kAnswerFrame = "The answer to the question is:";
 constexpr int64_t kMaxFreeTokens = 64;  // of a round whose ids are written freely
 
-/// Gives out text in whole characters as tokens come, without the answer's frame and the blanks around it.
+/// Gives out text in whole characters as tokens come, without the answer's frame and the blanks
+/// around it.
 class AnswerText {
  public:
   explicit AnswerText(const Engine::OnText& on_text) : on_text_(on_text) {}
@@ -178,15 +179,16 @@ void Conversation::append_texts(Round& round, const WrittenIds& written) {
   read_ids_.insert(read_ids_.end(), round.appended.begin(), round.appended.end());
 }
 
-/// Reads what is new, names documents and appends their texts. False when the model has read enough.
+/// Reads what is new, names documents and appends their texts. False when the model has read
+/// enough.
 bool Conversation::run_round(Round& round) {
   const auto start = Clock::now();
   const auto held = static_cast<size_t>(session_.num_tokens());
   read(std::span(prompt_.tokens).subspan(held), round);
   const bool is_first = answer_.rounds.empty();
   if (is_first) first_scores_ = session_.routing().mean_scores;
-  const bool may_read_more =
-      static_cast<int64_t>(answer_.rounds.size()) < options_.max_rounds && memory_.num_documents() > 0;
+  const bool may_read_more = static_cast<int64_t>(answer_.rounds.size()) < options_.max_rounds &&
+                             memory_.num_documents() > 0;
 
   const auto write_start = Clock::now();
   WrittenIds written;
@@ -235,9 +237,8 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
   answer_.timing.prefill_ms += milliseconds_since(start);
 
   const auto write_start = Clock::now();
-  Sampler sampler({.temperature = options_.temperature,
-                   .top_p = options_.top_p,
-                   .seed = options_.seed});
+  Sampler sampler(
+      {.temperature = options_.temperature, .top_p = options_.top_p, .seed = options_.seed});
   const auto& ends = model_.config().end_tokens;
   AnswerText text(on_text);
   answer_.is_truncated = true;
@@ -261,16 +262,16 @@ void Conversation::add_evidence() {
   for (const int64_t id : read_ids_) {
     const PassageView passage = view(id);
     const auto found = corpus::find_evidence(passage.text, question_, answer_.answer);
-    Evidence evidence{.id = id,
-                      .name = passage.name,
-                      .start = passage.passage.start + found.span.start,
-                      .end = passage.passage.start + found.span.end,
-                      .quote = passage.text.substr(static_cast<size_t>(found.span.start),
-                                                   static_cast<size_t>(found.span.end -
-                                                                       found.span.start))};
+    Evidence evidence{
+        .id = id,
+        .name = passage.name,
+        .start = passage.passage.start + found.span.start,
+        .end = passage.passage.start + found.span.end,
+        .quote = passage.text.substr(static_cast<size_t>(found.span.start),
+                                     static_cast<size_t>(found.span.end - found.span.start))};
     if (found.holds_answer) {
-      answer_.evidence.insert(
-          answer_.evidence.begin() + static_cast<ptrdiff_t>(num_holding++), std::move(evidence));
+      answer_.evidence.insert(answer_.evidence.begin() + static_cast<ptrdiff_t>(num_holding++),
+                              std::move(evidence));
     } else {
       answer_.evidence.push_back(std::move(evidence));
     }
@@ -300,8 +301,8 @@ void Conversation::list_documents() {
     }
   }
   for (ScoredPassage& passage : best_documents(first_scores_, options_.num_documents)) {
-    const bool is_listed = std::any_of(
-        all.begin(), all.end(), [&](const ScoredPassage& p) { return p.id == passage.id; });
+    const bool is_listed = std::any_of(all.begin(), all.end(),
+                                       [&](const ScoredPassage& p) { return p.id == passage.id; });
     if (!is_listed) all.push_back(std::move(passage));
   }
   if (static_cast<int64_t>(all.size()) > options_.num_documents) all.resize(options_.num_documents);

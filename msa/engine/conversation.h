@@ -20,8 +20,8 @@ namespace msa::engine {
 struct PassageView {
   memory::Passage passage;
   std::string name;
-  std::string text;      // bytes [start, end) of the document
-  std::string for_model; // with the title
+  std::string text;       // bytes [start, end) of the document
+  std::string for_model;  // with the title
 };
 
 /// Used once. Everything borrowed must outlive it.
@@ -55,8 +55,8 @@ class Conversation {
   const AskOptions& options_;
   std::string question_;
   model::Session session_;
-  text::Prompt prompt_;              // all tokens of the conversation that have been read or written
-  std::vector<float> logits_;        // of the next token
+  text::Prompt prompt_;        // all tokens of the conversation that have been read or written
+  std::vector<float> logits_;  // of the next token
   std::vector<float> first_scores_;  // [documents] mean scores of the first round
   std::vector<int64_t> read_ids_;    // passages whose texts were appended
   Answer answer_;

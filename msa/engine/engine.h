@@ -18,7 +18,8 @@ class LoadedModel;
 /// One bank under one model. ask and route may run at once on several threads.
 class Engine {
  public:
-  /// Throws Error(kMismatch) naming the field in which bank and model differ. `model` must outlive the engine.
+  /// Throws Error(kMismatch) naming the field in which bank and model differ. `model` must outlive
+  /// the engine.
   static std::unique_ptr<Engine> open(FileSystem& files, const LoadedModel& model,
                                       const std::filesystem::path& bank);
 
@@ -26,7 +27,8 @@ class Engine {
   using OnText = std::function<void(std::string_view)>;
 
   /// Throws Error(kInvalidArgument) for an empty or invalid question or options out of range.
-  Answer ask(std::string_view question, const AskOptions& options, const OnText& on_text = {}) const;
+  Answer ask(std::string_view question, const AskOptions& options,
+             const OnText& on_text = {}) const;
 
   RouteResult route(std::string_view question, int64_t num_documents) const;
 

@@ -14,9 +14,9 @@ namespace {
 /// A node of the trie of ids: the tokens that follow "[" up to and including "]".
 struct Node {
   std::map<int32_t, std::unique_ptr<Node>> children;
-  std::vector<int32_t> path;  // tokens from "[" (not included) to here
+  std::vector<int32_t> path;   // tokens from "[" (not included) to here
   double best_score = -1e300;  // of the ids below
-  int64_t id = -1;            // where an id ends
+  int64_t id = -1;             // where an id ends
 };
 
 void insert(Node& root, const std::vector<int32_t>& tokens, const IdCandidate& candidate) {
@@ -35,7 +35,8 @@ void insert(Node& root, const std::vector<int32_t>& tokens, const IdCandidate& c
   node->id = candidate.id;
 }
 
-/// Feeds tokens so that the session holds exactly `path` behind `base`, reusing what it holds of it.
+/// Feeds tokens so that the session holds exactly `path` behind `base`, reusing what it holds of
+/// it.
 class Cursor {
  public:
   Cursor(model::Session& session, std::span<const float> logits)
@@ -62,7 +63,8 @@ class Cursor {
   std::vector<float> logits_;
 };
 
-/// The best id below `root`, by best-first search. `before` are the tokens that the session must hold first.
+/// The best id below `root`, by best-first search. `before` are the tokens that the session must
+/// hold first.
 const Node* best_id(const Node& root, Cursor& cursor, const std::vector<int32_t>& before,
                     double weight) {
   struct Entry {
@@ -102,8 +104,8 @@ WrittenIds write_ids(model::Session& session, const text::PromptLayout& layout,
   const int32_t open = bracket.front();
   const int32_t end_retrieval = layout.end_of_retrieve().front();
   if (options.may_end_retrieval &&
-      (candidates.empty() || logits[static_cast<size_t>(end_retrieval)] >
-                                 logits[static_cast<size_t>(open)])) {
+      (candidates.empty() ||
+       logits[static_cast<size_t>(end_retrieval)] > logits[static_cast<size_t>(open)])) {
     written.ends_retrieval = true;
     written.tokens = layout.end_of_retrieve();
     return written;

@@ -19,27 +19,29 @@ struct IdCandidate {
 
 /// What was written.
 struct WrittenIds {
-  std::vector<int64_t> ids;          // in the order written
-  std::vector<int32_t> tokens;       // all of them; the last one, if any, has not been fed to the session
-  bool ends_retrieval = false;       // the model wrote <End-of-Retrieve> in place of ids
+  std::vector<int64_t> ids;  // in the order written
+  std::vector<int32_t>
+      tokens;  // all of them; the last one, if any, has not been fed to the session
+  bool ends_retrieval = false;  // the model wrote <End-of-Retrieve> in place of ids
 };
 
 struct IdWriterOptions {
-  double routing_weight = 0;        // 0: the model's probability alone
+  double routing_weight = 0;  // 0: the model's probability alone
   int64_t max_ids = 2;
-  bool may_end_retrieval = false;   // offer <End-of-Retrieve> as well as "["
+  bool may_end_retrieval = false;  // offer <End-of-Retrieve> as well as "["
 };
 
 /// Writes "[id]" once or more, then <|object_ref_end|>. Every id is the candidate with the largest
-/// log P("id]" | what stands before) + routing_weight * score; found by best-first search over the trie of the ids'
-/// tokens, whose bound is the best score below a node, so that few of them are looked at. Whether another id
-/// follows is the model's choice between "[" and <|object_ref_end|>. `logits` are those of the next token.
+/// log P("id]" | what stands before) + routing_weight * score; found by best-first search over the
+/// trie of the ids' tokens, whose bound is the best score below a node, so that few of them are
+/// looked at. Whether another id follows is the model's choice between "[" and <|object_ref_end|>.
+/// `logits` are those of the next token.
 WrittenIds write_ids(model::Session& session, const text::PromptLayout& layout,
                      std::span<const float> logits, std::vector<IdCandidate> candidates,
                      const IdWriterOptions& options);
 
-/// Ids written freely: "[12][7]<|object_ref_end|>". Numbers in brackets, in order; repeats and what does not parse are
-/// left out. `text` is decoded.
+/// Ids written freely: "[12][7]<|object_ref_end|>". Numbers in brackets, in order; repeats and what
+/// does not parse are left out. `text` is decoded.
 std::vector<int64_t> parse_ids(const std::string& text);
 
 }  // namespace msa::engine

@@ -33,14 +33,17 @@ void append_rows(std::vector<std::vector<float>>& all, std::vector<std::vector<f
   }
 }
 
-/// Encodes passages in packed passes of about kPassTokens tokens. `stop` is looked at between passes.
+/// Encodes passages in packed passes of about kPassTokens tokens. `stop` is looked at between
+/// passes.
 memory::EncodedDocuments encode(const model::Transformer& transformer,
                                 const std::vector<std::vector<int32_t>>& passages) {
   memory::EncodedDocuments all;
   for (size_t first = 0; first < passages.size();) {
     size_t end = first;
     int64_t num_tokens = 0;
-    while (end < passages.size() && (end == first || num_tokens + static_cast<int64_t>(passages[end].size()) <= kPassTokens)) {
+    while (
+        end < passages.size() &&
+        (end == first || num_tokens + static_cast<int64_t>(passages[end].size()) <= kPassTokens)) {
       num_tokens += static_cast<int64_t>(passages[end++].size());
     }
     auto part = transformer.encode_documents(std::span(passages).subspan(first, end - first));
@@ -53,7 +56,8 @@ memory::EncodedDocuments encode(const model::Transformer& transformer,
   return all;
 }
 
-/// The facts of the bank if it exists, with this model's in place of its own, else those of the options.
+/// The facts of the bank if it exists, with this model's in place of its own, else those of the
+/// options.
 memory::BankFacts facts_for(FileSystem& files, const LoadedModel& model,
                             const IngestOptions& options) {
   memory::BankFacts facts{.model_fingerprint = model.fingerprint(),

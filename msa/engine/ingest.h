@@ -1,5 +1,6 @@
 #pragma once
-// Documents from files into a bank: read, cut into passages, encode in packed batches, commit each batch.
+// Documents from files into a bank: read, cut into passages, encode in packed batches, commit each
+// batch.
 
 #include <atomic>
 #include <cstdint>
@@ -17,12 +18,12 @@ class LoadedModel;
 
 /// State of a run; every count is of this run alone.
 struct IngestProgress {
-  int64_t documents = 0;   // committed
+  int64_t documents = 0;  // committed
   int64_t passages = 0;
-  int64_t tokens = 0;      // encoded and committed
+  int64_t tokens = 0;  // encoded and committed
   int64_t chunks = 0;
-  int64_t skipped = 0;     // already in the bank with the same text
-  int64_t failed = 0;      // reported through on_problem
+  int64_t skipped = 0;            // already in the bank with the same text
+  int64_t failed = 0;             // reported through on_problem
   uint64_t input_bytes = 0;       // of all inputs
   uint64_t input_bytes_read = 0;  // so far
   double seconds = 0;
@@ -36,16 +37,18 @@ struct IngestProblem {
 };
 
 struct IngestOptions {
-  std::filesystem::path bank;                // created if it does not exist
+  std::filesystem::path bank;  // created if it does not exist
   std::vector<std::filesystem::path> inputs;
-  int64_t max_passage_tokens = 480;          // longer texts are cut; kept in the bank's facts
-  int64_t commit_tokens = 200'000;           // a durable commit at least this often: bounds memory and what a kill costs
+  int64_t max_passage_tokens = 480;  // longer texts are cut; kept in the bank's facts
+  int64_t commit_tokens =
+      200'000;  // a durable commit at least this often: bounds memory and what a kill costs
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;      // of a new bank
   kernels::NumberType content_type = kernels::NumberType::kBFloat16;  // of a new bank: f32 or bf16
-  uint64_t min_free_bytes = uint64_t{256} << 20;  // stops before the volume has less
+  uint64_t min_free_bytes = uint64_t{256} << 20;           // stops before the volume has less
   std::function<void(const IngestProgress&)> on_progress;  // after every batch
   std::function<void(const IngestProblem&)> on_problem;
-  const std::atomic<bool>* stop = nullptr;   // set: commits what is encoded, then throws Error(kInterrupted)
+  const std::atomic<bool>* stop =
+      nullptr;  // set: commits what is encoded, then throws Error(kInterrupted)
 };
 
 /// Resumable: run again with the same inputs, documents that are there are skipped.

@@ -7,7 +7,8 @@ namespace msa::engine {
 std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, const LoadOptions& options) {
   const auto& folder = options.folder;
   if (!files.exists(folder / "config.json")) {
-    throw Error(ErrorCode::kNotFound, folder.string(), " is no model folder: it has no config.json");
+    throw Error(ErrorCode::kNotFound, folder.string(),
+                " is no model folder: it has no config.json");
   }
   auto model = std::unique_ptr<LoadedModel>(new LoadedModel());
   model->folder_ = folder;

@@ -21,7 +21,8 @@ struct LoadOptions {
 /// Immutable after load; may be used from several threads.
 class LoadedModel {
  public:
-  /// Throws Error with the file's name if a part is missing or damaged, or if tokenizer and weights disagree.
+  /// Throws Error with the file's name if a part is missing or damaged, or if tokenizer and weights
+  /// disagree.
   static std::unique_ptr<LoadedModel> load(FileSystem& files, const LoadOptions& options);
 
   const model::Transformer& transformer() const { return *transformer_; }

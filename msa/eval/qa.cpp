@@ -83,9 +83,9 @@ class Evaluation {
     }
     engine_ = engine::Engine::open(files_, model_, ingest.bank);
     const auto stats = engine_->bank().stats();
-    MSA_CHECK(stats.documents == static_cast<int64_t>(set_.documents.size()),
-              ingest.bank.string(), " holds ", stats.documents, " documents, the set has ",
-              set_.documents.size(), ": it belongs to another evaluation");
+    MSA_CHECK(stats.documents == static_cast<int64_t>(set_.documents.size()), ingest.bank.string(),
+              " holds ", stats.documents, " documents, the set has ", set_.documents.size(),
+              ": it belongs to another evaluation");
     report_.documents = stats.documents;
     report_.tokens = stats.tokens;
     for (const memory::Passage& passage : engine_->bank().passages()) {

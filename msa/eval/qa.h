@@ -1,5 +1,6 @@
 #pragma once
-// Question answering over a set of questions whose supporting documents are known: routing, naming, reading.
+// Question answering over a set of questions whose supporting documents are known: routing, naming,
+// reading.
 
 #include <cstdint>
 #include <filesystem>
@@ -14,15 +15,16 @@
 namespace msa::eval {
 
 struct QaOptions {
-  std::filesystem::path set;        // folder with documents.jsonl and questions.jsonl, each also .zst
-  std::string questions;            // empty: all; a number: the first so many; else a file of question ids
-  std::filesystem::path extra;      // documents among which those of the set are hidden; empty: none
-  int64_t num_extra = 0;            // so many of them, drawn with a fixed seed
-  std::filesystem::path work;       // folder for the bank; an existing bank there is used again
+  std::filesystem::path set;  // folder with documents.jsonl and questions.jsonl, each also .zst
+  std::string questions;  // empty: all; a number: the first so many; else a file of question ids
+  std::filesystem::path extra;  // documents among which those of the set are hidden; empty: none
+  int64_t num_extra = 0;        // so many of them, drawn with a fixed seed
+  std::filesystem::path work;   // folder for the bank; an existing bank there is used again
   engine::AskOptions ask;
-  bool reads = true;                // false: routing and BM25 alone
+  bool reads = true;  // false: routing and BM25 alone
   std::function<void(int64_t done, int64_t total)> on_progress;
-  std::function<void(const std::string& line)> on_question;  // a JSON object a question, for --output
+  std::function<void(const std::string& line)>
+      on_question;  // a JSON object a question, for --output
 };
 
 struct Recall {
@@ -41,17 +43,18 @@ struct Reading {
   double f1 = 0;
 };
 
-/// Shares are of questions with a gold document in memory; a document with the same text counts as gold.
+/// Shares are of questions with a gold document in memory; a document with the same text counts as
+/// gold.
 struct QaReport {
   int64_t questions = 0;
   int64_t documents = 0;
   int64_t tokens = 0;
-  Recall fused;                     // by the mean of the layers' scores
+  Recall fused;  // by the mean of the layers' scores
   std::vector<LayerRecall> layers;
-  double union_at_16 = 0;           // chosen by any layer
-  Recall bm25;                      // k1 1.2, b 0.75, over title and text
-  double named = 0;                 // the first id written is gold
-  Reading gold_text;                // with the gold texts appended
+  double union_at_16 = 0;  // chosen by any layer
+  Recall bm25;             // k1 1.2, b 0.75, over title and text
+  double named = 0;        // the first id written is gold
+  Reading gold_text;       // with the gold texts appended
   Reading end_to_end;
   double ingest_tokens_per_second = 0;
   double milliseconds_per_question = 0;  // median, end to end

@@ -39,7 +39,8 @@ void choose_questions(FileSystem& files, const std::string& which,
 std::vector<corpus::SourceDocument> read_documents(FileSystem& files,
                                                    const std::filesystem::path& path) {
   corpus::DocumentReader reader(files, {path}, [](const corpus::InputProblem& problem) {
-    throw Error(ErrorCode::kInvalidFormat, problem.file, " line ", problem.line, ": ", problem.what);
+    throw Error(ErrorCode::kInvalidFormat, problem.file, " line ", problem.line, ": ",
+                problem.what);
   });
   std::vector<corpus::SourceDocument> documents;
   for (corpus::SourceDocument document; reader.next(document);) {
@@ -62,18 +63,17 @@ void draw(std::vector<corpus::SourceDocument>& documents, int64_t count) {
 
 bool QaSet::is_gold(const corpus::Question& question, const std::string& name) const {
   const auto text = text_of.find(name);
-  return text != text_of.end() &&
-         std::any_of(question.documents.begin(), question.documents.end(),
-                     [&](const std::string& gold) {
-                       const auto found = text_of.find(gold);
-                       return found != text_of.end() && found->second == text->second;
-                     });
+  return text != text_of.end() && std::any_of(question.documents.begin(), question.documents.end(),
+                                              [&](const std::string& gold) {
+                                                const auto found = text_of.find(gold);
+                                                return found != text_of.end() &&
+                                                       found->second == text->second;
+                                              });
 }
 
 QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
   QaSet set;
-  set.questions =
-      corpus::read_questions(files, either(files, options.set / "questions.jsonl"));
+  set.questions = corpus::read_questions(files, either(files, options.set / "questions.jsonl"));
   choose_questions(files, options.questions, set.questions);
   std::set<std::string> gold;
   for (const auto& question : set.questions) {
@@ -104,8 +104,8 @@ void write_documents(FileSystem& files, const std::filesystem::path& path,
                      const std::vector<corpus::SourceDocument>& documents) {
   std::string lines;
   for (const auto& document : documents) {
-    lines += to_line(OrderedJson{
-        {"id", document.name}, {"title", document.title}, {"text", document.text}});
+    lines += to_line(
+        OrderedJson{{"id", document.name}, {"title", document.title}, {"text", document.text}});
     lines += '\n';
   }
   write_file_atomically(files, path, std::as_bytes(std::span(lines)));

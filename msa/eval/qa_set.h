@@ -16,7 +16,8 @@ namespace msa::eval {
 struct QaSet {
   std::vector<corpus::Question> questions;
   std::vector<corpus::SourceDocument> documents;  // those of the questions, then the extra ones
-  std::map<std::string, int64_t> text_of;         // document name -> number of its text: equal texts, equal numbers
+  std::map<std::string, int64_t>
+      text_of;  // document name -> number of its text: equal texts, equal numbers
 
   /// True if the named document has the text of one that supports the question.
   bool is_gold(const corpus::Question& question, const std::string& name) const;

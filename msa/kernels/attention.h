@@ -5,10 +5,11 @@
 
 namespace msa::kernels {
 
-/// out[t][h] = sum over visible s of softmax_s(scale * q[t][h] . key[s][g(h)]) * value[s][g(h)], g(h) = h / (H / G).
-/// Sequences stand side by side: sequence n has queries query_first[n] .. query_first[n + 1] - 1 and keys
-/// key_first[n] .. key_first[n + 1] - 1. Its queries are aligned with the end of its keys: with `is_causal`, the
-/// i-th last query sees all but the last i keys of its sequence; otherwise every query sees every key.
+/// out[t][h] = sum over visible s of softmax_s(scale * q[t][h] . key[s][g(h)]) * value[s][g(h)],
+/// g(h) = h / (H / G). Sequences stand side by side: sequence n has queries query_first[n] ..
+/// query_first[n + 1] - 1 and keys key_first[n] .. key_first[n + 1] - 1. Its queries are aligned
+/// with the end of its keys: with `is_causal`, the i-th last query sees all but the last i keys of
+/// its sequence; otherwise every query sees every key.
 struct AttentionParams {
   const float* query = nullptr;          // [T, H, D]
   const float* key = nullptr;            // [S, G, D]
@@ -28,8 +29,8 @@ constexpr int64_t kMaxAttentionDim = 256;
 /// Queries of one block: as many as share the keys that lie in fast memory.
 constexpr int64_t kAttentionBlock = 32;
 
-/// The block of queries [first_query, first_query + kAttentionBlock) of a sequence, counted from its first query,
-/// for all heads of kv head `kv_head`. Online softmax in float32; no score matrix.
+/// The block of queries [first_query, first_query + kAttentionBlock) of a sequence, counted from
+/// its first query, for all heads of kv head `kv_head`. Online softmax in float32; no score matrix.
 void attention_block(const AttentionParams& params, int64_t sequence, int64_t first_query,
                      int64_t kv_head);
 

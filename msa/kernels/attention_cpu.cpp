@@ -9,8 +9,8 @@ namespace msa::kernels {
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kKeys = 64;   // keys of one tile
-constexpr int64_t kRows = 4;    // query rows that share a pass over a tile
+constexpr int64_t kKeys = 64;  // keys of one tile
+constexpr int64_t kRows = 4;   // query rows that share a pass over a tile
 constexpr int64_t kTileVectors = kKeys / kLanes;
 
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
@@ -61,7 +61,8 @@ MSA_INLINE void score_rows(const float* const query[kRows], int64_t dim, Scratch
   }
 }
 
-/// Turns a row's scores into weights under the running maximum; returns the factor for what was summed before.
+/// Turns a row's scores into weights under the running maximum; returns the factor for what was
+/// summed before.
 MSA_INLINE float weigh_row(float* score, int64_t num_visible, float scale, float& highest,
                            float& total) {
   float best = highest;
@@ -82,8 +83,8 @@ MSA_INLINE float weigh_row(float* score, int64_t num_visible, float scale, float
 
 /// sum[r] = sum[r] * factor[r] + weights[r] times values, kVectors vectors of columns at a time.
 template <int kVectors>
-MSA_INLINE void add_values(Scratch& s, int64_t first_row, const float factor[kRows],
-                           int64_t column, int64_t num_keys) {
+MSA_INLINE void add_values(Scratch& s, int64_t first_row, const float factor[kRows], int64_t column,
+                           int64_t num_keys) {
   Vector sum[kRows][kVectors];
   for (int64_t r = 0; r < kRows; ++r) {
     const auto* held = reinterpret_cast<const Vector*>(s.sum[first_row + r] + column);
@@ -130,7 +131,8 @@ MSA_VECTOR_CODE void attention_block(const AttentionParams& p, int64_t sequence,
   const int64_t count = std::min(kAttentionBlock, num_queries - first_query);
   const int64_t group = p.num_heads / p.num_kv_heads;
   const int64_t query_stride = p.num_heads * p.head_dim;
-  // Keys that query i of the sequence sees: the first num_keys - num_queries + i + 1 of them, or all.
+  // Keys that query i of the sequence sees: the first num_keys - num_queries + i + 1 of them, or
+  // all.
   const auto visible = [&](int64_t i) {
     return p.is_causal ? num_keys - num_queries + i + 1 : num_keys;
   };

@@ -1,8 +1,7 @@
-#include "msa/kernels/elementwise.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "msa/kernels/elementwise.h"
 #include "msa/kernels/vector_math.h"
 
 namespace msa::kernels {

@@ -7,14 +7,14 @@
 
 namespace msa::kernels {
 
-/// y[r] = (adds ? y[r] : 0) + sum over k of weight[r][k] * x[k]. bfloat16 weights widen exactly; sums are float32 in a
-/// fixed order, whatever the slices.
+/// y[r] = (adds ? y[r] : 0) + sum over k of weight[r][k] * x[k]. bfloat16 weights widen exactly;
+/// sums are float32 in a fixed order, whatever the slices.
 struct GemvParams {
-  const void* weight = nullptr;  // [M, K], rows side by side
+  const void* weight = nullptr;            // [M, K], rows side by side
   NumberType type = NumberType::kFloat32;  // or kBFloat16
-  const float* x = nullptr;      // [K]
-  float* y = nullptr;            // [M], written
-  int64_t num_columns = 0;       // K
+  const float* x = nullptr;                // [K]
+  float* y = nullptr;                      // [M], written
+  int64_t num_columns = 0;                 // K
   bool adds = false;
 };
 

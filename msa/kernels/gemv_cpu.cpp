@@ -48,8 +48,8 @@ MSA_INLINE int64_t add_products(const BFloat16* const* rows, const float* x, int
   for (; k + 2 * kLanes <= count; k += 2 * kLanes) {
     const auto low = load<Floats>(x + k);
     const auto high = load<Floats>(x + k + kLanes);
-    const Floats even = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22,
-                                                24, 26, 28, 30);
+    const Floats even = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20,
+                                                22, 24, 26, 28, 30);
     const Floats odd = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23,
                                                25, 27, 29, 31);
     for (int64_t r = 0; r < kRows; ++r) {

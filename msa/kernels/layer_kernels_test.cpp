@@ -1,4 +1,5 @@
-// Attention, pooling, element-wise arithmetic and matrix-vector products against plain double loops.
+// Attention, pooling, element-wise arithmetic and matrix-vector products against plain double
+// loops.
 
 #include <gtest/gtest.h>
 
@@ -61,7 +62,8 @@ std::vector<double> attend(const float* query, const std::vector<float>& key,
 TEST(Attention, BlocksEqualADoubleLoopForOddShapesCausalAndFull) {
   uint32_t seed = 10;
   for (const int64_t dim : {2, 16, 30, 32, 64, 96, 128, 256}) {
-    for (const auto& [queries, keys] : {std::pair<int64_t, int64_t>{1, 1}, {3, 70}, {65, 65}, {40, 200}}) {
+    for (const auto& [queries, keys] :
+         {std::pair<int64_t, int64_t>{1, 1}, {3, 70}, {65, 65}, {40, 200}}) {
       for (const bool is_causal : {true, false}) {
         const int64_t heads = 6;
         const int64_t kv = 2;
@@ -72,11 +74,17 @@ TEST(Attention, BlocksEqualADoubleLoopForOddShapesCausalAndFull) {
         const int64_t query_first[] = {0, queries};
         const int64_t key_first[] = {0, keys};
         const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
-        const AttentionParams params{.query = q.data(), .key = k.data(), .value = v.data(),
-                                     .out = out.data(), .query_first = query_first,
-                                     .key_first = key_first, .num_heads = heads,
-                                     .num_kv_heads = kv, .head_dim = dim,
-                                     .scale = static_cast<float>(scale), .is_causal = is_causal};
+        const AttentionParams params{.query = q.data(),
+                                     .key = k.data(),
+                                     .value = v.data(),
+                                     .out = out.data(),
+                                     .query_first = query_first,
+                                     .key_first = key_first,
+                                     .num_heads = heads,
+                                     .num_kv_heads = kv,
+                                     .head_dim = dim,
+                                     .scale = static_cast<float>(scale),
+                                     .is_causal = is_causal};
         for (int64_t g = 0; g < kv; ++g) {
           for (int64_t first = 0; first < queries; first += kAttentionBlock) {
             attention_block(params, 0, first, g);
@@ -105,10 +113,16 @@ TEST(Attention, SequencesSideBySideDoNotSeeEachOther) {
   const auto k = random_floats(140 * dim, 2);
   const auto v = random_floats(140 * dim, 3);
   std::vector<float> out(q.size(), NAN);
-  const AttentionParams params{.query = q.data(), .key = k.data(), .value = v.data(),
-                               .out = out.data(), .query_first = first.data(),
-                               .key_first = first.data(), .num_heads = 2, .num_kv_heads = 1,
-                               .head_dim = dim, .scale = 0.25F};
+  const AttentionParams params{.query = q.data(),
+                               .key = k.data(),
+                               .value = v.data(),
+                               .out = out.data(),
+                               .query_first = first.data(),
+                               .key_first = first.data(),
+                               .num_heads = 2,
+                               .num_kv_heads = 1,
+                               .head_dim = dim,
+                               .scale = 0.25F};
   for (int64_t n = 0; n < 4; ++n) {
     for (int64_t begin = 0; begin < first[n + 1] - first[n]; begin += kAttentionBlock) {
       attention_block(params, n, begin, 0);
@@ -135,9 +149,17 @@ TEST(SparseAttention, OneStepEqualsADoubleLoop) {
       const auto v = random_floats(keys * 2 * dim, 6);
       std::vector<float> out(8 * dim, NAN);
       std::vector<float> scores(8 * keys);
-      sparse_attention({.query = q.data(), .key = k.data(), .value = v.data(), .out = out.data(),
-                        .num_keys = keys, .num_heads = 8, .num_kv_heads = 2, .head_dim = dim,
-                        .scale = 0.2F, .scores = scores.data()}, 0, 8);
+      sparse_attention({.query = q.data(),
+                        .key = k.data(),
+                        .value = v.data(),
+                        .out = out.data(),
+                        .num_keys = keys,
+                        .num_heads = 8,
+                        .num_kv_heads = 2,
+                        .head_dim = dim,
+                        .scale = 0.2F,
+                        .scores = scores.data()},
+                       0, 8);
       for (int64_t h = 0; h < 8; ++h) {
         const auto wanted =
             attend(q.data() + h * dim, k, v, 0, keys, 2 * dim, h / 4 * dim, dim, 0.2F);
@@ -159,9 +181,15 @@ TEST(PoolChunks, ShortLastChunksAverageOnlyTheirOwnRows) {
   const auto rows = random_floats(offsets.back() * width, 7);
   for (const bool normalizes : {false, true}) {
     std::vector<float> pooled(first_chunk.back() * width, NAN);
-    pool_chunks({.row = rows.data(), .offsets = offsets.data(), .first_chunk = first_chunk.data(),
-                 .pooled = pooled.data(), .num_kv_heads = 3, .head_dim = 10, .chunk_tokens = 16,
-                 .normalizes = normalizes}, 0, 5);
+    pool_chunks({.row = rows.data(),
+                 .offsets = offsets.data(),
+                 .first_chunk = first_chunk.data(),
+                 .pooled = pooled.data(),
+                 .num_kv_heads = 3,
+                 .head_dim = 10,
+                 .chunk_tokens = 16,
+                 .normalizes = normalizes},
+                0, 5);
     for (size_t n = 0; n < lengths.size(); ++n) {
       for (int64_t c = 0; c < first_chunk[n + 1] - first_chunk[n]; ++c) {
         const int64_t begin = offsets[n] + c * 16;
@@ -189,7 +217,9 @@ TEST(Elementwise, RmsNormAndRotationEqualDoubleLoops) {
   const auto x = random_floats(3 * 2 * dim, 8);
   const auto weight = random_floats(2 * dim, 9);
   std::vector<float> out(3 * 2 * dim, NAN);
-  rms_norm({.x = x.data(), .weight = weight.data(), .out = out.data(), .dim = 2 * dim, .eps = 1e-6F}, 0, 3);
+  rms_norm(
+      {.x = x.data(), .weight = weight.data(), .out = out.data(), .dim = 2 * dim, .eps = 1e-6F}, 0,
+      3);
   for (int64_t t = 0; t < 3; ++t) {
     double squares = 0;
     for (int64_t i = 0; i < 2 * dim; ++i) squares += std::pow(x[t * 2 * dim + i], 2.0);
@@ -204,8 +234,16 @@ TEST(Elementwise, RmsNormAndRotationEqualDoubleLoops) {
     cosine[i] = std::cos(0.3F * static_cast<float>(i));
     sine[i] = std::sin(0.3F * static_cast<float>(i));
   }
-  norm_rope({.x = x.data(), .x_stride = 2 * dim, .weight = weight.data(), .cosine = cosine.data(),
-             .sine = sine.data(), .out = out.data(), .num_heads = 2, .head_dim = dim, .eps = 1e-6F}, 0, 3);
+  norm_rope({.x = x.data(),
+             .x_stride = 2 * dim,
+             .weight = weight.data(),
+             .cosine = cosine.data(),
+             .sine = sine.data(),
+             .out = out.data(),
+             .num_heads = 2,
+             .head_dim = dim,
+             .eps = 1e-6F},
+            0, 3);
   for (int64_t t = 0; t < 3; ++t) {
     for (int64_t h = 0; h < 2; ++h) {
       const float* head = x.data() + (t * 2 + h) * dim;
@@ -238,13 +276,18 @@ TEST(Elementwise, SwigluEqualsADoubleLoopInBothTypes) {
   swiglu({.gate_up = x.data(), .out = out.data(), .dim = 37}, 0, 2);
   const auto narrow_x = rounded(x);
   std::vector<BFloat16> narrow_out(2 * 37);
-  swiglu({.gate_up = narrow_x.data(), .out = narrow_out.data(), .type = NumberType::kBFloat16, .dim = 37}, 0, 2);
+  swiglu({.gate_up = narrow_x.data(),
+          .out = narrow_out.data(),
+          .type = NumberType::kBFloat16,
+          .dim = 37},
+         0, 2);
   for (int64_t t = 0; t < 2; ++t) {
     for (int64_t i = 0; i < 37; ++i) {
       const auto wanted = [&](double g, double u) { return g / (1 + std::exp(-g)) * u; };
       const double exact = wanted(x[t * 74 + i], x[t * 74 + 37 + i]);
       EXPECT_NEAR(out[t * 37 + i], exact, 2e-6 * std::max(1.0, std::abs(exact)));
-      const double coarse = wanted(to_float(narrow_x[t * 74 + i]), to_float(narrow_x[t * 74 + 37 + i]));
+      const double coarse =
+          wanted(to_float(narrow_x[t * 74 + i]), to_float(narrow_x[t * 74 + 37 + i]));
       EXPECT_NEAR(to_float(narrow_out[t * 37 + i]), coarse, 5e-3 * std::max(1.0, std::abs(coarse)));
     }
   }
@@ -258,13 +301,18 @@ TEST(Gemv, EqualsADoubleLoopForAnySlicesAndBothTypes) {
     const auto x = random_floats(columns, 21);
     for (const bool is_bf16 : {false, true}) {
       std::vector<float> whole(num_rows, 1);
-      GemvParams params{.weight = is_bf16 ? static_cast<const void*>(narrow_weight.data()) : weight.data(),
-                        .type = is_bf16 ? NumberType::kBFloat16 : NumberType::kFloat32,
-                        .x = x.data(), .y = whole.data(), .num_columns = columns, .adds = true};
+      GemvParams params{
+          .weight = is_bf16 ? static_cast<const void*>(narrow_weight.data()) : weight.data(),
+          .type = is_bf16 ? NumberType::kBFloat16 : NumberType::kFloat32,
+          .x = x.data(),
+          .y = whole.data(),
+          .num_columns = columns,
+          .adds = true};
       gemv(params, 0, num_rows);
       std::vector<float> sliced(num_rows, 1);
       params.y = sliced.data();
-      for (const auto& [first, end] : {std::pair<int64_t, int64_t>{0, 3}, {3, 16}, {16, 16}, {16, 23}}) {
+      for (const auto& [first, end] :
+           {std::pair<int64_t, int64_t>{0, 3}, {3, 16}, {16, 16}, {16, 23}}) {
         gemv(params, first, end);
       }
       EXPECT_EQ(whole, sliced) << "slices change bits";
@@ -272,8 +320,10 @@ TEST(Gemv, EqualsADoubleLoopForAnySlicesAndBothTypes) {
         double wanted = 1;
         double size = 1;
         for (int64_t k = 0; k < columns; ++k) {
-          const double product = static_cast<double>(is_bf16 ? to_float(narrow_weight[r * columns + k])
-                                                             : weight[r * columns + k]) * x[k];
+          const double product =
+              static_cast<double>(is_bf16 ? to_float(narrow_weight[r * columns + k])
+                                          : weight[r * columns + k]) *
+              x[k];
           wanted += product;
           size += std::abs(product);
         }

@@ -1,8 +1,7 @@
-#include "msa/kernels/pool_chunks.h"
-
 #include <algorithm>
 
 #include "msa/kernels/elementwise.h"
+#include "msa/kernels/pool_chunks.h"
 #include "msa/kernels/vector_code.h"
 
 namespace msa::kernels {

@@ -1,9 +1,8 @@
-#include "msa/kernels/quantize_rows.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/vector_math.h"
 
 namespace msa::kernels {
@@ -33,7 +32,8 @@ MSA_VECTOR_CODE void quantize_rows(const QuantizeRowsParams& p) {
       break;
     case NumberType::kInt8:
       for (int64_t n = 0; n < p.num_rows; ++n) {
-        p.scale[n] = quantize_row(p.row + n * p.dim, p.dim, static_cast<int8_t*>(p.out) + n * p.dim);
+        p.scale[n] =
+            quantize_row(p.row + n * p.dim, p.dim, static_cast<int8_t*>(p.out) + n * p.dim);
       }
       break;
   }

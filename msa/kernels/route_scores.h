@@ -20,16 +20,17 @@ struct ScoredDocument {
 /// No score matrix exists: the maxima are kept in registers.
 struct RouteScoresParams {
   NumberType key_type = NumberType::kFloat32;
-  const void* key = nullptr;             // [C, F] of key_type; F = G * D
-  const float* key_scale = nullptr;      // [C], kInt8 only: key = scale * int8
-  const int64_t* first_chunk = nullptr;  // [N + 1]: document n owns chunks first_chunk[n] .. first_chunk[n+1] - 1
-  const float* query = nullptr;          // [T, F], folded
-  int64_t num_documents = 0;             // N >= 0
-  int64_t num_tokens = 0;                // T > 0
-  int64_t key_dim = 0;                   // F > 0
-  int64_t top_k = 0;                     // in [0, N]
-  ScoredDocument* selected = nullptr;    // [top_k], written: falling score, ties by lower place
-  float* document_scores = nullptr;      // [N], written unless null; a document without chunks has -inf
+  const void* key = nullptr;         // [C, F] of key_type; F = G * D
+  const float* key_scale = nullptr;  // [C], kInt8 only: key = scale * int8
+  const int64_t* first_chunk =
+      nullptr;  // [N + 1]: document n owns chunks first_chunk[n] .. first_chunk[n+1] - 1
+  const float* query = nullptr;        // [T, F], folded
+  int64_t num_documents = 0;           // N >= 0
+  int64_t num_tokens = 0;              // T > 0
+  int64_t key_dim = 0;                 // F > 0
+  int64_t top_k = 0;                   // in [0, N]
+  ScoredDocument* selected = nullptr;  // [top_k], written: falling score, ties by lower place
+  float* document_scores = nullptr;  // [N], written unless null; a document without chunks has -inf
 };
 
 /// Bytes of scratch that route_scores needs (64-byte aligned).

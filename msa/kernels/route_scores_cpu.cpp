@@ -29,7 +29,8 @@ const RoutePath& path_for(NumberType type) {
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-/// The parts of the scratch memory: packed query, token scales, chunk scores [C], document scores [N].
+/// The parts of the scratch memory: packed query, token scales, chunk scores [C], document scores
+/// [N].
 struct Workspace {
   PackedQuery query;
   float* chunk_scores = nullptr;
@@ -85,8 +86,8 @@ MSA_VECTOR_CODE float exact_score(const RouteScoresParams& p, int64_t chunk) {
   return exact_chunk<BFloat16>(p, chunk);
 }
 
-/// Scores from rounded queries are off by parts of a hundredth: every chunk that could be the best one of a
-/// document that could be chosen is scored again without rounding.
+/// Scores from rounded queries are off by parts of a hundredth: every chunk that could be the best
+/// one of a document that could be chosen is scored again without rounding.
 void rescore(const RouteScoresParams& p, const Workspace& w) {
   std::span<ScoredDocument> selected(p.selected, static_cast<size_t>(p.top_k));
   if (selected.empty()) return;

@@ -42,11 +42,20 @@ Case make_case(NumberType type, int64_t num_documents, int64_t most, int64_t dim
   for (float& value : c.query) value = normal(random) * unit;
   c.stored.resize(num_chunks * dim * bytes_of(type));
   c.scale.resize(num_chunks);
-  quantize_rows({.row = c.keys.data(), .num_rows = num_chunks, .dim = dim, .type = type,
-                 .out = c.stored.data(), .scale = c.scale.data()});
-  c.params = {.key_type = type, .key = c.stored.data(), .key_scale = c.scale.data(),
-              .first_chunk = c.first_chunk.data(), .query = c.query.data(),
-              .num_documents = num_documents, .num_tokens = num_tokens, .key_dim = dim};
+  quantize_rows({.row = c.keys.data(),
+                 .num_rows = num_chunks,
+                 .dim = dim,
+                 .type = type,
+                 .out = c.stored.data(),
+                 .scale = c.scale.data()});
+  c.params = {.key_type = type,
+              .key = c.stored.data(),
+              .key_scale = c.scale.data(),
+              .first_chunk = c.first_chunk.data(),
+              .query = c.query.data(),
+              .num_documents = num_documents,
+              .num_tokens = num_tokens,
+              .key_dim = dim};
   return c;
 }
 
@@ -85,8 +94,8 @@ Routed run(Case& c, int64_t top_k) {
   constexpr size_t kGuard = 64;
   const auto bytes = static_cast<size_t>(route_scores_workspace_bytes(c.params));
   std::vector<std::byte> memory(bytes + 2 * kGuard, std::byte{0x5a});
-  auto* aligned = reinterpret_cast<std::byte*>(
-      (reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+  auto* aligned =
+      reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
   route_scores_cpu(c.params, aligned);
   for (const std::byte* b = aligned + bytes; b < memory.data() + memory.size(); ++b) {
     EXPECT_EQ(*b, std::byte{0x5a}) << "wrote past the workspace";
@@ -118,7 +127,8 @@ TEST_P(RouteScores, EveryScoreIsNearADoubleLoopForAllShapes) {
           continue;
         }
         // Rounding errors add like a random walk over the vector's length.
-        const double allowed = tolerance(type()) * 4 / std::sqrt(static_cast<double>(dim)) + tolerance(type());
+        const double allowed =
+            tolerance(type()) * 4 / std::sqrt(static_cast<double>(dim)) + tolerance(type());
         EXPECT_NEAR(routed.scores[n], wanted[n], allowed)
             << "document " << n << " dim " << dim << " tokens " << num_tokens << " seed " << seed;
       }
@@ -174,12 +184,13 @@ TEST_P(RouteScores, RepeatedRunsGiveEqualBits) {
 }
 
 std::string name_of_case(const testing::TestParamInfo<std::tuple<NumberType, bool>>& info) {
-  return std::string(name_of(std::get<0>(info.param))) + (std::get<1>(info.param) ? "_wide" : "_native");
+  return std::string(name_of(std::get<0>(info.param))) +
+         (std::get<1>(info.param) ? "_wide" : "_native");
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RouteScores,
-                         testing::Combine(testing::Values(NumberType::kFloat32, NumberType::kBFloat16,
-                                                          NumberType::kInt8),
+                         testing::Combine(testing::Values(NumberType::kFloat32,
+                                                          NumberType::kBFloat16, NumberType::kInt8),
                                           testing::Bool()),
                          name_of_case);
 

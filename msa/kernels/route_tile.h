@@ -8,13 +8,14 @@
 
 namespace msa::kernels {
 
-constexpr int64_t kTileChunks = 8;     // chunks scored together
-constexpr int64_t kTokenLanes = 16;    // tokens are padded to whole vectors by repeating the last one
-constexpr int64_t kTileTokens = 48;    // tokens whose sums stay in registers
+constexpr int64_t kTileChunks = 8;   // chunks scored together
+constexpr int64_t kTokenLanes = 16;  // tokens are padded to whole vectors by repeating the last one
+constexpr int64_t kTileTokens = 48;  // tokens whose sums stay in registers
 
 /// The folded queries, rounded and laid out for a tile function.
 struct PackedQuery {
-  std::byte* values = nullptr;   // tiles of up to kTileTokens tokens, each [F / step][tokens][step], step values of F
+  std::byte* values = nullptr;  // tiles of up to kTileTokens tokens, each [F / step][tokens][step],
+                                // step values of F
   float* token_scale = nullptr;  // [padded tokens], int8 only
   int64_t num_tokens = 0;        // padded
 };
@@ -43,7 +44,8 @@ constexpr int64_t padded_tokens(int64_t num_tokens) {
   return (num_tokens + kTokenLanes - 1) / kTokenLanes * kTokenLanes;
 }
 
-/// Keeps route_scores_cpu on the wide path, for tests and for comparing speeds. Not for use while routing runs.
+/// Keeps route_scores_cpu on the wide path, for tests and for comparing speeds. Not for use while
+/// routing runs.
 void set_wide_routing_only(bool is_wide_only);
 
 }  // namespace msa::kernels

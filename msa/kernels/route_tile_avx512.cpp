@@ -90,8 +90,7 @@ MSA_AVX512_BF16 inline void score_bf16_tile(const std::byte* query, const uint16
   const auto step = [&](int64_t i, auto load) MSA_AVX512_BF16 __attribute__((always_inline)) {
     __m512bh q[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      q[v] = reinterpret_cast<__m512bh>(
-          _mm512_loadu_si512(query + (i * kVectors + v) * 64));
+      q[v] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(query + (i * kVectors + v) * 64));
     }
 #pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r) {
@@ -101,11 +100,12 @@ MSA_AVX512_BF16 inline void score_bf16_tile(const std::byte* query, const uint16
     }
   };
   for (int64_t i = 0; i < whole; ++i) {
-    step(i, [i](const uint16_t* row) __attribute__((always_inline)) {
-      int32_t bits;
-      std::memcpy(&bits, row + 2 * i, 4);
-      return bits;
-    });
+    step(
+        i, [i](const uint16_t* row) __attribute__((always_inline)) {
+          int32_t bits;
+          std::memcpy(&bits, row + 2 * i, 4);
+          return bits;
+        });
   }
   if (dim % 2 != 0) {
     step(whole, [&](const uint16_t* row) { return load_step(row, whole, dim); });
@@ -160,11 +160,12 @@ MSA_AVX512_VNNI inline void score_int8_tile(const std::byte* query, const int8_t
     }
   };
   for (int64_t i = 0; i < whole; ++i) {
-    step(i, [i](const int8_t* row) __attribute__((always_inline)) {
-      int32_t bits;
-      std::memcpy(&bits, row + 4 * i, 4);
-      return bits;
-    });
+    step(
+        i, [i](const int8_t* row) __attribute__((always_inline)) {
+          int32_t bits;
+          std::memcpy(&bits, row + 4 * i, 4);
+          return bits;
+        });
   }
   if (dim % 4 != 0) {
     step(whole, [&](const int8_t* row) { return load_step(row, whole, dim); });

@@ -8,8 +8,8 @@ namespace msa::kernels {
 namespace {
 
 using Vector = float __attribute__((vector_size(kTokenLanes * sizeof(float))));
-constexpr int64_t kRows = 4;        // chunks whose sums share the registers with kTileTokens tokens
-constexpr int64_t kSlice = 256;     // values of F widened at a time
+constexpr int64_t kRows = 4;     // chunks whose sums share the registers with kTileTokens tokens
+constexpr int64_t kSlice = 256;  // values of F widened at a time
 
 int64_t packed_bytes(int64_t num_tokens, int64_t key_dim) {
   return padded_tokens(num_tokens) * key_dim * static_cast<int64_t>(sizeof(float));

@@ -10,7 +10,8 @@
 namespace msa::kernels {
 
 /// e^x within 2 units in the last place for x in [-87, 88]; 0 below, clamped above.
-/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial (Cephes coefficients); 2^n by the exponent's bits.
+/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial (Cephes coefficients); 2^n by the
+/// exponent's bits.
 MSA_INLINE float fast_exp(float x) {
   const float clamped = x > 88.0F ? 88.0F : (x < -87.0F ? -87.0F : x);
   const float n = __builtin_floorf(clamped * 1.44269504F + 0.5F);

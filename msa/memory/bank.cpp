@@ -88,8 +88,8 @@ std::vector<BankProblem> verify_bank(FileSystem& files, const std::filesystem::p
     for (const SegmentRow& row : catalog->segments()) {
       const auto path = folder / "segments" / row.file;
       try {
-        const auto segment = storage::SegmentFile::open(files, path,
-                                                        static_cast<uint64_t>(row.bytes), row.digest);
+        const auto segment =
+            storage::SegmentFile::open(files, path, static_cast<uint64_t>(row.bytes), row.digest);
         const auto damaged = segment->damaged_blocks();
         if (damaged.empty()) continue;
         for (const uint64_t offset : damaged) {

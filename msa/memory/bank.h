@@ -1,5 +1,6 @@
 #pragma once
-// A durable memory on disk: one writer, many readers. docs/format/bank.md describes every byte of it.
+// A durable memory on disk: one writer, many readers. docs/format/bank.md describes every byte of
+// it.
 
 #include <cstdint>
 #include <filesystem>
@@ -20,9 +21,10 @@ namespace msa::memory {
 /// Adds documents. Not for use by several threads at once.
 class BankWriter {
  public:
-  /// Creates the bank if the folder does not exist or is empty. Takes the bank's lock, and removes what an
-  /// interrupted writer left. Throws Error(kLocked) naming the writer's process, Error(kMismatch) if the bank was
-  /// made with other facts, Error(kInvalidFormat) if the folder is something else.
+  /// Creates the bank if the folder does not exist or is empty. Takes the bank's lock, and removes
+  /// what an interrupted writer left. Throws Error(kLocked) naming the writer's process,
+  /// Error(kMismatch) if the bank was made with other facts, Error(kInvalidFormat) if the folder is
+  /// something else.
   static std::unique_ptr<BankWriter> open(FileSystem& files, const std::filesystem::path& folder,
                                           const BankFacts& facts);
 
@@ -32,9 +34,9 @@ class BankWriter {
   /// Whether a document of that name is in the bank, with this title and text or others.
   Known knows(const std::string& name, const std::string& title, const std::string& text) const;
 
-  /// Makes documents durable: when it returns they survive any crash; if it throws, none of them is in the bank.
-  /// Every passage has its id (rising from next_passage_id()), span, tokens and chunks; `encoded` holds their
-  /// chunks in the same order.
+  /// Makes documents durable: when it returns they survive any crash; if it throws, none of them is
+  /// in the bank. Every passage has its id (rising from next_passage_id()), span, tokens and
+  /// chunks; `encoded` holds their chunks in the same order.
   void commit(std::vector<Document> documents, const EncodedDocuments& encoded);
 
  private:
@@ -70,7 +72,8 @@ class Bank {
     return catalog_->list(offset, limit);
   }
 
-  /// Loads all routing keys into RAM: chunks * router layers * G * D * bytes of the key type. Content stays on disk.
+  /// Loads all routing keys into RAM: chunks * router layers * G * D * bytes of the key type.
+  /// Content stays on disk.
   std::unique_ptr<ChunkSource> source() const;
 
  private:

@@ -12,17 +12,17 @@ namespace msa::memory {
 
 /// Fixed when a bank is created; a model that differs in one of them is refused.
 struct BankFacts {
-  std::string model_fingerprint;      // over weights and config
+  std::string model_fingerprint;  // over weights and config
   std::string tokenizer_fingerprint;
-  std::string model_name;             // for messages; may differ
+  std::string model_name;  // for messages; may differ
   MemoryShape shape;
-  int64_t max_passage_tokens = 0;     // longer texts were cut
+  int64_t max_passage_tokens = 0;  // longer texts were cut
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;
   kernels::NumberType content_type = kernels::NumberType::kBFloat16;  // f32 or bf16
 };
 
-/// Throws Error(kMismatch) naming the first field in which two facts differ, the model's name apart.
-/// `what` names the bank.
+/// Throws Error(kMismatch) naming the first field in which two facts differ, the model's name
+/// apart. `what` names the bank.
 void expect_equal(const BankFacts& bank, const BankFacts& wanted, const std::string& what);
 
 struct BankStats {
@@ -59,8 +59,8 @@ struct Document {
 /// What is damaged in a bank, and where.
 struct BankProblem {
   std::string file;
-  int64_t offset = -1;    // -1: the file as a whole
-  std::string document;   // name, where it is known
+  int64_t offset = -1;   // -1: the file as a whole
+  std::string document;  // name, where it is known
   std::string what;
 };
 

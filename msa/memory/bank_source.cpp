@@ -105,8 +105,8 @@ std::vector<int64_t> passages_in_block(const storage::SegmentFile& segment, cons
   int64_t chunk = 0;
   for (const Passage& p : passages) {
     if (p.segment != segment_id) continue;
-    bool is_hit = touches(content + chunk * record_bytes,
-                          content + (chunk + p.chunks) * record_bytes);
+    bool is_hit =
+        touches(content + chunk * record_bytes, content + (chunk + p.chunks) * record_bytes);
     for (int64_t layer = 0; layer < num_layers; ++layer) {
       const int64_t first = keys + (layer * num_chunks + chunk) * key_bytes;
       is_hit |= touches(first, first + p.chunks * key_bytes);

@@ -1,5 +1,6 @@
 #pragma once
-// A bank as the model sees it: routing keys in RAM, content read from the segments when it is chosen.
+// A bank as the model sees it: routing keys in RAM, content read from the segments when it is
+// chosen.
 
 #include <cstdint>
 #include <filesystem>
@@ -36,7 +37,7 @@ class BankSource final : public ChunkSource {
 
  private:
   struct Place {
-    size_t segment = 0;    // in segments_
+    size_t segment = 0;       // in segments_
     int64_t first_chunk = 0;  // within the segment
   };
 

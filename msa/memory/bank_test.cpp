@@ -17,8 +17,11 @@ namespace {
 constexpr MemoryShape kShape{.num_layers = 2, .num_kv_heads = 2, .head_dim = 8, .chunk_tokens = 4};
 
 BankFacts facts() {
-  return {.model_fingerprint = "m", .tokenizer_fingerprint = "t", .model_name = "test",
-          .shape = kShape, .max_passage_tokens = 100};
+  return {.model_fingerprint = "m",
+          .tokenizer_fingerprint = "t",
+          .model_name = "test",
+          .shape = kShape,
+          .max_passage_tokens = 100};
 }
 
 class BankFolder {
@@ -50,10 +53,18 @@ Batch make_batch(int64_t first_id, int64_t count, uint32_t seed) {
   for (int64_t id = first_id; id < first_id + count; ++id) {
     const int64_t chunks = 1 + static_cast<int64_t>(random() % 3);
     const std::string text = "text of document " + std::to_string(id);
-    Document document{.row = 0, .name = "doc-" + std::to_string(id), .title = "Title", .text = text,
-                      .attributes = "{}", .source = "test", .passages = {}};
-    document.passages.push_back({.id = id, .start = 0, .end = static_cast<int64_t>(text.size()),
-                                 .tokens = chunks * 4, .chunks = chunks});
+    Document document{.row = 0,
+                      .name = "doc-" + std::to_string(id),
+                      .title = "Title",
+                      .text = text,
+                      .attributes = "{}",
+                      .source = "test",
+                      .passages = {}};
+    document.passages.push_back({.id = id,
+                                 .start = 0,
+                                 .end = static_cast<int64_t>(text.size()),
+                                 .tokens = chunks * 4,
+                                 .chunks = chunks});
     batch.documents.push_back(document);
     batch.encoded.num_chunks.push_back(chunks);
     for (int64_t layer = 0; layer < kShape.num_layers; ++layer) {
@@ -66,7 +77,8 @@ Batch make_batch(int64_t first_id, int64_t count, uint32_t seed) {
   return batch;
 }
 
-void write(const std::filesystem::path& path, const BankFacts& facts, int64_t count, uint32_t seed) {
+void write(const std::filesystem::path& path, const BankFacts& facts, int64_t count,
+           uint32_t seed) {
   auto writer = BankWriter::open(real_file_system(), path, facts);
   Batch batch = make_batch(writer->next_passage_id(), count, seed);
   writer->commit(batch.documents, batch.encoded);
@@ -95,9 +107,11 @@ TEST(Bank, GivesBackWhatWasCommittedAcrossSegments) {
     for (float& value : query) value = static_cast<float>(random() % 100) / 100 - 0.5F;
     for (int64_t layer = 0; layer < kShape.num_layers; ++layer) {
       std::vector<float> scores(12);
-      source->route(layer, {.values = query.data(), .num_tokens = 3, .num_heads = 4, .rule = {}}, 12, scores);
+      source->route(layer, {.values = query.data(), .num_tokens = 3, .num_heads = 4, .rule = {}},
+                    12, scores);
       std::vector<float> expected(7);
-      wanted.route(layer, {.values = query.data(), .num_tokens = 3, .num_heads = 4, .rule = {}}, 7, expected);
+      wanted.route(layer, {.values = query.data(), .num_tokens = 3, .num_heads = 4, .rule = {}}, 7,
+                   expected);
       for (int64_t n = 0; n < 7; ++n) {
         EXPECT_NEAR(scores[5 + n], expected[n], 2e-3);
         std::vector<float> key(source->num_chunks(5 + n) * kShape.key_dim());
@@ -180,7 +194,8 @@ TEST(Bank, AFolderThatIsSomethingElseIsLeftAlone) {
 /// The bytes of a file, changed and put back.
 class Damage {
  public:
-  Damage(const std::filesystem::path& path, int64_t offset, unsigned bit) : path_(path), offset_(offset) {
+  Damage(const std::filesystem::path& path, int64_t offset, unsigned bit)
+      : path_(path), offset_(offset) {
     flip(bit);
     bit_ = bit;
   }
@@ -281,7 +296,9 @@ class FailingFileSystem final : public FileSystem {
   explicit FailingFileSystem(int64_t good_calls) : left_(good_calls) {}
   bool has_failed() const { return left_ < 0; }
 
-  std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override { return real().open_to_read(path); }
+  std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
+    return real().open_to_read(path);
+  }
   std::unique_ptr<File> create(const std::filesystem::path& path) override {
     spend();
     return std::make_unique<FailingFile>(*this, real().create(path));
@@ -291,20 +308,29 @@ class FailingFileSystem final : public FileSystem {
     real().rename(from, to);
   }
   void remove(const std::filesystem::path& path) override { real().remove(path); }
-  void create_directory(const std::filesystem::path& path) override { real().create_directory(path); }
+  void create_directory(const std::filesystem::path& path) override {
+    real().create_directory(path);
+  }
   void sync_directory(const std::filesystem::path& path) override {
     spend();
     real().sync_directory(path);
   }
   bool exists(const std::filesystem::path& path) override { return real().exists(path); }
-  std::vector<std::string> list(const std::filesystem::path& path) override { return real().list(path); }
-  uint64_t free_bytes(const std::filesystem::path& path) override { return real().free_bytes(path); }
+  std::vector<std::string> list(const std::filesystem::path& path) override {
+    return real().list(path);
+  }
+  uint64_t free_bytes(const std::filesystem::path& path) override {
+    return real().free_bytes(path);
+  }
 
  private:
   class FailingFile final : public File {
    public:
-    FailingFile(FailingFileSystem& files, std::unique_ptr<File> file) : files_(files), file_(std::move(file)) {}
-    void read_at(uint64_t offset, std::span<std::byte> out) const override { file_->read_at(offset, out); }
+    FailingFile(FailingFileSystem& files, std::unique_ptr<File> file)
+        : files_(files), file_(std::move(file)) {}
+    void read_at(uint64_t offset, std::span<std::byte> out) const override {
+      file_->read_at(offset, out);
+    }
     void append(std::span<const std::byte> bytes) override {
       files_.spend();
       file_->append(bytes);

@@ -61,8 +61,8 @@ SegmentData convert(const EncodedDocuments& encoded, const BankFacts& facts) {
 }
 
 template <typename Value>
-storage::TensorToWrite tensor(const char* name, storage::DataType type,
-                              std::vector<int64_t> shape, const std::vector<Value>& values) {
+storage::TensorToWrite tensor(const char* name, storage::DataType type, std::vector<int64_t> shape,
+                              const std::vector<Value>& values) {
   return {.name = name,
           .type = type,
           .shape = std::move(shape),
@@ -78,8 +78,8 @@ storage::WrittenSegment write(FileSystem& files, const std::filesystem::path& pa
       tensor(kFirstChunkTensor, storage::DataType::kI64, {num_passages + 1}, data.first_chunk),
       tensor(kPassageIdTensor, storage::DataType::kI64, {num_passages}, data.passage_id)};
   if (!data.routing_scale.empty()) {
-    tensors.push_back(tensor(kRoutingScaleTensor, storage::DataType::kF32,
-                             {num_layers, num_chunks}, data.routing_scale));
+    tensors.push_back(tensor(kRoutingScaleTensor, storage::DataType::kF32, {num_layers, num_chunks},
+                             data.routing_scale));
   }
   tensors.push_back(tensor(kRoutingKeyTensor, data_type(facts.key_type),
                            {num_layers, num_chunks, facts.shape.key_dim()}, data.routing_key));
@@ -114,8 +114,7 @@ void expect_storable(const EncodedDocuments& encoded) {
 BankWriter::BankWriter(FileSystem& files, std::filesystem::path folder, BankFacts facts)
     : files_(files), folder_(std::move(folder)), facts_(std::move(facts)) {}
 
-std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files,
-                                             const std::filesystem::path& folder,
+std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::filesystem::path& folder,
                                              const BankFacts& facts) {
   MSA_CHECK(facts.content_type != kernels::NumberType::kInt8, "content can be f32 or bf16");
   auto writer = std::unique_ptr<BankWriter>(new BankWriter(files, folder, facts));
@@ -126,8 +125,8 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files,
     const std::set<std::string> own{"LOCK", "segments", "tmp"};
     for (const std::string& name : files.list(folder)) {
       if (own.contains(name) || name.starts_with(Catalog::kNewFile)) continue;
-      throw Error(ErrorCode::kInvalidFormat, folder.string(), " is neither a bank nor empty: it holds ",
-                  name);
+      throw Error(ErrorCode::kInvalidFormat, folder.string(),
+                  " is neither a bank nor empty: it holds ", name);
     }
   }
   writer->lock_ = FileLock::acquire(folder / "LOCK");

@@ -60,18 +60,39 @@ std::string row_digest(const std::string& key, const std::string& value) {
 
 std::string row_digest(const SegmentRow& row) {
   const std::string table(reinterpret_cast<const char*>(row.digest.data()), row.digest.size());
-  return RowDigest().add(row.id).add(row.file).add(row.passages).add(row.chunks).add(row.tokens)
-      .add(row.bytes).add(table).finish();
+  return RowDigest()
+      .add(row.id)
+      .add(row.file)
+      .add(row.passages)
+      .add(row.chunks)
+      .add(row.tokens)
+      .add(row.bytes)
+      .add(table)
+      .finish();
 }
 
 std::string row_digest(const Document& d, const std::string& content) {
-  return RowDigest().add(d.row).add(d.name).add(d.title).add(d.text).add(d.attributes)
-      .add(d.source).add(content).finish();
+  return RowDigest()
+      .add(d.row)
+      .add(d.name)
+      .add(d.title)
+      .add(d.text)
+      .add(d.attributes)
+      .add(d.source)
+      .add(content)
+      .finish();
 }
 
 std::string row_digest(const Passage& p) {
-  return RowDigest().add(p.id).add(p.document).add(p.start).add(p.end).add(p.tokens).add(p.chunks)
-      .add(p.segment).finish();
+  return RowDigest()
+      .add(p.id)
+      .add(p.document)
+      .add(p.start)
+      .add(p.end)
+      .add(p.tokens)
+      .add(p.chunks)
+      .add(p.segment)
+      .finish();
 }
 
 kernels::NumberType parse_type(const std::string& name, const std::string& what) {
@@ -97,14 +118,22 @@ std::map<std::string, std::string> to_map(const BankFacts& f) {
 }
 
 Passage read_passage(const Statement& row) {
-  return {.id = row.integer(0), .document = row.integer(1), .start = row.integer(2),
-          .end = row.integer(3), .tokens = row.integer(4), .chunks = row.integer(5),
+  return {.id = row.integer(0),
+          .document = row.integer(1),
+          .start = row.integer(2),
+          .end = row.integer(3),
+          .tokens = row.integer(4),
+          .chunks = row.integer(5),
           .segment = row.integer(6)};
 }
 
 SegmentRow read_segment(const Statement& row) {
-  SegmentRow segment{.id = row.integer(0), .file = row.text(1), .passages = row.integer(2),
-                     .chunks = row.integer(3), .tokens = row.integer(4), .bytes = row.integer(5)};
+  SegmentRow segment{.id = row.integer(0),
+                     .file = row.text(1),
+                     .passages = row.integer(2),
+                     .chunks = row.integer(3),
+                     .tokens = row.integer(4),
+                     .bytes = row.integer(5)};
   const std::string digest = row.blob(6);
   if (digest.size() == segment.digest.size()) {
     std::memcpy(segment.digest.data(), digest.data(), digest.size());
@@ -113,8 +142,13 @@ SegmentRow read_segment(const Statement& row) {
 }
 
 Document read_document(const Statement& row) {
-  return {.row = row.integer(0), .name = row.text(1), .title = row.text(2), .text = row.text(3),
-          .attributes = row.text(4), .source = row.text(5), .passages = {}};
+  return {.row = row.integer(0),
+          .name = row.text(1),
+          .title = row.text(2),
+          .text = row.text(3),
+          .attributes = row.text(4),
+          .source = row.text(5),
+          .passages = {}};
 }
 
 constexpr const char* kPassageColumns =
@@ -183,9 +217,9 @@ BankFacts Catalog::facts() const {
   };
   const auto number = [&](const char* key) {
     const std::string value = text(key);
-    const bool is_number = !value.empty() && value.size() < 19 &&
-                           std::all_of(value.begin(), value.end(),
-                                       [](char c) { return c >= '0' && c <= '9'; });
+    const bool is_number =
+        !value.empty() && value.size() < 19 &&
+        std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (!is_number) {
       throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", key, "\" is no number");
     }
@@ -219,9 +253,15 @@ void Catalog::add(const SegmentRow& segment, std::vector<Document>& documents) {
   const std::string table(reinterpret_cast<const char*>(segment.digest.data()),
                           segment.digest.size());
   database_.prepare("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-      .bind(1, segment.id).bind(2, segment.file).bind(3, segment.passages).bind(4, segment.chunks)
-      .bind(5, segment.tokens).bind(6, segment.bytes).bind(7, bytes_of(table))
-      .bind(8, bytes_of(row_digest(segment))).run();
+      .bind(1, segment.id)
+      .bind(2, segment.file)
+      .bind(3, segment.passages)
+      .bind(4, segment.chunks)
+      .bind(5, segment.tokens)
+      .bind(6, segment.bytes)
+      .bind(7, bytes_of(table))
+      .bind(8, bytes_of(row_digest(segment)))
+      .run();
   auto last = database_.prepare("SELECT coalesce(max(id), 0) FROM documents");
   last.next();
   int64_t row = last.integer(0);
@@ -232,22 +272,36 @@ void Catalog::add(const SegmentRow& segment, std::vector<Document>& documents) {
   for (Document& document : documents) {
     document.row = ++row;
     const std::string content = content_digest(document.title, document.text);
-    add_document.bind(1, document.row).bind(2, document.name).bind(3, document.title)
-        .bind(4, document.text).bind(5, document.attributes).bind(6, document.source)
-        .bind(7, bytes_of(content)).bind(8, bytes_of(row_digest(document, content))).run();
+    add_document.bind(1, document.row)
+        .bind(2, document.name)
+        .bind(3, document.title)
+        .bind(4, document.text)
+        .bind(5, document.attributes)
+        .bind(6, document.source)
+        .bind(7, bytes_of(content))
+        .bind(8, bytes_of(row_digest(document, content)))
+        .run();
     for (Passage& passage : document.passages) {
       passage.document = document.row;
       passage.segment = segment.id;
       MSA_CHECK(passage.id >= next_id, "passage id ", passage.id, " is not above the last one");
       next_id = passage.id + 1;
-      add_passage.bind(1, passage.id).bind(2, passage.document).bind(3, passage.start)
-          .bind(4, passage.end).bind(5, passage.tokens).bind(6, passage.chunks)
-          .bind(7, passage.segment).bind(8, bytes_of(row_digest(passage))).run();
+      add_passage.bind(1, passage.id)
+          .bind(2, passage.document)
+          .bind(3, passage.start)
+          .bind(4, passage.end)
+          .bind(5, passage.tokens)
+          .bind(6, passage.chunks)
+          .bind(7, passage.segment)
+          .bind(8, bytes_of(row_digest(passage)))
+          .run();
     }
   }
   const std::string value = std::to_string(next_id);
   database_.prepare("UPDATE facts SET value = ?, digest = ? WHERE key = 'next_passage_id'")
-      .bind(1, value).bind(2, bytes_of(row_digest("next_passage_id", value))).run();
+      .bind(1, value)
+      .bind(2, bytes_of(row_digest("next_passage_id", value)))
+      .run();
   transaction.commit();
 }
 

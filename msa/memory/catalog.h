@@ -35,11 +35,13 @@ class Catalog {
   static constexpr int64_t kFormatVersion = 1;
 
   /// Publishes a catalog without documents: made beside its place, then renamed.
-  static void create(FileSystem& files, const std::filesystem::path& folder, const BankFacts& facts);
+  static void create(FileSystem& files, const std::filesystem::path& folder,
+                     const BankFacts& facts);
   static std::unique_ptr<Catalog> open(const std::filesystem::path& folder,
                                        storage::Database::Mode mode);
 
-  /// Throws Error(kCorruption) if a fact is absent or damaged, Error(kInvalidFormat) for a newer format.
+  /// Throws Error(kCorruption) if a fact is absent or damaged, Error(kInvalidFormat) for a newer
+  /// format.
   BankFacts facts() const;
   int64_t next_passage_id() const;
 

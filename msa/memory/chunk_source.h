@@ -61,8 +61,9 @@ class ChunkSource {
                                                      int64_t top_k,
                                                      std::span<float> document_scores) const = 0;
 
-  /// Writes K and V of the documents, one after the other in the order given, as [chunks, G, D] float32.
-  /// Throws Error(kCorruption) naming file, offset and document if stored bytes fail their digest.
+  /// Writes K and V of the documents, one after the other in the order given, as [chunks, G, D]
+  /// float32. Throws Error(kCorruption) naming file, offset and document if stored bytes fail their
+  /// digest.
   virtual void fetch(int64_t layer, std::span<const int64_t> documents, float* key,
                      float* value) const = 0;
 };

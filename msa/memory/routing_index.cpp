@@ -11,8 +11,8 @@
 namespace msa::memory {
 namespace {
 
-/// q~ [T, F] with q~ . k~ = scale * mean over heads of Q^R[t, h] . K^R[c, g(h)]: the head mean commutes with the
-/// product, and so does a mean over tokens.
+/// q~ [T, F] with q~ . k~ = scale * mean over heads of Q^R[t, h] . K^R[c, g(h)]: the head mean
+/// commutes with the product, and so does a mean over tokens.
 std::vector<float> fold(const RoutingQuery& query, const MemoryShape& shape, int64_t& num_tokens) {
   const int64_t group = query.num_heads / shape.num_kv_heads;
   const int64_t stride = query.num_heads * shape.head_dim;
@@ -80,14 +80,13 @@ std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const Ro
                                                          int64_t top_k,
                                                          std::span<float> document_scores) const {
   MSA_CHECK(layer >= 0 && layer < shape_.num_layers, "route: there is no router layer ", layer);
-  MSA_CHECK(query.num_tokens > 0 && query.num_heads > 0 &&
-                query.num_heads % shape_.num_kv_heads == 0,
-            "route: ", query.num_heads, " heads of ", query.num_tokens, " tokens do not fit ",
-            shape_.num_kv_heads, " kv heads");
-  MSA_CHECK(document_scores.empty() ||
-                static_cast<int64_t>(document_scores.size()) == num_documents(),
-            "route: room for ", document_scores.size(), " scores of ", num_documents(),
-            " documents");
+  MSA_CHECK(
+      query.num_tokens > 0 && query.num_heads > 0 && query.num_heads % shape_.num_kv_heads == 0,
+      "route: ", query.num_heads, " heads of ", query.num_tokens, " tokens do not fit ",
+      shape_.num_kv_heads, " kv heads");
+  MSA_CHECK(
+      document_scores.empty() || static_cast<int64_t>(document_scores.size()) == num_documents(),
+      "route: room for ", document_scores.size(), " scores of ", num_documents(), " documents");
   std::vector<kernels::ScoredDocument> selected(std::min(top_k, num_documents()));
   if (!query.rule.is_folded()) {
     std::vector<float> scores(num_documents());

@@ -1,5 +1,6 @@
 #pragma once
-// The routing keys of a memory, layer by layer in one run each, so that routing is one stream of reads.
+// The routing keys of a memory, layer by layer in one run each, so that routing is one stream of
+// reads.
 
 #include <cstdint>
 #include <span>
@@ -27,8 +28,7 @@ class RoutingIndex {
   std::span<float> scales(int64_t layer, int64_t first_row, int64_t num_rows);
 
   std::vector<kernels::ScoredDocument> route(int64_t layer, const RoutingQuery& query,
-                                             int64_t top_k,
-                                             std::span<float> document_scores) const;
+                                             int64_t top_k, std::span<float> document_scores) const;
 
   const MemoryShape& shape() const { return shape_; }
   kernels::NumberType key_type() const { return key_type_; }

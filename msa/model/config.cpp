@@ -39,8 +39,8 @@ std::vector<int64_t> parse_router_layers(const Json& msa, int64_t num_layers,
   if (!std::is_sorted(layers.begin(), layers.end()) ||
       std::adjacent_find(layers.begin(), layers.end()) != layers.end() ||
       (!layers.empty() && layers.back() >= num_layers)) {
-    refuse(what, "router_layer_idx",
-           "rising layer numbers below " + std::to_string(num_layers), text);
+    refuse(what, "router_layer_idx", "rising layer numbers below " + std::to_string(num_layers),
+           text);
   }
   return layers;
 }
@@ -112,7 +112,8 @@ MsaConfig parse_msa(const Json& json, const ModelConfig& config, const ConfigOpt
   msa.normalises_routing = options.routing == RoutingConvention::kPaper
                                ? method.find("INFONCE") != std::string::npos
                                : method == "INFONCE";
-  // Unit vectors of the router's own projections are compared by their cosine; all others are scaled.
+  // Unit vectors of the router's own projections are compared by their cosine; all others are
+  // scaled.
   if (!(msa.normalises_routing && msa.has_own_router)) {
     msa.rule.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
   }
@@ -205,9 +206,8 @@ ModelConfig load_config(FileSystem& files, const std::filesystem::path& folder,
       parse_json(read_file(files, path, kMaxConfigBytes), path.string()), path.string(), options);
   const auto generation = folder / "generation_config.json";
   if (files.exists(generation)) {
-    add_end_tokens(
-        parse_json(read_file(files, generation, kMaxConfigBytes), generation.string()),
-        config.vocab_size, generation.string(), config.end_tokens);
+    add_end_tokens(parse_json(read_file(files, generation, kMaxConfigBytes), generation.string()),
+                   config.vocab_size, generation.string(), config.end_tokens);
   }
   return config;
 }

@@ -12,9 +12,10 @@
 
 namespace msa::model {
 
-/// Whose rule says when routing vectors are L2-normalised (they differ for INFONCE_DECOUPLE and the focal methods).
+/// Whose rule says when routing vectors are L2-normalised (they differ for INFONCE_DECOUPLE and the
+/// focal methods).
 enum class RoutingConvention {
-  kPaper,      // every method whose name contains INFONCE: the paper and the published training code
+  kPaper,  // every method whose name contains INFONCE: the paper and the published training code
   kPublished,  // only INFONCE itself: the published inference code
 };
 
@@ -23,16 +24,17 @@ enum class AnswerPromptAttention { kCausal, kFull };
 
 struct ConfigOptions {
   RoutingConvention routing = RoutingConvention::kPaper;
-  bool allow_two_top_k = false;  // accept doc_top_k != top_k_docs; doc_top_k then counts
+  bool allow_two_top_k = false;       // accept doc_top_k != top_k_docs; doc_top_k then counts
   Json msa_changes = Json::object();  // keys of msa_config to replace
 };
 
-/// The `msa_config` object. A plain Qwen3 folder has none: no router layers, answers without memory.
+/// The `msa_config` object. A plain Qwen3 folder has none: no router layers, answers without
+/// memory.
 struct MsaConfig {
   std::vector<int64_t> router_layers;  // rising; empty without memory
-  int64_t top_k = 16;                  // documents chosen in each router layer; the question starts at 3 + top_k
-  int64_t chunk_tokens = 64;           // P
-  bool has_own_router = true;          // false: routes with the attention's own q and k
+  int64_t top_k = 16;  // documents chosen in each router layer; the question starts at 3 + top_k
+  int64_t chunk_tokens = 64;   // P
+  bool has_own_router = true;  // false: routes with the attention's own q and k
   bool normalises_routing = true;
   memory::RoutingRule rule;
   AnswerPromptAttention answer_prompt_attention = AnswerPromptAttention::kCausal;
@@ -64,7 +66,8 @@ struct ModelConfig {
 
 /// Checks a parsed config.json. `what` names it in messages.
 /// Throws Error(kInvalidFormat) naming the key, what was wanted and what came.
-ModelConfig parse_config(const Json& json, std::string_view what, const ConfigOptions& options = {});
+ModelConfig parse_config(const Json& json, std::string_view what,
+                         const ConfigOptions& options = {});
 
 /// Reads FOLDER/config.json (and generation_config.json for its end tokens, if there).
 ModelConfig load_config(FileSystem& files, const std::filesystem::path& folder,

@@ -56,22 +56,25 @@ DecodeStep::DecodeStep(const ModelConfig& config, const Weights& weights)
       frequency_(config.head_dim / 2),
       logits_(config.vocab_size) {
   for (size_t i = 0; i < frequency_.size(); ++i) {
-    frequency_[i] = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) /
-                                                    static_cast<double>(config.head_dim));
+    frequency_[i] = std::pow(config.rope_theta,
+                             -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
   }
 }
 
 /// Called by every thread of a parallel region at once.
-void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread,
-                           int64_t threads) {
+void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread, int64_t threads) {
   const LayerWeights& w = weights_.step.layers[layer];
   const int64_t dim = config_.head_dim;
   const int64_t kv = config_.num_kv_heads * dim;
   const auto eps = static_cast<float>(config_.rms_eps);
   float* normed = normed_.data() + thread * config_.embed_dim;
   const auto norm = [&](const at::Tensor& weight) {
-    kernels::rms_norm({.x = x_.data(), .weight = weight.data_ptr<float>(), .out = normed,
-                       .dim = config_.embed_dim, .eps = eps}, 0, 1);
+    kernels::rms_norm({.x = x_.data(),
+                       .weight = weight.data_ptr<float>(),
+                       .out = normed,
+                       .dim = config_.embed_dim,
+                       .eps = eps},
+                      0, 1);
   };
   norm(w.input_norm);
   const InputRows rows = input_rows(config_, w, Pass::kContinuation);
@@ -79,21 +82,32 @@ void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread
   kernels::gemv(product(w.input, rows.first, normed, projected_.data(), false), in.first, in.end);
 #pragma omp barrier
   const auto rotate = [&](const float* x, const at::Tensor& weight, float* out, Slice heads) {
-    kernels::norm_rope({.x = x + heads.first * dim, .x_stride = 0,
-                        .weight = weight.data_ptr<float>(), .cosine = cosine_.data(),
-                        .sine = sine_.data(), .out = out + heads.first * dim,
-                        .num_heads = heads.end - heads.first, .head_dim = dim, .eps = eps}, 0, 1);
+    kernels::norm_rope({.x = x + heads.first * dim,
+                        .x_stride = 0,
+                        .weight = weight.data_ptr<float>(),
+                        .cosine = cosine_.data(),
+                        .sine = sine_.data(),
+                        .out = out + heads.first * dim,
+                        .num_heads = heads.end - heads.first,
+                        .head_dim = dim,
+                        .eps = eps},
+                       0, 1);
   };
   const Slice kv_heads = slice_of(config_.num_kv_heads, 1, thread, threads);
   const Slice heads = slice_of(config_.num_heads, 1, thread, threads);
   rotate(projected_.data(), w.k_norm, cache.key + cache.row * kv, kv_heads);
-  std::copy(projected_.data() + kv + kv_heads.first * dim, projected_.data() + kv + kv_heads.end * dim,
+  std::copy(projected_.data() + kv + kv_heads.first * dim,
+            projected_.data() + kv + kv_heads.end * dim,
             cache.value + cache.row * kv + kv_heads.first * dim);
   rotate(projected_.data() + 2 * kv, w.q_norm, query_.data(), heads);
 #pragma omp barrier
-  kernels::sparse_attention({.query = query_.data(), .key = cache.key, .value = cache.value,
-                             .out = attended_.data(), .num_keys = cache.row + 1,
-                             .num_heads = config_.num_heads, .num_kv_heads = config_.num_kv_heads,
+  kernels::sparse_attention({.query = query_.data(),
+                             .key = cache.key,
+                             .value = cache.value,
+                             .out = attended_.data(),
+                             .num_keys = cache.row + 1,
+                             .num_heads = config_.num_heads,
+                             .num_kv_heads = config_.num_kv_heads,
                              .head_dim = dim,
                              .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim))),
                              .scores = scores_.data()},
@@ -139,9 +153,12 @@ std::span<const float> DecodeStep::run(int32_t token, int64_t position,
       run_layer(layer, caches[layer], thread, threads);
     }
     float* normed = normed_.data() + thread * config_.embed_dim;
-    kernels::rms_norm({.x = x_.data(), .weight = weights_.final_norm.data_ptr<float>(),
-                       .out = normed, .dim = config_.embed_dim,
-                       .eps = static_cast<float>(config_.rms_eps)}, 0, 1);
+    kernels::rms_norm({.x = x_.data(),
+                       .weight = weights_.final_norm.data_ptr<float>(),
+                       .out = normed,
+                       .dim = config_.embed_dim,
+                       .eps = static_cast<float>(config_.rms_eps)},
+                      0, 1);
     const Slice rows = slice_of(config_.vocab_size, 4, thread, threads);
     kernels::gemv(product(weights_.step.head, 0, normed, logits_.data(), false), rows.first,
                   rows.end);

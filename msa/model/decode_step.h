@@ -25,8 +25,9 @@ class DecodeStep {
  public:
   DecodeStep(const ModelConfig& config, const Weights& weights);
 
-  /// Runs `token` at `position`; `caches` [layers]. `entry`, if not null, receives what enters layer `entry_layer` [E].
-  /// Returns the logits [V], valid until the next call. Differs from a prefill of the same token by rounding alone.
+  /// Runs `token` at `position`; `caches` [layers]. `entry`, if not null, receives what enters
+  /// layer `entry_layer` [E]. Returns the logits [V], valid until the next call. Differs from a
+  /// prefill of the same token by rounding alone.
   std::span<const float> run(int32_t token, int64_t position, std::span<const StepCache> caches,
                              int64_t entry_layer, float* entry);
 
@@ -35,18 +36,18 @@ class DecodeStep {
 
   const ModelConfig& config_;
   const Weights& weights_;
-  std::vector<float> x_;          // [E] residual stream
-  std::vector<float> normed_;     // [threads, E]: every thread norms for itself
-  std::vector<float> projected_;  // [(2 G + H) D]: k, v, q
-  std::vector<float> query_;      // [H, D] rotated
-  std::vector<float> attended_;   // [H, D]
-  std::vector<float> gate_up_;    // [2 F]
-  std::vector<float> gated_;      // [F]
-  std::vector<float> scores_;     // [H, rows]
-  std::vector<float> cosine_;     // [D / 2]
-  std::vector<float> sine_;       // [D / 2]
-  std::vector<double> frequency_; // [D / 2]
-  std::vector<float> logits_;     // [V]
+  std::vector<float> x_;           // [E] residual stream
+  std::vector<float> normed_;      // [threads, E]: every thread norms for itself
+  std::vector<float> projected_;   // [(2 G + H) D]: k, v, q
+  std::vector<float> query_;       // [H, D] rotated
+  std::vector<float> attended_;    // [H, D]
+  std::vector<float> gate_up_;     // [2 F]
+  std::vector<float> gated_;       // [F]
+  std::vector<float> scores_;      // [H, rows]
+  std::vector<float> cosine_;      // [D / 2]
+  std::vector<float> sine_;        // [D / 2]
+  std::vector<double> frequency_;  // [D / 2]
+  std::vector<float> logits_;      // [V]
 };
 
 }  // namespace msa::model

@@ -36,8 +36,7 @@ Projections project(const ModelConfig& config, const LayerWeights& layer, const 
   const int64_t num_tokens = x.size(0);
   const int64_t head_dim = config.head_dim;
   const InputRows rows = input_rows(config, layer, pass);
-  const auto normed =
-      ops::rms_norm(x, layer.input_norm, config.rms_eps, layer.input.scalar_type());
+  const auto normed = ops::rms_norm(x, layer.input_norm, config.rms_eps, layer.input.scalar_type());
   const auto joint = ops::linear(normed, layer.input.narrow(0, rows.first, rows.count));
 
   int64_t column = 0;

@@ -12,18 +12,18 @@ namespace msa::model {
 
 /// Which projections of the attention input a pass needs.
 enum class Pass {
-  kDocument,        // q, k, v and, in router layers, the routing key
-  kLastDocument,    // k, v and the routing key: nothing above reads the layer's output
-  kQuestion,        // q, k, v and, in router layers, the routing query
-  kContinuation,    // q, k, v
+  kDocument,      // q, k, v and, in router layers, the routing key
+  kLastDocument,  // k, v and the routing key: nothing above reads the layer's output
+  kQuestion,      // q, k, v and, in router layers, the routing query
+  kContinuation,  // q, k, v
 };
 
 /// Rows of the attention input's projections, float32. T tokens.
 struct Projections {
-  at::Tensor q;              // [T, H, D], normalised and rotated
-  at::Tensor k;              // [T, G, D], normalised and rotated
-  at::Tensor v;              // [T, G, D]
-  at::Tensor routing_key;    // [T, G, D], as projected; q and k where the router has none of its own
+  at::Tensor q;            // [T, H, D], normalised and rotated
+  at::Tensor k;            // [T, G, D], normalised and rotated
+  at::Tensor v;            // [T, G, D]
+  at::Tensor routing_key;  // [T, G, D], as projected; q and k where the router has none of its own
   at::Tensor routing_query;  // [T, H, D], as projected
 };
 
@@ -40,7 +40,8 @@ RopeAngles rope_angles(const ModelConfig& config, const at::Tensor& positions);
 Projections project(const ModelConfig& config, const LayerWeights& layer, const at::Tensor& x,
                     const RopeAngles& angles, Pass pass, bool has_router);
 
-/// Output projection, residual, MLP, residual. x [T, E], attention [T, H * D]; returns the next x [T, E].
+/// Output projection, residual, MLP, residual. x [T, E], attention [T, H * D]; returns the next x
+/// [T, E].
 at::Tensor finish_layer(const ModelConfig& config, const LayerWeights& layer, const at::Tensor& x,
                         const at::Tensor& attention);
 

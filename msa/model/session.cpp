@@ -120,7 +120,8 @@ void Session::route(int64_t layer, const at::Tensor& queries) {
   routing_.milliseconds += milliseconds_since(start);
 }
 
-/// Runs x [T, E], the tokens from `first_row` on, through a layer; returns its last `rows_out` rows.
+/// Runs x [T, E], the tokens from `first_row` on, through a layer; returns its last `rows_out`
+/// rows.
 at::Tensor Session::run_layer(int64_t layer, const at::Tensor& x, int64_t first_row,
                               bool routes_anew, const std::vector<int64_t>& routing_rows,
                               bool is_causal, int64_t rows_out) {
@@ -223,8 +224,8 @@ std::span<const float> Session::step(int32_t token) {
     if (entry_.size(0) <= num_tokens_) entry_ = grown(entry_, num_tokens_, 2 * num_tokens_ + 2);
     entry = entry_.data_ptr<float>() + num_tokens_ * config.embed_dim;
   }
-  const auto logits = step_.run(token, options_.first_position + num_tokens_, caches,
-                                first_memory_layer_, entry);
+  const auto logits =
+      step_.run(token, options_.first_position + num_tokens_, caches, first_memory_layer_, entry);
   ++num_tokens_;
   return logits;
 }

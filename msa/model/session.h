@@ -14,16 +14,17 @@
 namespace msa::model {
 
 struct SessionOptions {
-  const PromptHead* head = nullptr;               // null: no prompt head
-  const memory::ChunkSource* memory = nullptr;    // null or empty: no memory
-  int64_t first_position = 0;                     // of the first token; 3 + top_k behind a prompt head
+  const PromptHead* head = nullptr;             // null: no prompt head
+  const memory::ChunkSource* memory = nullptr;  // null or empty: no memory
+  int64_t first_position = 0;  // of the first token; 3 + top_k behind a prompt head
 };
 
 /// What routing chose in one prefill.
 struct RoutingResult {
-  std::vector<std::vector<kernels::ScoredDocument>> selected;  // [router layers][<= top_k], best first
-  std::vector<float> mean_scores;                              // [documents]: mean over router layers
-  double milliseconds = 0;                                     // routing and fetching
+  std::vector<std::vector<kernels::ScoredDocument>>
+      selected;                    // [router layers][<= top_k], best first
+  std::vector<float> mean_scores;  // [documents]: mean over router layers
+  double milliseconds = 0;         // routing and fetching
 };
 
 /// Not for use by several threads at once. Transformer, head and memory must outlive it.
@@ -31,12 +32,14 @@ class Session {
  public:
   Session(const Transformer& transformer, const SessionOptions& options);
 
-  /// Adds `tokens` behind what the session holds and routes anew: `routes[i]` says for every token held then
-  /// (old and new) whether it is a routing query. Layers below the first router layer are reused for old tokens;
-  /// the others run again for all. Returns the next token's logits [V], valid until the next call.
+  /// Adds `tokens` behind what the session holds and routes anew: `routes[i]` says for every token
+  /// held then (old and new) whether it is a routing query. Layers below the first router layer are
+  /// reused for old tokens; the others run again for all. Returns the next token's logits [V],
+  /// valid until the next call.
   std::span<const float> prefill(std::span<const int32_t> tokens, const std::vector<bool>& routes);
 
-  /// Adds tokens without routing, on the selection of the last prefill. Returns the last token's logits [V].
+  /// Adds tokens without routing, on the selection of the last prefill. Returns the last token's
+  /// logits [V].
   std::span<const float> extend(std::span<const int32_t> tokens,
                                 AnswerPromptAttention attention = AnswerPromptAttention::kCausal);
 
@@ -49,11 +52,13 @@ class Session {
   /// Of the last prefill; empty without memory.
   const RoutingResult& routing() const { return routing_; }
 
-  /// Logits of every row of a prompt without memory [T, V]: for checks against other implementations.
+  /// Logits of every row of a prompt without memory [T, V]: for checks against other
+  /// implementations.
   at::Tensor all_logits(std::span<const int32_t> tokens);
 
  private:
-  /// K and V that a layer's queries see: [prompt head ; chosen documents' chunks ; the session's own tokens].
+  /// K and V that a layer's queries see: [prompt head ; chosen documents' chunks ; the session's
+  /// own tokens].
   struct Cache {
     at::Tensor key;           // [capacity, G, D]
     at::Tensor value;         // [capacity, G, D]
@@ -75,11 +80,11 @@ class Session {
   SessionOptions options_;
   int64_t first_memory_layer_ = 0;  // layers below are reused between rounds
   int64_t num_tokens_ = 0;
-  std::vector<Cache> caches_;       // [L]
-  at::Tensor entry_;                // [capacity, E]: what enters the first memory layer
+  std::vector<Cache> caches_;  // [L]
+  at::Tensor entry_;           // [capacity, E]: what enters the first memory layer
   RoutingResult routing_;
   DecodeStep step_;
-  std::vector<float> logits_;       // [V]
+  std::vector<float> logits_;  // [V]
 };
 
 }  // namespace msa::model

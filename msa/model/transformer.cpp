@@ -18,7 +18,8 @@ namespace {
 struct Packed {
   std::vector<int32_t> tokens;  // [S]
   at::Tensor positions;         // [S] int64
-  at::Tensor offsets;           // [documents + 1] int64: rows of document n are offsets[n] .. offsets[n+1] - 1
+  at::Tensor
+      offsets;  // [documents + 1] int64: rows of document n are offsets[n] .. offsets[n+1] - 1
 };
 
 Packed pack(std::span<const std::vector<int32_t>> documents) {
@@ -87,12 +88,11 @@ memory::EncodedDocuments Transformer::encode_documents(
     if (slot >= 0) {
       out.key[slot] = to_vector(ops::pool_chunks(p.k, packed.offsets, chunk_tokens, false));
       out.value[slot] = to_vector(ops::pool_chunks(p.v, packed.offsets, chunk_tokens, false));
-      out.routing_key[slot] = to_vector(ops::pool_chunks(p.routing_key, packed.offsets, chunk_tokens,
-                                                         config_.msa.normalises_routing));
+      out.routing_key[slot] = to_vector(ops::pool_chunks(
+          p.routing_key, packed.offsets, chunk_tokens, config_.msa.normalises_routing));
     }
     if (layer < last_layer) {
-      x = finish_layer(config_, weights, x,
-                       ops::packed_attention(p.q, p.k, p.v, packed.offsets));
+      x = finish_layer(config_, weights, x, ops::packed_attention(p.q, p.k, p.v, packed.offsets));
     }
   }
   return out;

@@ -1,5 +1,6 @@
 #pragma once
-// Qwen3 with Memory Sparse Attention: weights on the CPU, document encoding, and what sessions run on.
+// Qwen3 with Memory Sparse Attention: weights on the CPU, document encoding, and what sessions run
+// on.
 
 #include <ATen/core/Tensor.h>
 
@@ -40,10 +41,9 @@ class Transformer {
   const Weights& weights() const { return weights_; }
   Precision precision() const { return weights_.precision; }
 
-  /// Runs documents side by side, each alone from position 0, up to the last router layer, and pools
-  /// K, V and K^R there. Each document must have a token. Token ids must be below V.
-  memory::EncodedDocuments encode_documents(
-      std::span<const std::vector<int32_t>> documents) const;
+  /// Runs documents side by side, each alone from position 0, up to the last router layer, and
+  /// pools K, V and K^R there. Each document must have a token. Token ids must be below V.
+  memory::EncodedDocuments encode_documents(std::span<const std::vector<int32_t>> documents) const;
 
   /// Runs the prompt head alone from position 0.
   PromptHead encode_head(std::span<const int32_t> tokens) const;

@@ -117,8 +117,7 @@ LayerWeights read_layer(Reader& reader, const ModelConfig& config, int64_t layer
   const auto v = reader.read(name("self_attn.v_proj"), {kv_rows, embed_dim});
   std::vector<at::Tensor> rows{k, v, q};
   if (config.router_slot(layer) >= 0 && config.msa.has_own_router) {
-    rows.insert(rows.begin(),
-                reader.read(name("self_attn.router_k_proj.0"), {kv_rows, embed_dim}));
+    rows.insert(rows.begin(), reader.read(name("self_attn.router_k_proj.0"), {kv_rows, embed_dim}));
     rows.push_back(reader.read(name("self_attn.router_q_proj.0"), {q_rows, embed_dim}));
     weights.router_key_rows = kv_rows;
     weights.router_query_rows = q_rows;
@@ -139,8 +138,8 @@ LayerWeights read_layer(Reader& reader, const ModelConfig& config, int64_t layer
 
 LayerWeights with_matrices(const LayerWeights& weights, at::ScalarType type) {
   LayerWeights result = weights;
-  for (at::Tensor LayerWeights::*matrix : {&LayerWeights::input, &LayerWeights::output,
-                                           &LayerWeights::gate_up, &LayerWeights::down}) {
+  for (at::Tensor LayerWeights::*matrix :
+       {&LayerWeights::input, &LayerWeights::output, &LayerWeights::gate_up, &LayerWeights::down}) {
     result.*matrix = (weights.*matrix).to(type).contiguous();
   }
   return result;

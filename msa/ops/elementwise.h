@@ -6,11 +6,10 @@
 namespace msa::ops {
 
 /// x [T, E] float32, weight [E] float32; result [T, E] of `type`, float32 or bfloat16.
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
-                    at::ScalarType type);
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, at::ScalarType type);
 
-/// RMS norm of every head and rotation. x [T, heads, D] float32 or bfloat16, rows may have any stride; weight [D];
-/// cosine and sine [T, D / 2] float32; result [T, heads, D] float32.
+/// RMS norm of every head and rotation. x [T, heads, D] float32 or bfloat16, rows may have any
+/// stride; weight [D]; cosine and sine [T, D / 2] float32; result [T, heads, D] float32.
 at::Tensor norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps,
                      const at::Tensor& cosine, const at::Tensor& sine);
 

@@ -15,12 +15,11 @@ using OneDnnLinear = at::Tensor(const at::Tensor&, const at::Tensor&,
                                 c10::List<std::optional<at::Scalar>>,
                                 std::optional<c10::string_view>);
 
-/// oneDNN's product, or nothing in a torch built without it. at::linear sends float32 to MKL, which runs at half
-/// the speed on processors of other makers than its own.
+/// oneDNN's product, or nothing in a torch built without it. at::linear sends float32 to MKL, which
+/// runs at half the speed on processors of other makers than its own.
 const c10::TypedOperatorHandle<OneDnnLinear>* onednn_linear() {
   static const auto handle = []() -> std::optional<c10::TypedOperatorHandle<OneDnnLinear>> {
-    const auto schema =
-        c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+    const auto schema = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
     if (!schema || !at::hasMKLDNN()) return std::nullopt;
     return schema->typed<OneDnnLinear>();
   }();
@@ -38,7 +37,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
   constexpr int64_t kFewestRows = 16;
   const auto* onednn = onednn_linear();
   if (onednn != nullptr && x.size(0) >= kFewestRows) {
-    return onednn->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+    return onednn->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(),
+                        "");
   }
   return at::linear(x, weight);
 }

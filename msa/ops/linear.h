@@ -5,8 +5,8 @@
 
 namespace msa::ops {
 
-/// y [T, N] = x [T, K] times weight [N, K] transposed. Both of one type, float32 or bfloat16, and contiguous;
-/// y has that type. bfloat16 accumulates in float32.
+/// y [T, N] = x [T, K] times weight [N, K] transposed. Both of one type, float32 or bfloat16, and
+/// contiguous; y has that type. bfloat16 accumulates in float32.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight);
 
 }  // namespace msa::ops

@@ -15,9 +15,8 @@ namespace msa::ops {
 /// Calls body(first, end) for blocks of rows of about `block` each.
 template <typename Body>
 void for_row_blocks(int64_t num_rows, int64_t block, const Body& body) {
-  parallel_for((num_rows + block - 1) / block, [&](int64_t i) {
-    body(i * block, std::min(num_rows, (i + 1) * block));
-  });
+  parallel_for((num_rows + block - 1) / block,
+               [&](int64_t i) { body(i * block, std::min(num_rows, (i + 1) * block)); });
 }
 
 /// float32 or bfloat16 as the kernels call it; throws Error(kInvalidArgument) for others.

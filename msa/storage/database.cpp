@@ -24,8 +24,8 @@ Statement& Statement::bind(int parameter, std::string_view text) {
 }
 
 Statement& Statement::bind(int parameter, std::span<const std::byte> blob) {
-  database_->check(sqlite3_bind_blob64(statement_.get(), parameter, blob.data(), blob.size(),
-                                       SQLITE_TRANSIENT));
+  database_->check(
+      sqlite3_bind_blob64(statement_.get(), parameter, blob.data(), blob.size(), SQLITE_TRANSIENT));
   return *this;
 }
 
@@ -110,7 +110,8 @@ void Database::check(int result) const {
     default:
       break;
   }
-  const char* reason = database_ == nullptr ? sqlite3_errstr(result) : sqlite3_errmsg(database_.get());
+  const char* reason =
+      database_ == nullptr ? sqlite3_errstr(result) : sqlite3_errmsg(database_.get());
   throw Error(code, path_.string(), ": ", reason);
 }
 

@@ -20,7 +20,7 @@ class Database;
 class Statement {
  public:
   Statement& bind(int parameter, int64_t value);
-  Statement& bind(int parameter, std::string_view text);  // copied
+  Statement& bind(int parameter, std::string_view text);            // copied
   Statement& bind(int parameter, std::span<const std::byte> blob);  // copied
 
   /// Steps to the next row; false at the end, after which it can be bound and run again.

@@ -42,8 +42,8 @@ template <typename... Parts>
   throw Error(ErrorCode::kInvalidFormat, path.string(), ": ", parts...);
 }
 
-uint64_t whole_number(const Json& value, const std::filesystem::path& path,
-                      const std::string& name, const char* what) {
+uint64_t whole_number(const Json& value, const std::filesystem::path& path, const std::string& name,
+                      const char* what) {
   if (!value.is_number_unsigned()) {
     refuse(path, "tensor \"", name, "\": ", what, " must be a whole number, got ",
            to_line(value).substr(0, 40));
@@ -53,8 +53,8 @@ uint64_t whole_number(const Json& value, const std::filesystem::path& path,
 
 TensorInfo parse_tensor(const Json& json, const std::string& name,
                         const std::filesystem::path& path, uint64_t data_bytes) {
-  if (!json.is_object() || json.size() != 3 || !json.contains("dtype") ||
-      !json.contains("shape") || !json.contains("data_offsets")) {
+  if (!json.is_object() || json.size() != 3 || !json.contains("dtype") || !json.contains("shape") ||
+      !json.contains("data_offsets")) {
     refuse(path, "tensor \"", name, "\" must have exactly dtype, shape and data_offsets");
   }
   const Json& shape = json.at("shape");

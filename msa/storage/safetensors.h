@@ -16,7 +16,23 @@
 namespace msa::storage {
 
 /// Element types of the format that are accepted.
-enum class DataType { kBool, kU8, kI8, kF8E4M3, kF8E5M2, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kI64, kU64, kF64 };
+enum class DataType {
+  kBool,
+  kU8,
+  kI8,
+  kF8E4M3,
+  kF8E5M2,
+  kI16,
+  kU16,
+  kF16,
+  kBF16,
+  kI32,
+  kU32,
+  kF32,
+  kI64,
+  kU64,
+  kF64
+};
 
 std::string_view data_type_name(DataType type);  // "F32"
 int64_t data_type_bytes(DataType type);
@@ -33,9 +49,9 @@ struct SafetensorsLimits {
   uint64_t max_tensors = 1'000'000;
 };
 
-/// A file whose header obeys every rule: closed list of types, at most 8 dimensions, products checked for
-/// overflow, tensors side by side from the first byte to the last without hole, overlap or tail.
-/// Immutable; read may be called from several threads.
+/// A file whose header obeys every rule: closed list of types, at most 8 dimensions, products
+/// checked for overflow, tensors side by side from the first byte to the last without hole, overlap
+/// or tail. Immutable; read may be called from several threads.
 class SafetensorsFile {
  public:
   /// Throws Error(kInvalidFormat) naming the file and the broken rule, or Error(kLimit).

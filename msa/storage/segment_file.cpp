@@ -57,7 +57,8 @@ WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& pat
                              const std::map<std::string, std::string>& metadata) {
   uint64_t data_bytes = 0;
   for (const TensorToWrite& tensor : tensors) data_bytes += tensor.bytes.size();
-  // The header's length depends on the number of blocks it announces, and that on the header's length.
+  // The header's length depends on the number of blocks it announces, and that on the header's
+  // length.
   std::vector<Digest> table;
   std::string header;
   const size_t place = tensors.size();
@@ -80,8 +81,7 @@ WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& pat
   return {writer.num_bytes() + table_bytes.size(), digest_of(table_bytes)};
 }
 
-std::unique_ptr<SegmentFile> SegmentFile::open(FileSystem& files,
-                                               const std::filesystem::path& path,
+std::unique_ptr<SegmentFile> SegmentFile::open(FileSystem& files, const std::filesystem::path& path,
                                                uint64_t num_bytes, const Digest& digest) {
   auto segment = std::unique_ptr<SegmentFile>(new SegmentFile());
   segment->file_ = files.open_to_read(path);
@@ -110,12 +110,11 @@ std::unique_ptr<SegmentFile> SegmentFile::open(FileSystem& files,
   }
   segment->is_checked_ = std::make_unique<std::atomic<bool>[]>(segment->digests_.size());
   // The header has been read before its digest could be known.
-  const uint64_t header_end = std::min_element(segment->header_->tensors().begin(),
-                                               segment->header_->tensors().end(),
-                                               [](const auto& a, const auto& b) {
-                                                 return a.second.offset < b.second.offset;
-                                               })
-                                  ->second.offset;
+  const uint64_t header_end =
+      std::min_element(
+          segment->header_->tensors().begin(), segment->header_->tensors().end(),
+          [](const auto& a, const auto& b) { return a.second.offset < b.second.offset; })
+          ->second.offset;
   for (uint64_t block = 0; block < blocks_of(header_end); ++block) {
     if (!segment->is_block_good(block)) {
       throw Error(ErrorCode::kCorruption, path.string(), " at byte ", block * kDigestBlockBytes,

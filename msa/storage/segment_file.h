@@ -18,8 +18,8 @@ namespace msa::storage {
 
 constexpr uint64_t kDigestBlockBytes = uint64_t{256} << 10;
 
-/// The tensor that holds the digests, the last of a file: U8 [blocks, 16], XXH3-128 of every kDigestBlockBytes of
-/// the file before it (header included; the last block may be short).
+/// The tensor that holds the digests, the last of a file: U8 [blocks, 16], XXH3-128 of every
+/// kDigestBlockBytes of the file before it (header included; the last block may be short).
 inline constexpr const char* kDigestTensor = "block_digests";
 
 struct WrittenSegment {

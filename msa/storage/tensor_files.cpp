@@ -36,7 +36,8 @@ TensorFiles TensorFiles::open(FileSystem& files, const std::filesystem::path& fo
   }
   const Json json = parse_json(read_file(files, index, kMaxIndexBytes), index.string());
   if (!json.is_object() || !json.contains("weight_map") || !json.at("weight_map").is_object()) {
-    throw Error(ErrorCode::kInvalidFormat, index.string(), ": the object \"weight_map\" is missing");
+    throw Error(ErrorCode::kInvalidFormat, index.string(),
+                ": the object \"weight_map\" is missing");
   }
   std::map<std::string, const SafetensorsFile*> shard_of;
   for (const auto& [tensor, value] : json.at("weight_map").items()) {
@@ -50,8 +51,8 @@ TensorFiles TensorFiles::open(FileSystem& files, const std::filesystem::path& fo
       shard_of[file] = result.shards_.back().get();
     }
     if (!shard_of[file]->tensors().contains(tensor)) {
-      throw Error(ErrorCode::kInvalidFormat, index.string(), ": tensor \"", tensor,
-                  "\" is not in ", file);
+      throw Error(ErrorCode::kInvalidFormat, index.string(), ": tensor \"", tensor, "\" is not in ",
+                  file);
     }
     result.owner_[tensor] = shard_of[file];
   }

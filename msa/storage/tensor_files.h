@@ -14,9 +14,10 @@ namespace msa::storage {
 /// Immutable; read may be called from several threads.
 class TensorFiles {
  public:
-  /// Opens FOLDER/model.safetensors, else the shards of FOLDER/model.safetensors.index.json. The index may name
-  /// plain files of the folder only, and must name exactly the tensors that its files hold.
-  /// Throws Error(kNotFound) if neither is there, Error(kInvalidFormat) naming file and tensor otherwise.
+  /// Opens FOLDER/model.safetensors, else the shards of FOLDER/model.safetensors.index.json. The
+  /// index may name plain files of the folder only, and must name exactly the tensors that its
+  /// files hold. Throws Error(kNotFound) if neither is there, Error(kInvalidFormat) naming file and
+  /// tensor otherwise.
   static TensorFiles open(FileSystem& files, const std::filesystem::path& folder);
 
   /// The file that holds a tensor, or null.

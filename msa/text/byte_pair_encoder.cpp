@@ -86,8 +86,8 @@ BytePairEncoder::BytePairEncoder(const std::vector<std::string>& tokens,
   merges_.resize(num_slots);
   int32_t rank = 0;
   for (const auto& [first, second] : merges) {
-    const auto joined = id_of.find(tokens[static_cast<size_t>(first)] +
-                                   tokens[static_cast<size_t>(second)]);
+    const auto joined =
+        id_of.find(tokens[static_cast<size_t>(first)] + tokens[static_cast<size_t>(second)]);
     if (joined == id_of.end()) {
       throw Error(ErrorCode::kInvalidFormat, "merge ", rank, " of tokens ", first, " and ", second,
                   " gives no token of the vocabulary");

@@ -15,8 +15,8 @@ namespace msa::text {
 /// Immutable after construction; may be used from several threads.
 class BytePairEncoder {
  public:
-  /// `tokens[id]` are a token's bytes (special tokens may be anything); merges in order of falling preference.
-  /// Throws Error(kInvalidFormat) if a byte has no token or a merge's result is none.
+  /// `tokens[id]` are a token's bytes (special tokens may be anything); merges in order of falling
+  /// preference. Throws Error(kInvalidFormat) if a byte has no token or a merge's result is none.
   BytePairEncoder(const std::vector<std::string>& tokens,
                   std::span<const std::pair<int32_t, int32_t>> merges);
 

@@ -1,6 +1,6 @@
 #pragma once
-// What the model reads: token sequences with roles, for documents, questions, appended texts and answers.
-// Source: arXiv 2603.23516 and the layout of its published checkpoint.
+// What the model reads: token sequences with roles, for documents, questions, appended texts and
+// answers. Source: arXiv 2603.23516 and the layout of its published checkpoint.
 
 #include <cstdint>
 #include <span>
@@ -29,8 +29,9 @@ struct AppendedText {
   std::string_view text;
 };
 
-/// Every piece is tokenised by itself and special tokens come from the template alone: a document or a question
-/// that spells one is plain text. Borrowed tokenizer; may be used from several threads.
+/// Every piece is tokenised by itself and special tokens come from the template alone: a document
+/// or a question that spells one is plain text. Borrowed tokenizer; may be used from several
+/// threads.
 class PromptLayout {
  public:
   /// `top_k`: documents chosen in a layer; the question's positions begin behind that many.
@@ -43,7 +44,8 @@ class PromptLayout {
   /// <|im_start|>user\n
   Prompt prompt_head() const;
 
-  /// The question, the prompt tail and the <|im_start|> that opens the response: what the first round reads.
+  /// The question, the prompt tail and the <|im_start|> that opens the response: what the first
+  /// round reads.
   Prompt question(std::string_view question) const;
 
   /// "[id]. text\n" for each, then <|object_ref_end|>. The texts route, the closing token does not.
@@ -58,14 +60,15 @@ class PromptLayout {
   /// <End-of-Retrieve>, in plain text tokens.
   const std::vector<int32_t>& end_of_retrieve() const { return end_of_retrieve_; }
 
-  /// Roles of a conversation when its second or a later round begins: what has been read and written answers no
-  /// more; the question routes without the line end after its last word. Appended texts of this round come behind.
+  /// Roles of a conversation when its second or a later round begins: what has been read and
+  /// written answers no more; the question routes without the line end after its last word.
+  /// Appended texts of this round come behind.
   static void settle(std::vector<int32_t>& roles);
 
   int64_t question_start() const { return 3 + top_k_; }
 
-  int32_t start_token() const { return start_; }  // <|im_start|>
-  int32_t end_token() const { return end_; }      // <|im_end|>
+  int32_t start_token() const { return start_; }      // <|im_start|>
+  int32_t end_token() const { return end_; }          // <|im_end|>
   int32_t ids_end_token() const { return ids_end_; }  // <|object_ref_end|>
   const Tokenizer& tokenizer() const { return tokenizer_; }
 

@@ -19,7 +19,8 @@ namespace msa::text {
 
 struct Encoding {
   std::vector<int32_t> ids;
-  /// Bytes [first, second) of the input that a token stands for; a token that is a part of a character has all of it.
+  /// Bytes [first, second) of the input that a token stands for; a token that is a part of a
+  /// character has all of it.
   std::vector<std::pair<int64_t, int64_t>> offsets;
 };
 
@@ -29,15 +30,17 @@ class Tokenizer {
   /// Reads FOLDER/tokenizer.json, or vocab.json and merges.txt. Errors as read_tokenizer_files.
   static std::unique_ptr<Tokenizer> load(FileSystem& files, const std::filesystem::path& folder);
 
-  /// Plain text: the characters of special tokens are characters. Throws Error(kInvalidFormat) with the byte's place
-  /// if `text` is not UTF-8.
+  /// Plain text: the characters of special tokens are characters. Throws Error(kInvalidFormat) with
+  /// the byte's place if `text` is not UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
   Encoding encode_with_offsets(std::string_view text) const;
 
-  /// Text in which special tokens stand for themselves. For text that the caller wrote, never for documents.
+  /// Text in which special tokens stand for themselves. For text that the caller wrote, never for
+  /// documents.
   std::vector<int32_t> encode_with_special(std::string_view text) const;
 
-  /// The tokens' bytes, joined; may end within a character. Ids outside the vocabulary give nothing.
+  /// The tokens' bytes, joined; may end within a character. Ids outside the vocabulary give
+  /// nothing.
   std::string decode(std::span<const int32_t> ids) const;
   const std::string& token_bytes(int32_t id) const;
 

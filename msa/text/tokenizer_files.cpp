@@ -20,8 +20,8 @@ template <typename... Parts>
   throw Error(ErrorCode::kInvalidFormat, what, ": ", parts...);
 }
 
-/// Byte-level vocabularies spell every byte as a printable character: printable Latin-1 as itself, the other 68
-/// bytes as U+0100 and up.
+/// Byte-level vocabularies spell every byte as a printable character: printable Latin-1 as itself,
+/// the other 68 bytes as U+0100 and up.
 std::vector<int> byte_of_character() {
   std::vector<int> byte_of(0x144, -1);
   char32_t next = 0x100;
@@ -95,7 +95,8 @@ void expect_absent(const Json& object, const char* key, const std::string& what)
   if (!json_has(object, key)) return;
   const Json& value = object.at(key);
   const bool is_off = value.is_boolean() ? !value.get<bool>() : value.is_string() && value.empty();
-  if (!is_off && value != "") refuse(what, "\"", key, "\" is not supported: ", to_line(value).substr(0, 60));
+  if (!is_off && value != "")
+    refuse(what, "\"", key, "\" is not supported: ", to_line(value).substr(0, 60));
 }
 
 std::string type_of(const Json& object) {
@@ -218,7 +219,8 @@ TokenizerFiles read_vocab_and_merges(FileSystem& files, const std::filesystem::p
     }
     if (json_has(config, "added_tokens_decoder")) {
       for (const auto& [id, token] : config.at("added_tokens_decoder").items()) {
-        if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos) {
+        if (id.empty() || id.size() > 9 ||
+            id.find_first_not_of("0123456789") != std::string::npos) {
           refuse((folder / "tokenizer_config.json").string(), "\"", id, "\" is no token id");
         }
         added[json_string(token, "content", "tokenizer_config.json")] = std::stoull(id);
@@ -226,7 +228,8 @@ TokenizerFiles read_vocab_and_merges(FileSystem& files, const std::filesystem::p
     }
   }
   if (files.exists(folder / "added_tokens.json")) added.update(read_json("added_tokens.json"));
-  const bool is_qwen2 = tokenizer_class.starts_with("Qwen2") || tokenizer_class.starts_with("Qwen3");
+  const bool is_qwen2 =
+      tokenizer_class.starts_with("Qwen2") || tokenizer_class.starts_with("Qwen3");
   out.split = is_qwen2 ? SplitRule::kQwen2 : SplitRule::kGpt2;
   out.normalizes_nfc = is_qwen2;
   const std::string vocab_name = (folder / "vocab.json").string();

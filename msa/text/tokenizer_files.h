@@ -21,8 +21,8 @@ struct TokenizerFiles {
   bool normalizes_nfc = true;
 };
 
-/// Throws Error(kNotFound) if the folder has no tokenizer, Error(kInvalidFormat) naming file and component if it is
-/// damaged or needs what is not supported.
+/// Throws Error(kNotFound) if the folder has no tokenizer, Error(kInvalidFormat) naming file and
+/// component if it is damaged or needs what is not supported.
 TokenizerFiles read_tokenizer_files(FileSystem& files, const std::filesystem::path& folder);
 
 }  // namespace msa::text

@@ -20,7 +20,8 @@ constexpr char32_t kNumLeads = 19, kNumVowels = 21, kNumTails = 28,
 struct Tables {
   std::vector<uint8_t> character_class;  // [kEnd]
   std::vector<uint8_t> combining;        // [kEnd]
-  std::vector<bool> may_change;          // [kEnd] NFC may change the character or join it with the one before
+  std::vector<bool>
+      may_change;  // [kEnd] NFC may change the character or join it with the one before
 
   Tables() : character_class(kEnd), combining(kEnd), may_change(kEnd) {
     const auto fill = [&](const CodePointRange* ranges, size_t count, CharacterClass value) {
@@ -42,7 +43,8 @@ struct Tables {
     for (const auto& entry : std::span(kCompositions, kNumCompositions)) {
       may_change[entry.second] = true;
     }
-    std::fill(may_change.begin() + kVowelFirst, may_change.begin() + kVowelFirst + kNumVowels, true);
+    std::fill(may_change.begin() + kVowelFirst, may_change.begin() + kVowelFirst + kNumVowels,
+              true);
     std::fill(may_change.begin() + kTailFirst, may_change.begin() + kTailFirst + kNumTails, true);
   }
 };
@@ -83,8 +85,7 @@ void decompose(char32_t c, Normalized::Source source, std::vector<Sourced>& out)
 char32_t compose(char32_t first, char32_t second) {
   if (first >= kLeadFirst && first < kLeadFirst + kNumLeads && second >= kVowelFirst &&
       second < kVowelFirst + kNumVowels) {
-    return kHangulFirst +
-           ((first - kLeadFirst) * kNumVowels + (second - kVowelFirst)) * kNumTails;
+    return kHangulFirst + ((first - kLeadFirst) * kNumVowels + (second - kVowelFirst)) * kNumTails;
   }
   if (first >= kHangulFirst && first < kHangulFirst + kNumHangul &&
       (first - kHangulFirst) % kNumTails == 0 && second > kTailFirst &&
@@ -218,9 +219,10 @@ Normalized normalize_nfc(std::string_view text) {
     size_t end = first + 1;
     if (characters[first].combining != 0) {
       while (end < characters.size() && characters[end].combining != 0) ++end;
-      std::stable_sort(characters.begin() + static_cast<ptrdiff_t>(first),
-                       characters.begin() + static_cast<ptrdiff_t>(end),
-                       [](const Sourced& a, const Sourced& b) { return a.combining < b.combining; });
+      std::stable_sort(
+          characters.begin() + static_cast<ptrdiff_t>(first),
+          characters.begin() + static_cast<ptrdiff_t>(end),
+          [](const Sourced& a, const Sourced& b) { return a.combining < b.combining; });
     }
     first = end;
   }

@@ -1,5 +1,6 @@
 #pragma once
-// UTF-8, character classes and canonical composition as the Hugging Face tokenizers library has them.
+// UTF-8, character classes and canonical composition as the Hugging Face tokenizers library has
+// them.
 
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +26,8 @@ Decoded decode_utf8(std::string_view text, size_t position);
 
 void append_utf8(char32_t code_point, std::string& out);
 
-/// The first byte that is no part of valid UTF-8 (surrogates, overlong forms and values past U+10FFFF are not).
+/// The first byte that is no part of valid UTF-8 (surrogates, overlong forms and values past
+/// U+10FFFF are not).
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 
 /// Text in normal form C. Where nothing changed, `text` is empty and `is_unchanged` true.

@@ -1,5 +1,6 @@
 #pragma once
-// The pieces of a text within which byte pairs may merge: hand-written forms of two well-known patterns.
+// The pieces of a text within which byte pairs may merge: hand-written forms of two well-known
+// patterns.
 
 #include <cstddef>
 #include <string_view>
@@ -7,7 +8,8 @@
 namespace msa::text {
 
 enum class SplitRule {
-  kQwen2,  // (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+  kQwen2,  // (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|
+           // ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
   kGpt2,   // 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 };
 

@@ -23,16 +23,14 @@ std::vector<int64_t> role_numbers(const Roles& roles) {
 }
 
 model::SessionOptions behind_head(const TinyModel& tiny, const memory::ChunkSource& memory) {
-  return {.head = &tiny.head,
-          .memory = &memory,
-          .first_position = tiny.layout->question_start()};
+  return {.head = &tiny.head, .memory = &memory, .first_position = tiny.layout->question_start()};
 }
 
 /// Row `row` of a [rows, V] block of expected logits.
 std::span<const float> row_of(const std::vector<float>& block, int64_t row, size_t width) {
   if ((row + 1) * width > block.size()) {
-    throw Error(ErrorCode::kInvalidFormat, "expected logits hold fewer than ", row + 1,
-                " rows of ", width);
+    throw Error(ErrorCode::kInvalidFormat, "expected logits hold fewer than ", row + 1, " rows of ",
+                width);
   }
   return std::span(block).subspan(row * width, width);
 }
@@ -49,7 +47,8 @@ std::string text_of_document(const TinyModel& tiny, int64_t id) {
   throw Error(ErrorCode::kInvalidFormat, "encode/documents.jsonl has no document ", id);
 }
 
-/// What the engine does between two rounds: the written tokens stay, the named texts follow by rising id.
+/// What the engine does between two rounds: the written tokens stay, the named texts follow by
+/// rising id.
 void extend_conversation(const TinyModel& tiny, const std::vector<int32_t>& written,
                          const std::string& written_text, text::Prompt& prompt) {
   std::set<int64_t> ids;
@@ -150,8 +149,8 @@ void check_variants(Report& report, const GoldenSet& golden) {
   for (const Json& change : changes) {
     const TinyModel tiny = load_tiny(golden, change);
     const auto& [key, value] = *change.items().begin();
-    const std::string name = lower_case(
-        key + "." + (value.is_string() ? value.get<std::string>() : to_line(value)));
+    const std::string name =
+        lower_case(key + "." + (value.is_string() ? value.get<std::string>() : to_line(value)));
     for (const Json& question : questions) {
       const auto number = question.at("question").get<int64_t>();
       std::vector<Json> own;
@@ -239,7 +238,8 @@ void check_interleave(Report& report, const GoldenSet& golden, int trace) {
                  integers(round.at("roles")));
     const auto common = std::ranges::mismatch(held, tokens).in1 - held.begin();
     session.truncate(common);
-    auto logits = session.prefill(std::span(tokens).subspan(common), routing_marks(round.at("roles")));
+    auto logits =
+        session.prefill(std::span(tokens).subspan(common), routing_marks(round.at("roles")));
     check_routes(report, output, name, tiny, recording, session.routing(),
                  round.at("routes").get<std::vector<Json>>());
     compare_logits(name + ".logits", 0, logits);
@@ -265,9 +265,9 @@ void check_interleave(Report& report, const GoldenSet& golden, int trace) {
     const std::string name = is_causal ? "answer.logits_causal" : "answer.logits";
     if (!golden.tensor(stem + ".safetensors", name)) continue;
     session.truncate(before);
-    auto logits = session.extend(token_ids(prompt.at("tokens")),
-                                 is_causal ? model::AnswerPromptAttention::kCausal
-                                           : model::AnswerPromptAttention::kFull);
+    auto logits = session.extend(
+        token_ids(prompt.at("tokens")),
+        is_causal ? model::AnswerPromptAttention::kCausal : model::AnswerPromptAttention::kFull);
     std::vector<int64_t> written;
     for (size_t row = 0; row < answer.size(); ++row) {
       compare_logits(name, static_cast<int64_t>(row), logits);

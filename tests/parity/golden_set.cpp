@@ -68,8 +68,8 @@ TinyModel load_tiny(const GoldenSet& golden, const Json& changes) {
                                                .msa_changes = changes}};
   tiny.transformer = model::Transformer::load(files, folder, options);
   tiny.tokenizer = text::Tokenizer::load(files, folder);
-  tiny.layout = std::make_unique<text::PromptLayout>(*tiny.tokenizer,
-                                                     tiny.transformer->config().msa.top_k);
+  tiny.layout =
+      std::make_unique<text::PromptLayout>(*tiny.tokenizer, tiny.transformer->config().msa.top_k);
   tiny.head = tiny.transformer->encode_head(tiny.layout->prompt_head().tokens);
   if (golden.has("encode/documents.jsonl")) {
     tiny.documents = golden.lines("encode/documents.jsonl");
@@ -78,8 +78,8 @@ TinyModel load_tiny(const GoldenSet& golden, const Json& changes) {
       tiny.tokens.push_back(token_ids(document.at("tokens")));
     }
     tiny.memory = std::make_unique<memory::MemorySource>(
-        tiny.transformer->config().memory_shape(),
-        tiny.transformer->encode_documents(tiny.tokens), kernels::NumberType::kFloat32);
+        tiny.transformer->config().memory_shape(), tiny.transformer->encode_documents(tiny.tokens),
+        kernels::NumberType::kFloat32);
   }
   return tiny;
 }

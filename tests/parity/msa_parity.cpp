@@ -42,8 +42,7 @@ int run(const std::filesystem::path& folder) {
     part("interleave " + std::to_string(trace), {model, documents},
          [&] { check_interleave(report, golden, trace); });
   }
-  part("qwen3", {"qwen3/config.json", "qwen3/prompts.jsonl"},
-       [&] { check_qwen3(report, golden); });
+  part("qwen3", {"qwen3/config.json", "qwen3/prompts.jsonl"}, [&] { check_qwen3(report, golden); });
   return report.print() ? 0 : 1;
 }
 

@@ -11,8 +11,9 @@ namespace msa::parity {
 
 class Report {
  public:
-  /// Compares numbers. The error of one comparison is its largest difference over the largest absolute value
-  /// wanted. `output` names the line of the report, `place` this comparison within it.
+  /// Compares numbers. The error of one comparison is its largest difference over the largest
+  /// absolute value wanted. `output` names the line of the report, `place` this comparison within
+  /// it.
   void compare(const std::string& output, const std::string& place, std::span<const float> got,
                std::span<const float> wanted, double tolerance);
 

@@ -1,0 +1,195 @@
+#include "msa/storage/safetensors.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "msa/base/error.h"
+#include "msa/storage/tensor_files.h"
+
+namespace msa::storage {
+namespace {
+
+class Folder {
+ public:
+  explicit Folder(const std::string& name)
+      : path_(std::filesystem::path(testing::TempDir()) / ("msa_storage_" + name)) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  std::filesystem::path write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(path_ / name, std::ios::binary) << bytes;
+    return path_ / name;
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string file_of(const std::string& header, const std::string& data,
+                    uint64_t claimed = ~uint64_t{0}) {
+  uint64_t length = claimed == ~uint64_t{0} ? header.size() : claimed;
+  std::string bytes(8, '\0');
+  std::memcpy(bytes.data(), &length, 8);
+  return bytes + header + data;
+}
+
+TEST(Safetensors, WhatIsWrittenIsReadBackForEveryType) {
+  const Folder folder("roundtrip");
+  std::string data(48, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 7);
+  for (const auto type :
+       {DataType::kBool, DataType::kU8, DataType::kI8, DataType::kF8E4M3, DataType::kF8E5M2,
+        DataType::kI16, DataType::kU16, DataType::kF16, DataType::kBF16, DataType::kI32,
+        DataType::kU32, DataType::kF32, DataType::kI64, DataType::kU64, DataType::kF64}) {
+    const int64_t count = 48 / data_type_bytes(type) / 2;
+    const TensorToWrite tensor{"a", type, {2, count}, std::as_bytes(std::span(data))};
+    const TensorToWrite empty{"empty", type, {0, 3}, {}};
+    const TensorToWrite tensors[] = {tensor, empty};
+    write_safetensors(real_file_system(), folder.path() / "x", tensors, {{"key", "value"}});
+    const auto file = SafetensorsFile::open(real_file_system(), folder.path() / "x");
+    EXPECT_EQ(file->metadata().at("key"), "value");
+    EXPECT_EQ(file->tensor("a").shape, (std::vector<int64_t>{2, count}));
+    std::string back(48, 'x');
+    file->read("a", std::as_writable_bytes(std::span(back)));
+    EXPECT_EQ(back, data);
+  }
+}
+
+TEST(Safetensors, EveryLyingHeaderIsRefused) {
+  const Folder folder("attacks");
+  const std::string four(4, '\0');
+  const auto tensor = [](const std::string& dtype, const std::string& shape,
+                         const std::string& offsets) {
+    return R"({"a":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" +
+           offsets + "}}";
+  };
+  const std::string good = tensor("F32", "[1]", "[0,4]");
+  ASSERT_NO_THROW(
+      SafetensorsFile::open(real_file_system(), folder.write("good", file_of(good, four))));
+  const std::vector<std::pair<std::string, std::string>> attacks{
+      {"empty file", ""},
+      {"seven bytes", std::string(7, '\0')},
+      {"no header", file_of("", "")},
+      {"header length 2^64-1", file_of(good, four, ~uint64_t{0} - 1)},
+      {"header length past the end", file_of(good, four, good.size() + 5)},
+      {"header length 2^63", file_of(good, four, uint64_t{1} << 63)},
+      {"header a list", file_of("[]", "")},
+      {"header a blank first", file_of(" " + good, four)},
+      {"not JSON", file_of("{\"a\"", four)},
+      {"deep", file_of(R"({"a":[[[[[1]]]]]})", "")},
+      {"duplicate tensor",
+       file_of(
+           R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+           "xx")},
+      {"unknown type", file_of(tensor("F33", "[1]", "[0,4]"), four)},
+      {"type a number", file_of(R"({"a":{"dtype":1,"shape":[1],"data_offsets":[0,4]}})", four)},
+      {"missing shape", file_of(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", four)},
+      {"extra key",
+       file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}})", four)},
+      {"negative side", file_of(tensor("F32", "[-1]", "[0,4]"), four)},
+      {"fraction side", file_of(tensor("F32", "[1.0]", "[0,4]"), four)},
+      {"text side", file_of(tensor("F32", "[\"1\"]", "[0,4]"), four)},
+      {"shape too large", file_of(tensor("F32", "[2]", "[0,4]"), four)},
+      {"shape too small", file_of(tensor("F32", "[]", "[0,8]"), four + four)},
+      {"shape overflows to 4 bytes",
+       file_of(tensor("F32", "[4611686018427387905]", "[0,4]"), four)},
+      {"product overflows", file_of(tensor("U8", "[4294967296,4294967296]", "[0,0]"), "")},
+      {"2^63 with zero", file_of(tensor("U8", "[9223372036854775808,0]", "[0,0]"), "")},
+      {"nine sides", file_of(tensor("F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), four)},
+      {"offsets reversed", file_of(tensor("F32", "[1]", "[4,0]"), four)},
+      {"offsets negative", file_of(tensor("F32", "[1]", "[-4,0]"), four)},
+      {"offset past the end", file_of(tensor("F32", "[2]", "[0,8]"), four)},
+      {"offset 2^64-1", file_of(tensor("F32", "[1]", "[0,18446744073709551615]"), four)},
+      {"one offset", file_of(tensor("F32", "[1]", "[4]"), four)},
+      {"hole at the start", file_of(tensor("F32", "[1]", "[4,8]"), four + four)},
+      {"tail", file_of(good, four + "tail")},
+      {"hole between",
+       file_of(
+           R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})",
+           "xyz")},
+      {"overlap",
+       file_of(
+           R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+           "xyz")},
+      {"same range twice",
+       file_of(
+           R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})",
+           "xy")},
+      {"metadata of numbers",
+       file_of(R"({"__metadata__":{"a":1},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+               four)},
+      {"metadata a list",
+       file_of(R"({"__metadata__":[],"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+               four)},
+      {"not UTF-8",
+       file_of("{\"a\xff\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", four)},
+      {"tensor a list", file_of(R"({"a":[]})", "")},
+      {"trailing after header", file_of(good + "{}", four)},
+      {"nothing but a tail", file_of("{}", "x")},
+  };
+  for (const auto& [name, bytes] : attacks) {
+    try {
+      SafetensorsFile::open(real_file_system(), folder.write("attack", bytes));
+      ADD_FAILURE() << name << " was accepted";
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.code() == ErrorCode::kInvalidFormat || error.code() == ErrorCode::kLimit)
+          << name << ": " << error.what();
+      EXPECT_NE(std::string(error.what()).find("attack"), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(Safetensors, TruncatedOrChangedFilesAreRefusedOrHoldTheSameTensors) {
+  const Folder folder("flips");
+  const std::string good = file_of(
+      R"({"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]}})",
+      "12345678abc");
+  for (size_t length = 0; length < good.size(); ++length) {
+    EXPECT_THROW(
+        SafetensorsFile::open(real_file_system(), folder.write("cut", good.substr(0, length))),
+        Error);
+  }
+  for (size_t bit = 0; bit < 8 * (good.size() - 11); ++bit) {
+    std::string changed = good;
+    changed[bit / 8] = static_cast<char>(changed[bit / 8] ^ (1 << bit % 8));
+    try {
+      const auto file = SafetensorsFile::open(real_file_system(), folder.write("flip", changed));
+      uint64_t bytes = 0;
+      for (const auto& [name, info] : file->tensors()) bytes += info.num_bytes;
+      EXPECT_EQ(bytes, 11U);  // a name or a type of equal width changed
+    } catch (const Error&) {
+    }
+  }
+}
+
+TEST(TensorFiles, TheIndexCannotLeaveItsFolderAndMustBeTrue) {
+  const Folder folder("index");
+  const std::string shard =
+      file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x");
+  folder.write("one.safetensors", shard);
+  const auto open = [&](const std::string& map) {
+    folder.write("model.safetensors.index.json", R"({"weight_map":)" + map + "}");
+    return TensorFiles::open(real_file_system(), folder.path());
+  };
+  EXPECT_EQ(open(R"({"a":"one.safetensors"})").names(), std::vector<std::string>{"a"});
+  for (const char* map :
+       {R"({"a":"../one.safetensors"})", R"({"a":"/etc/passwd"})", R"({"a":""})",
+        R"({"a":".hidden"})", R"({"a":7})", R"({"b":"one.safetensors"})", "{}x", "[]",
+        R"({"a":"one.safetensors","b":"one.safetensors"})", R"({"a":"absent.safetensors"})"}) {
+    EXPECT_THROW(open(map), Error) << map;
+  }
+  folder.write(
+      "two.safetensors",
+      file_of(
+          R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"c":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+          "xy"));
+  EXPECT_THROW(open(R"({"a":"two.safetensors"})"), Error) << "a tensor that the index leaves out";
+}
+
+}  // namespace
+}  // namespace msa::storage

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Installs what is needed on Debian 12 and builds the release preset. Safe to run again: what is there is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates python3 python3-pip unzip clang-format
+  libcli11-dev libutf8proc-dev libxxhash-dev libsqlite3-dev nlohmann-json3-dev libzstd-dev
+  librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev libssl-dev zstd jq)
+torch_version=2.11.0
+export MSA_TORCH_DIR="${MSA_TORCH_DIR:-$HOME/.cache/msa/torch-$torch_version}"
+
+step() { # step NAME COMMAND...: runs it and says how long it took
+  local name=$1 start=$SECONDS
+  shift
+  "$@"
+  echo "setup: $name: $((SECONDS - start)) s"
+}
+
+install_packages() {
+  local missing=() as_root=()
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# One wheel, unpacked once outside the checkout, so that a second checkout finds it. No Python is needed afterwards.
+install_torch() {
+  [ -e "$MSA_TORCH_DIR/.complete" ] && return
+  local folder
+  mkdir -p "$(dirname "$MSA_TORCH_DIR")"
+  folder=$(mktemp -d "$MSA_TORCH_DIR.XXXXXX")
+  python3 -m pip download "torch==$torch_version" --no-deps --quiet --only-binary=:all: \
+    --python-version 3.11 --platform manylinux_2_28_x86_64 --dest "$folder"
+  unzip -q "$folder"/torch-*.whl 'torch/lib/*' 'torch/include/*' -d "$folder"
+  touch "$folder/torch/.complete"
+  rm -rf "$MSA_TORCH_DIR"
+  mv "$folder/torch" "$MSA_TORCH_DIR"
+  rm -rf "$folder"
+}
+
+build() {
+  cmake --preset release -DMSA_TORCH_DIR="$MSA_TORCH_DIR" >build-release.log 2>&1 || { cat build-release.log; exit 1; }
+  rm -f build-release.log
+  cmake --build --preset release | tail -n 1
+}
+
+step "Debian packages" install_packages
+step "torch $torch_version" install_torch
+step "build" build

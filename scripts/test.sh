@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Everything that must hold: format, layers, all tests, and the torch-free part again under sanitizers.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh
+
+echo "test: format"
+git ls-files '*.h' '*.cpp' | grep -v unicode_tables.cpp | xargs clang-format --dry-run --Werror
+
+echo "test: release"
+ctest --preset release --output-on-failure
+
+for preset in asan tsan; do
+  echo "test: $preset"
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset" | tail -n 1
+done
+ctest --preset asan --output-on-failure
+# OpenMP's own library is not instrumented: one thread of it, and the threads that tests start themselves.
+OMP_NUM_THREADS=1 ctest --preset tsan --output-on-failure
+echo "test: all passed"
