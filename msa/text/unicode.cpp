@@ -54,15 +54,21 @@ const Tables& tables() {
   return instance;
 }
 
-/// A character on its way through normalisation, with the input bytes that it came from.
-struct Sourced {
+/// A character on its way through normalisation. `consumes`: how many characters of the input it
+/// stands for; the second part of a decomposed one stands for none, a composed one for all that
+/// went into it.
+struct Part {
   char32_t code_point;
   uint8_t combining;
-  Normalized::Source source;
+  uint32_t consumes;
 };
 
-void decompose(char32_t c, Normalized::Source source, std::vector<Sourced>& out) {
-  const auto add = [&](char32_t part) { out.push_back({part, tables().combining[part], source}); };
+void decompose(char32_t c, std::vector<Part>& out) {
+  uint32_t consumes = 1;
+  const auto add = [&](char32_t part) {
+    out.push_back({part, tables().combining[part], consumes});
+    consumes = 0;
+  };
   if (c >= kHangulFirst && c < kHangulFirst + kNumHangul) {
     const char32_t index = c - kHangulFirst;
     add(kLeadFirst + index / (kNumVowels * kNumTails));
@@ -103,11 +109,11 @@ char32_t compose(char32_t first, char32_t second) {
 }
 
 /// Canonical composition of decomposed, ordered characters (Unicode Standard, section 3.11, D117).
-void compose_all(std::vector<Sourced>& characters) {
-  std::vector<Sourced> out;
+void compose_all(std::vector<Part>& characters) {
+  std::vector<Part> out;
   size_t starter = 0;
   bool has_starter = false;
-  for (const Sourced& next : characters) {
+  for (const Part& next : characters) {
     const bool is_adjacent = has_starter && out.size() == starter + 1;
     // A mark is blocked by an earlier one of the same or a higher class.
     const bool is_blocked = !is_adjacent && (next.combining == 0 || out.empty() ||
@@ -116,6 +122,7 @@ void compose_all(std::vector<Sourced>& characters) {
       const char32_t joined = compose(out[starter].code_point, next.code_point);
       if (joined != 0) {
         out[starter].code_point = joined;
+        out[starter].consumes += next.consumes;
         continue;
       }
     }
@@ -206,12 +213,14 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
 Normalized normalize_nfc(std::string_view text) {
   Normalized result;
   if (!needs_normalizing(text)) return result;
-  std::vector<Sourced> characters;
+  std::vector<Part> characters;
   characters.reserve(text.size());
+  std::vector<Normalized::Source> input;  // the characters of the text, in order
   for (size_t i = 0; i < text.size();) {
     const Decoded c = decode_utf8(text, i);
     const size_t end = i + static_cast<size_t>(c.length);
-    decompose(c.code_point, {static_cast<uint32_t>(i), static_cast<uint32_t>(end)}, characters);
+    decompose(c.code_point, characters);
+    input.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(end)});
     i = end;
   }
   // Canonical order: runs of marks by rising class, equal classes as they came.
@@ -219,17 +228,21 @@ Normalized normalize_nfc(std::string_view text) {
     size_t end = first + 1;
     if (characters[first].combining != 0) {
       while (end < characters.size() && characters[end].combining != 0) ++end;
-      std::stable_sort(
-          characters.begin() + static_cast<ptrdiff_t>(first),
-          characters.begin() + static_cast<ptrdiff_t>(end),
-          [](const Sourced& a, const Sourced& b) { return a.combining < b.combining; });
+      std::stable_sort(characters.begin() + static_cast<ptrdiff_t>(first),
+                       characters.begin() + static_cast<ptrdiff_t>(end),
+                       [](const Part& a, const Part& b) { return a.combining < b.combining; });
     }
     first = end;
   }
   compose_all(characters);
-  for (const Sourced& character : characters) {
+  // As in the library, what comes out takes the input's characters in order and points to the first
+  // that it takes.
+  size_t taken = 0;
+  for (const Part& character : characters) {
     append_utf8(character.code_point, result.text);
-    result.source.resize(result.text.size(), character.source);
+    const size_t place = character.consumes > 0 ? taken : std::max<size_t>(taken, 1) - 1;
+    result.source.resize(result.text.size(), input[place]);
+    taken += character.consumes;
   }
   result.is_unchanged = result.text == text;
   if (result.is_unchanged) {

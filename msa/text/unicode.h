@@ -34,7 +34,8 @@ std::optional<size_t> find_invalid_utf8(std::string_view text);
 struct Normalized {
   bool is_unchanged = true;
   std::string text;
-  /// For every byte of `text`: the bytes [first, end) of the input that its character stands for.
+  /// For every byte of `text`: the bytes [first, end) of the first input character that its
+  /// character stands for.
   struct Source {
     uint32_t first = 0;
     uint32_t end = 0;
