@@ -79,6 +79,7 @@ MSA_INLINE float exact_chunk(const RouteScoresParams& p, int64_t chunk) {
 struct Byte {
   int8_t value;
 };
+using kernels::widen;
 MSA_INLINE float widen(Byte byte) { return static_cast<float>(byte.value); }
 
 MSA_VECTOR_CODE float exact_score(const RouteScoresParams& p, int64_t chunk) {
@@ -86,13 +87,33 @@ MSA_VECTOR_CODE float exact_score(const RouteScoresParams& p, int64_t chunk) {
   return exact_chunk<BFloat16>(p, chunk);
 }
 
-/// Scores from rounded queries are off by parts of a hundredth: every chunk that could be the best
-/// one of a document that could be chosen is scored again without rounding.
+template <typename Key>
+MSA_INLINE float length_of(const RouteScoresParams& p, int64_t chunk) {
+  const Key* key = static_cast<const Key*>(p.key) + chunk * p.key_dim;
+  float squares = 0;
+  for (int64_t i = 0; i < p.key_dim; ++i) squares += widen(key[i]) * widen(key[i]);
+  return std::sqrt(squares);
+}
+
+/// How far a score may be from that of the unrounded query: six standard deviations, for a key as
+/// long as the best one's.
+float largest_error(const RouteScoresParams& p, const Workspace& w) {
+  const int64_t best = p.selected[0].document;
+  const int64_t chunk = std::max_element(w.chunk_scores + p.first_chunk[best],
+                                         w.chunk_scores + p.first_chunk[best + 1]) -
+                        w.chunk_scores;
+  const float length = p.key_type == NumberType::kInt8
+                           ? length_of<Byte>(p, chunk) * p.key_scale[chunk]
+                           : length_of<BFloat16>(p, chunk);
+  return 6 * w.query.error * length;
+}
+
+/// Every chunk that could be the best one of a document that could be chosen is scored again with
+/// the unrounded query.
 void rescore(const RouteScoresParams& p, const Workspace& w) {
-  std::span<ScoredDocument> selected(p.selected, static_cast<size_t>(p.top_k));
-  if (selected.empty()) return;
-  const float window = std::fabs(selected.front().score) / 64;
-  const float lowest = selected.back().score - window;
+  if (p.top_k == 0 || p.selected[0].score == kLowest) return;
+  const float window = 2 * largest_error(p, w);
+  const float lowest = p.selected[p.top_k - 1].score - window;
   for (int64_t n = 0; n < p.num_documents; ++n) {
     const float score = w.document_scores[n];
     if (score < lowest || score == kLowest) continue;

@@ -18,12 +18,14 @@ struct PackedQuery {
                                 // step values of F
   float* token_scale = nullptr;  // [padded tokens], int8 only
   int64_t num_tokens = 0;        // padded
+  float error =
+      0;  // standard deviation of a score from the rounding of the query, for a key of length 1
 };
 
 /// One way to score chunks. The functions of a path belong together.
 struct RoutePath {
   const char* name;
-  /// Bytes of PackedQuery::values.
+  /// Bytes of PackedQuery::values, with room to make them.
   int64_t (*packed_bytes)(int64_t num_tokens, int64_t key_dim);
   void (*pack)(const RouteScoresParams& params, PackedQuery& packed);
   /// out[i] = max over tokens of query . key[first + i], i < count <= kTileChunks.

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <limits>
 
-#include "msa/base/bfloat16.h"
+#include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/route_tile.h"
 #include "msa/kernels/vector_code.h"
 
@@ -20,202 +20,310 @@ namespace {
 #define MSA_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define MSA_AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 
-constexpr int64_t kRows = kTileChunks;
+constexpr int64_t kRows = 8;  // chunks whose sums share the registers with kTileTokens tokens
+constexpr int64_t kGroups = kTileChunks / kRows;
+constexpr int64_t kSliceSteps =
+    128;  // steps of the queries that stay in the first cache: 24 KiB of 48 tokens
 
-/// Values of F that one instruction multiplies for one token.
+/// Steps of four bytes of a key: as many values of F as one instruction multiplies for one token.
 template <int kStep>
-int64_t packed_bytes(int64_t num_tokens, int64_t key_dim) {
-  const int64_t steps = (key_dim + kStep - 1) / kStep;
-  return padded_tokens(num_tokens) * steps * 4;
+constexpr int64_t steps_of(int64_t key_dim) {
+  return (key_dim + kStep - 1) / kStep;
 }
 
-/// The 4 bytes of a key at step i; the last step of an odd length is filled with zeros.
-template <typename Key>
-inline int32_t load_step(const Key* row, int64_t i, int64_t dim) {
-  constexpr int64_t kStep = 4 / sizeof(Key);
+template <int kStep>
+int64_t packed_bytes(int64_t num_tokens, int64_t key_dim) {
+  return 2 * padded_tokens(num_tokens) * steps_of<kStep>(key_dim) * 4;
+}
+
+inline int32_t load_word(const std::byte* from) {
   int32_t bits = 0;
-  const int64_t left = dim - i * kStep;
-  std::memcpy(&bits, row + i * kStep, static_cast<size_t>(std::min(left, kStep)) * sizeof(Key));
+  std::memcpy(&bits, from, 4);
   return bits;
 }
 
-/// Tiles of kTileTokens tokens, each [steps][tokens][kStep].
-template <typename Value, typename Round>
-void pack_tiles(const RouteScoresParams& p, PackedQuery& packed, const Round& round) {
-  constexpr int64_t kStep = 4 / sizeof(Value);
-  const int64_t steps = (p.key_dim + kStep - 1) / kStep;
-  auto* out = reinterpret_cast<Value*>(packed.values);
-  for (int64_t first = 0; first < packed.num_tokens; first += kTileTokens) {
-    const int64_t count = std::min(kTileTokens, packed.num_tokens - first);
+/// The same part of the next tile's rows: asked for a line every other step, so that it is in the
+/// second cache in time.
+struct Ahead {
+  const std::byte* first;
+  int64_t row_bytes;
+
+  void fetch(int64_t step) const {
+    __builtin_prefetch(first + (step / 2 % kRows) * row_bytes + step / (2 * kRows) * 64, 0, 2);
+  }
+};
+
+/// The last, partial step of every row, filled up with zeros.
+struct LastStep {
+  std::byte words[kRows][4] = {};
+  const std::byte* rows[kRows];
+
+  LastStep(const std::byte* const* from, int64_t step, int64_t num_bytes) {
+    for (int64_t r = 0; r < kRows; ++r) {
+      std::memcpy(words[r], from[r] + 4 * step, static_cast<size_t>(num_bytes));
+      rows[r] = words[r];
+    }
+  }
+};
+
+/// From rounded rows [padded tokens][steps] words to tiles of kTileTokens tokens, each
+/// [steps][tokens] words.
+void transpose(const uint32_t* rows, int64_t num_tokens, int64_t steps, uint32_t flips,
+               std::byte* values) {
+  auto* out = reinterpret_cast<uint32_t*>(values);
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < num_tokens; first += kTokenLanes) {
+    const int64_t tile = first / kTileTokens * kTileTokens;
+    const int64_t width = std::min(kTileTokens, num_tokens - tile);
+    uint32_t* column = out + tile * steps + (first - tile);
     for (int64_t i = 0; i < steps; ++i) {
-      for (int64_t t = 0; t < count; ++t) {
-        const int64_t token = std::min(first + t, p.num_tokens - 1);
-        for (int64_t k = 0; k < kStep; ++k) {
-          const int64_t column = i * kStep + k;
-          const float value = column < p.key_dim ? p.query[token * p.key_dim + column] : 0.0F;
-          *out++ = round(value, first + t);
-        }
+      for (int64_t t = 0; t < kTokenLanes; ++t) {
+        column[i * width + t] = rows[(first + t) * steps + i] ^ flips;
       }
     }
   }
 }
 
+/// Rounds the queries, token by token, into the second half of the packed memory; the last token
+/// fills the padding.
+template <int kStep>
+uint32_t* round_rows(const RouteScoresParams& p, NumberType type, PackedQuery& packed) {
+  const int64_t row_bytes = steps_of<kStep>(p.key_dim) * 4;
+  std::byte* rows = packed.values + packed.num_tokens * row_bytes;
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < packed.num_tokens; ++t) {
+    std::memset(rows + (t + 1) * row_bytes - 4, 0, 4);
+    quantize_rows({.row = p.query + std::min(t, p.num_tokens - 1) * p.key_dim,
+                   .num_rows = 1,
+                   .dim = p.key_dim,
+                   .type = type,
+                   .out = rows + t * row_bytes,
+                   .scale = packed.token_scale + t});
+  }
+  return reinterpret_cast<uint32_t*>(rows);
+}
+
 void pack_bf16(const RouteScoresParams& p, PackedQuery& packed) {
-  pack_tiles<uint16_t>(p, packed, [](float value, int64_t) { return to_bfloat16(value).bits; });
+  const uint32_t* rows = round_rows<2>(p, NumberType::kBFloat16, packed);
+  transpose(rows, packed.num_tokens, steps_of<2>(p.key_dim), 0, packed.values);
+  double longest = 0;
+  for (int64_t t = 0; t < p.num_tokens; ++t) {
+    double squares = 0;
+    for (int64_t i = 0; i < p.key_dim; ++i) {
+      squares += p.query[t * p.key_dim + i] * p.query[t * p.key_dim + i];
+    }
+    longest = std::max(longest, squares);
+  }
+  // A relative error of up to 2^-9, evenly spread, on every value of a query of that length.
+  packed.error = static_cast<float>(std::sqrt(longest / static_cast<double>(p.key_dim) / 3) / 512);
 }
 
 /// Queries as unsigned bytes around 128, one scale a token.
 void pack_int8(const RouteScoresParams& p, PackedQuery& packed) {
-  for (int64_t t = 0; t < packed.num_tokens; ++t) {
-    const float* query = p.query + std::min(t, p.num_tokens - 1) * p.key_dim;
-    float largest = 0;
-    for (int64_t i = 0; i < p.key_dim; ++i) largest = std::max(largest, std::fabs(query[i]));
-    packed.token_scale[t] = largest / 127.0F;
-  }
-  pack_tiles<uint8_t>(p, packed, [&](float value, int64_t t) {
-    const float scale = packed.token_scale[t];
-    const float scaled = scale > 0 ? std::nearbyint(value / scale) : 0.0F;
-    return static_cast<uint8_t>(static_cast<int>(scaled) + 128);
-  });
+  const uint32_t* rows = round_rows<4>(p, NumberType::kInt8, packed);
+  transpose(rows, packed.num_tokens, steps_of<4>(p.key_dim), 0x80808080U, packed.values);
+  const float coarsest = *std::max_element(packed.token_scale, packed.token_scale + p.num_tokens);
+  packed.error = coarsest / std::sqrt(12.0F);
 }
 
+/// sum[r] += query . rows[r] over `steps` steps, for all chunks and kVectors vectors of tokens. The
+/// sums stay in registers.
 template <int kVectors>
-MSA_AVX512_BF16 inline void score_bf16_tile(const std::byte* query, const uint16_t* const* rows,
-                                            int64_t dim, __m512* best) {
+MSA_AVX512_BF16 void add_bf16(const std::byte* query, const std::byte* const* rows, int64_t steps,
+                              void* memory, const Ahead& ahead) {
+  auto* sums = static_cast<__m512(*)[kVectors]>(memory);
   __m512 sum[kRows][kVectors];
+#pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = sums[r][v];
   }
-  const int64_t whole = dim / 2;
-  const auto step = [&](int64_t i, auto load) MSA_AVX512_BF16 __attribute__((always_inline)) {
+  const std::byte* row[kRows] = {rows[0], rows[1], rows[2], rows[3],
+                                 rows[4], rows[5], rows[6], rows[7]};
+  for (int64_t i = 0; i < steps; ++i) {
+    ahead.fetch(i);
     __m512bh q[kVectors];
+#pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) {
       q[v] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(query + (i * kVectors + v) * 64));
     }
 #pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r) {
-      const auto key = reinterpret_cast<__m512bh>(_mm512_set1_epi32(load(rows[r])));
+      const auto key = reinterpret_cast<__m512bh>(_mm512_set1_epi32(load_word(row[r] + 4 * i)));
 #pragma GCC unroll 3
       for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], q[v], key);
     }
-  };
-  for (int64_t i = 0; i < whole; ++i) {
-    step(
-        i, [i](const uint16_t* row) __attribute__((always_inline)) {
-          int32_t bits;
-          std::memcpy(&bits, row + 2 * i, 4);
-          return bits;
-        });
   }
-  if (dim % 2 != 0) {
-    step(whole, [&](const uint16_t* row) { return load_step(row, whole, dim); });
-  }
+#pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) best[r] = _mm512_max_ps(best[r], sum[r][v]);
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = sum[r][v];
+  }
+}
+
+/// Rows of one group of chunks; places past the end repeat the last chunk.
+struct RowSet {
+  const std::byte* rows[kRows];
+
+  RowSet(const RouteScoresParams& p, int64_t first, int64_t count, int64_t group,
+         int64_t row_bytes) {
+    const auto* keys = static_cast<const std::byte*>(p.key);
+    for (int64_t r = 0; r < kRows; ++r) {
+      rows[r] = keys + (first + std::min(group * kRows + r, count - 1)) * row_bytes;
+    }
+  }
+};
+
+/// Calls add(query, rows, steps, sums) for all groups of chunks, slice by slice of F; sums are
+/// [kGroups][kRows][kVectors] vectors.
+template <int kStep, int kVectors>
+inline void for_slices(const RouteScoresParams& p, const std::byte* query, int64_t first,
+                       int64_t count, int64_t value_bytes, void* sums,
+                       void (*add)(const std::byte*, const std::byte* const*, int64_t, void*,
+                                   const Ahead&)) {
+  const int64_t row_bytes = p.key_dim * value_bytes;
+  const auto sums_of = [&](int64_t group) {
+    return static_cast<std::byte*>(sums) + group * kRows * kVectors * 64;
+  };
+  const int64_t whole = p.key_dim / kStep;
+  const int64_t groups = (count + kRows - 1) / kRows;
+  for (int64_t begin = 0; begin < whole; begin += kSliceSteps) {
+    const int64_t steps = std::min(kSliceSteps, whole - begin);
+    for (int64_t g = 0; g < groups; ++g) {
+      RowSet set(p, first, count, g, row_bytes);
+      for (auto& row : set.rows) row += 4 * begin;
+      add(query + begin * kVectors * 64, set.rows, steps, sums_of(g),
+          {set.rows[0] + kTileChunks * row_bytes, row_bytes});
+    }
+  }
+  if (whole * kStep == p.key_dim) return;
+  for (int64_t g = 0; g < groups; ++g) {
+    const RowSet set(p, first, count, g, row_bytes);
+    const LastStep last(set.rows, whole, (p.key_dim - whole * kStep) * value_bytes);
+    add(query + whole * kVectors * 64, last.rows, 1, sums_of(g), {last.rows[0], 0});
+  }
+}
+
+template <int kVectors>
+MSA_AVX512_BF16 void score_bf16_tile(const RouteScoresParams& p, const std::byte* query,
+                                     int64_t first, int64_t count, __m512* best) {
+  __m512 sums[kGroups][kRows][kVectors];
+  std::memset(static_cast<void*>(sums), 0, sizeof sums);
+  for_slices<2, kVectors>(p, query, first, count, 2, sums, &add_bf16<kVectors>);
+  for (int64_t c = 0; c < count; ++c) {
+    for (int v = 0; v < kVectors; ++v) {
+      best[c] = _mm512_max_ps(best[c], sums[c / kRows][c % kRows][v]);
+    }
   }
 }
 
 MSA_AVX512_BF16 void score_bf16(const RouteScoresParams& p, const PackedQuery& packed,
                                 int64_t first, int64_t count, float* out) {
-  const uint16_t* rows[kRows];
-  __m512 best[kRows];
-  const auto* keys = static_cast<const uint16_t*>(p.key);
-  for (int64_t r = 0; r < kRows; ++r) {
-    rows[r] = keys + (first + std::min(r, count - 1)) * p.key_dim;
-    best[r] = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-  }
-  const int64_t steps = (p.key_dim + 1) / 2;
+  __m512 best[kTileChunks];
+  std::fill_n(best, count, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
   for (int64_t token = 0; token < packed.num_tokens; token += kTileTokens) {
     const int64_t vectors = std::min(kTileTokens, packed.num_tokens - token) / kTokenLanes;
-    const std::byte* query = packed.values + token * steps * 4;
+    const std::byte* query = packed.values + token * steps_of<2>(p.key_dim) * 4;
     if (vectors == 3) {
-      score_bf16_tile<3>(query, rows, p.key_dim, best);
+      score_bf16_tile<3>(p, query, first, count, best);
     } else if (vectors == 2) {
-      score_bf16_tile<2>(query, rows, p.key_dim, best);
+      score_bf16_tile<2>(p, query, first, count, best);
     } else {
-      score_bf16_tile<1>(query, rows, p.key_dim, best);
+      score_bf16_tile<1>(p, query, first, count, best);
     }
   }
-  for (int64_t r = 0; r < count; ++r) out[r] = _mm512_reduce_max_ps(best[r]);
+  for (int64_t c = 0; c < count; ++c) out[c] = _mm512_reduce_max_ps(best[c]);
 }
 
+/// As add_bf16, four values of F a step.
 template <int kVectors>
-MSA_AVX512_VNNI inline void score_int8_tile(const std::byte* query, const int8_t* const* rows,
-                                            const int32_t* key_sum, const float* token_scale,
-                                            int64_t dim, __m512* best) {
+MSA_AVX512_VNNI void add_int8(const std::byte* query, const std::byte* const* rows, int64_t steps,
+                              void* memory, const Ahead& ahead) {
+  auto* sums = static_cast<__m512i(*)[kVectors]>(memory);
   __m512i sum[kRows][kVectors];
+#pragma GCC unroll 8
   for (int64_t r = 0; r < kRows; ++r) {
-    // sum of (q + 128) k = q . k + 128 sum of k
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_set1_epi32(-128 * key_sum[r]);
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = sums[r][v];
   }
-  const int64_t whole = dim / 4;
-  const auto step = [&](int64_t i, auto load) MSA_AVX512_VNNI __attribute__((always_inline)) {
+  const std::byte* row[kRows] = {rows[0], rows[1], rows[2], rows[3],
+                                 rows[4], rows[5], rows[6], rows[7]};
+  for (int64_t i = 0; i < steps; ++i) {
+    ahead.fetch(i);
     __m512i q[kVectors];
+#pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) q[v] = _mm512_loadu_si512(query + (i * kVectors + v) * 64);
 #pragma GCC unroll 8
     for (int64_t r = 0; r < kRows; ++r) {
-      const __m512i key = _mm512_set1_epi32(load(rows[r]));
+      const __m512i key = _mm512_set1_epi32(load_word(row[r] + 4 * i));
 #pragma GCC unroll 3
       for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], q[v], key);
     }
-  };
-  for (int64_t i = 0; i < whole; ++i) {
-    step(
-        i, [i](const int8_t* row) __attribute__((always_inline)) {
-          int32_t bits;
-          std::memcpy(&bits, row + 4 * i, 4);
-          return bits;
-        });
   }
-  if (dim % 4 != 0) {
-    step(whole, [&](const int8_t* row) { return load_step(row, whole, dim); });
-  }
-  for (int v = 0; v < kVectors; ++v) {
-    const __m512 scale = _mm512_loadu_ps(token_scale + v * kTokenLanes);
-    for (int64_t r = 0; r < kRows; ++r) {
-      best[r] = _mm512_max_ps(best[r], _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][v]), scale));
-    }
+#pragma GCC unroll 8
+  for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = sum[r][v];
   }
 }
 
-MSA_AVX512_VNNI int32_t sum_of(const int8_t* row, int64_t dim) {
-  __m512i sum = _mm512_setzero_si512();
+/// Sums of the values of up to kTileChunks keys.
+MSA_AVX512_VNNI void sum_keys(const int8_t* keys, int64_t count, int64_t dim, int32_t* out) {
   const __m512i ones = _mm512_set1_epi8(1);
-  int64_t i = 0;
-  for (; i + 64 <= dim; i += 64) {
-    sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(row + i));
+  for (int64_t c = 0; c < count; ++c) {
+    const int8_t* row = keys + c * dim;
+    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    int64_t i = 0;
+    for (; i + 128 <= dim; i += 128) {
+      sum[0] = _mm512_dpbusd_epi32(sum[0], ones, _mm512_loadu_si512(row + i));
+      sum[1] = _mm512_dpbusd_epi32(sum[1], ones, _mm512_loadu_si512(row + i + 64));
+    }
+    int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(sum[0], sum[1]));
+    for (; i < dim; ++i) total += row[i];
+    out[c] = total;
   }
-  int32_t total = _mm512_reduce_add_epi32(sum);
-  for (; i < dim; ++i) total += row[i];
-  return total;
+}
+
+template <int kVectors>
+MSA_AVX512_VNNI void score_int8_tile(const RouteScoresParams& p, const std::byte* query,
+                                     const int32_t* key_sum, const float* token_scale,
+                                     int64_t first, int64_t count, __m512* best) {
+  __m512i sums[kGroups][kRows][kVectors];
+  for (int64_t c = 0; c < kTileChunks; ++c) {
+    // sum of (q + 128) k = q . k + 128 sum of k
+    std::fill_n(sums[c / kRows][c % kRows], kVectors,
+                _mm512_set1_epi32(-128 * key_sum[std::min(c, count - 1)]));
+  }
+  for_slices<4, kVectors>(p, query, first, count, 1, sums, &add_int8<kVectors>);
+  for (int v = 0; v < kVectors; ++v) {
+    const __m512 scale = _mm512_loadu_ps(token_scale + v * kTokenLanes);
+    for (int64_t c = 0; c < count; ++c) {
+      const __m512 score = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[c / kRows][c % kRows][v]), scale);
+      best[c] = _mm512_max_ps(best[c], score);
+    }
+  }
 }
 
 MSA_AVX512_VNNI void score_int8(const RouteScoresParams& p, const PackedQuery& packed,
                                 int64_t first, int64_t count, float* out) {
-  const int8_t* rows[kRows];
-  int32_t key_sum[kRows];
-  __m512 best[kRows];
-  const auto* keys = static_cast<const int8_t*>(p.key);
-  for (int64_t r = 0; r < kRows; ++r) {
-    rows[r] = keys + (first + std::min(r, count - 1)) * p.key_dim;
-    key_sum[r] = sum_of(rows[r], p.key_dim);
-    best[r] = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-  }
-  const int64_t steps = (p.key_dim + 3) / 4;
+  int32_t key_sum[kTileChunks];
+  sum_keys(static_cast<const int8_t*>(p.key) + first * p.key_dim, count, p.key_dim, key_sum);
+  __m512 best[kTileChunks];
+  std::fill_n(best, count, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
   for (int64_t token = 0; token < packed.num_tokens; token += kTileTokens) {
     const int64_t vectors = std::min(kTileTokens, packed.num_tokens - token) / kTokenLanes;
-    const std::byte* query = packed.values + token * steps * 4;
+    const std::byte* query = packed.values + token * steps_of<4>(p.key_dim) * 4;
     const float* scale = packed.token_scale + token;
     if (vectors == 3) {
-      score_int8_tile<3>(query, rows, key_sum, scale, p.key_dim, best);
+      score_int8_tile<3>(p, query, key_sum, scale, first, count, best);
     } else if (vectors == 2) {
-      score_int8_tile<2>(query, rows, key_sum, scale, p.key_dim, best);
+      score_int8_tile<2>(p, query, key_sum, scale, first, count, best);
     } else {
-      score_int8_tile<1>(query, rows, key_sum, scale, p.key_dim, best);
+      score_int8_tile<1>(p, query, key_sum, scale, first, count, best);
     }
   }
-  for (int64_t r = 0; r < count; ++r) {
-    out[r] = _mm512_reduce_max_ps(best[r]) * p.key_scale[first + r];
+  for (int64_t c = 0; c < count; ++c) {
+    out[c] = _mm512_reduce_max_ps(best[c]) * p.key_scale[first + c];
   }
 }
 
