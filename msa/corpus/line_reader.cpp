@@ -3,6 +3,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "msa/base/error.h"
@@ -24,11 +25,68 @@ struct LineReader::State {
   uint64_t size = 0;
   uint64_t offset = 0;  // of what has been read from the file
   std::unique_ptr<ZSTD_DStream, FreeStream> stream;
-  std::vector<std::byte> input;  // compressed bytes not yet taken
+  std::vector<std::byte> input;  // compressed bytes, taken up to input_first
   size_t input_first = 0;
-  size_t hint = 1;   // 0: a frame has just ended
-  std::string text;  // decoded bytes not yet given out
+  size_t hint = 1;  // 0: a frame has just ended
+  uint64_t decoded = 0;
+  std::string text;  // decoded bytes, given out up to `first`
   size_t first = 0;
+  bool is_over = false;
+
+  std::string name() const { return file->path().string(); }
+
+  size_t next_read_bytes() const {
+    return static_cast<size_t>(std::min<uint64_t>(kReadBytes, size - offset));
+  }
+
+  void read_raw(std::span<std::byte> out) {
+    file->read_at(offset, out);
+    offset += out.size();
+  }
+
+  /// Adds stored bytes to the text; false at the end of the file.
+  bool copy_more() {
+    const size_t count = next_read_bytes();
+    if (count == 0) return false;
+    const size_t held = text.size();
+    text.resize(held + count);
+    read_raw(std::as_writable_bytes(std::span(text).subspan(held)));
+    return true;
+  }
+
+  /// Adds decompressed bytes to the text; false at the end of the last frame.
+  bool decompress_more() {
+    for (;;) {
+      if (input_first == input.size()) {
+        const size_t count = next_read_bytes();
+        if (count == 0) {
+          if (hint == 0) return false;
+          throw Error(ErrorCode::kInvalidFormat, name(), ": the compressed file ends too early");
+        }
+        input.resize(count);
+        input_first = 0;
+        read_raw(input);
+      }
+      const size_t held = text.size();
+      text.resize(held + ZSTD_DStreamOutSize());
+      ZSTD_inBuffer in{input.data(), input.size(), input_first};
+      ZSTD_outBuffer out{text.data(), text.size(), held};
+      hint = ZSTD_decompressStream(stream.get(), &out, &in);
+      if (ZSTD_isError(hint)) {
+        throw Error(ErrorCode::kInvalidFormat, name(),
+                    ": damaged zstd data: ", ZSTD_getErrorName(hint));
+      }
+      input_first = in.pos;
+      text.resize(out.pos);
+      if (out.pos > held) return true;
+    }
+  }
+
+  void end() {
+    text.clear();
+    first = 0;
+    is_over = true;
+  }
 };
 
 LineReader::LineReader(FileSystem& files, const std::filesystem::path& path,
@@ -38,6 +96,7 @@ LineReader::LineReader(FileSystem& files, const std::filesystem::path& path,
   state_->size = state_->file->size();
   if (path.extension() == ".zst") {
     state_->stream.reset(ZSTD_createDStream());
+    if (!state_->stream) throw Error(ErrorCode::kLimit, path.string(), ": no memory for zstd");
     ZSTD_DCtx_setParameter(state_->stream.get(), ZSTD_d_windowLogMax, kMaxWindowLog);
   }
 }
@@ -46,54 +105,47 @@ LineReader::~LineReader() = default;
 
 uint64_t LineReader::bytes_read() const { return state_->offset; }
 
-/// Adds decoded bytes behind what is there; false at the end.
+/// Adds decoded bytes behind what is there, which moves to the front; false at the end.
 bool LineReader::fill() {
   State& s = *state_;
+  if (s.is_over) return false;
   s.text.erase(0, s.first);
   s.first = 0;
-  const auto read_raw = [&](std::span<std::byte> out) {
-    s.file->read_at(s.offset, out);
-    s.offset += out.size();
-  };
-  const size_t left = static_cast<size_t>(std::min<uint64_t>(kReadBytes, s.size - s.offset));
-  if (!s.stream) {
-    if (left == 0) return false;
-    const size_t held = s.text.size();
-    s.text.resize(held + left);
-    read_raw(std::as_writable_bytes(std::span(s.text).subspan(held)));
-    return true;
-  }
-  for (;;) {
-    if (s.input_first == s.input.size()) {
-      const size_t count = static_cast<size_t>(std::min<uint64_t>(kReadBytes, s.size - s.offset));
-      if (count == 0) {
-        if (s.hint != 0) {
-          throw Error(ErrorCode::kInvalidFormat, s.file->path().string(),
-                      ": the compressed file ends too early");
-        }
-        return false;
-      }
-      s.input.resize(count);
-      s.input_first = 0;
-      read_raw(s.input);
+  const size_t held = s.text.size();
+  try {
+    if (!(s.stream ? s.decompress_more() : s.copy_more())) {
+      s.is_over = true;
+      return false;
     }
-    const size_t held = s.text.size();
-    s.text.resize(held + ZSTD_DStreamOutSize());
-    ZSTD_inBuffer in{s.input.data(), s.input.size(), s.input_first};
-    ZSTD_outBuffer out{s.text.data(), s.text.size(), held};
-    s.hint = ZSTD_decompressStream(s.stream.get(), &out, &in);
-    if (ZSTD_isError(s.hint)) {
-      throw Error(ErrorCode::kInvalidFormat, s.file->path().string(),
-                  ": not zstd: ", ZSTD_getErrorName(s.hint));
+    s.decoded += s.text.size() - held;
+    if (s.decoded > options_.max_total_bytes) {
+      throw Error(ErrorCode::kLimit, s.name(), ": holds more than ", options_.max_total_bytes,
+                  " bytes of text");
     }
-    s.input_first = in.pos;
-    s.text.resize(out.pos);
-    if (out.pos > held) return true;
+  } catch (...) {
+    s.end();
+    throw;
   }
+  return true;
+}
+
+void LineReader::skip_line() {
+  State& s = *state_;
+  do {
+    s.text.clear();
+    s.first = 0;
+    if (!fill()) return;
+  } while (s.text.find('\n') == std::string::npos);
+  s.first = s.text.find('\n') + 1;
 }
 
 bool LineReader::next(std::string& line) {
   State& s = *state_;
+  ++line_number_;
+  const auto throw_too_long = [&] {
+    throw Error(ErrorCode::kLimit, s.name(), " line ", line_number_, ": longer than ",
+                options_.max_line_bytes, " bytes");
+  };
   size_t searched = s.first;
   for (;;) {
     const size_t end = s.text.find('\n', searched);
@@ -103,32 +155,37 @@ bool LineReader::next(std::string& line) {
       break;
     }
     const size_t held = s.text.size() - s.first;
-    if (held > options_.max_line_bytes) {
-      throw Error(ErrorCode::kLimit, s.file->path().string(), " line ", line_number_ + 1,
-                  ": longer than ", options_.max_line_bytes, " bytes");
+    if (held > 1 && held - 1 > options_.max_line_bytes) {  // one of them may be the CR
+      skip_line();
+      throw_too_long();
     }
     if (!fill()) {
-      if (s.text.empty()) return false;
-      line = std::move(s.text);
-      s.text.clear();
+      line.assign(s.text, s.first);
+      s.end();
+      if (line.empty()) {
+        --line_number_;
+        return false;
+      }
       break;
     }
     searched = held;
   }
   if (!line.empty() && line.back() == '\r') line.pop_back();
-  ++line_number_;
+  if (line.size() > options_.max_line_bytes) throw_too_long();
   return true;
 }
 
 std::string LineReader::rest() {
   State& s = *state_;
-  while (fill()) {
-    if (s.text.size() > options_.max_line_bytes) {
-      throw Error(ErrorCode::kLimit, s.file->path().string(), ": longer than ",
-                  options_.max_line_bytes, " bytes");
+  do {
+    if (s.text.size() - s.first > options_.max_line_bytes) {
+      s.end();
+      throw Error(ErrorCode::kLimit, s.name(), ": longer than ", options_.max_line_bytes, " bytes");
     }
-  }
-  return std::move(s.text);
+  } while (fill());
+  std::string all = s.text.substr(s.first);
+  s.end();
+  return all;
 }
 
 }  // namespace msa::corpus

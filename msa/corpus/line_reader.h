@@ -11,29 +11,39 @@
 namespace msa::corpus {
 
 struct LineReaderOptions {
-  uint64_t max_line_bytes = uint64_t{64} << 20;
+  uint64_t max_line_bytes = uint64_t{64} << 20;  // without the line end
+  uint64_t max_total_bytes = uint64_t{1} << 40;  // of decoded text: a small file may hold much
 };
 
+/// Holds one line and half a megabyte more; a compressed file adds its window, at most 128 MiB.
 /// Not for use by several threads at once.
 class LineReader {
  public:
-  /// A name that ends in .zst is decompressed on the way.
+  /// A name that ends in .zst is decompressed on the way. `files` must outlive the reader.
+  /// Throws as FileSystem::open_to_read.
   LineReader(FileSystem& files, const std::filesystem::path& path,
              const LineReaderOptions& options = {});
   ~LineReader();
 
-  /// The next line without its line end; false at the end of the file.
-  /// Throws Error(kLimit) for a longer line, Error(kInvalidFormat) for damaged compression.
+  /// The next line without its line end (LF or CRLF); false at the end of the file.
+  /// Throws Error(kLimit) for a line that is too long: it is skipped, and the next call goes on
+  /// behind it. After any other error the reader is at its end: Error(kInvalidFormat) for damaged
+  /// compression, Error(kLimit) past max_total_bytes, and those of File::read_at.
   bool next(std::string& line);
 
-  /// Everything that is left, up to max_line_bytes.
+  /// Everything that is left, bytes as they are. Throws Error(kLimit) if that is more than
+  /// max_line_bytes, else as next(); the reader is then at its end.
   std::string rest();
 
+  /// Of the line that the last call of next() gave or failed at, from 1.
   int64_t line_number() const { return line_number_; }
-  uint64_t bytes_read() const;  // of the file as it is stored
+
+  /// Of the file as it is stored, up to 256 KiB ahead of the lines given.
+  uint64_t bytes_read() const;
 
  private:
   bool fill();
+  void skip_line();
 
   struct State;
   std::unique_ptr<State> state_;

@@ -13,16 +13,20 @@ namespace msa::corpus {
 struct Span {
   int64_t start = 0;
   int64_t end = 0;
+
+  bool operator==(const Span&) const = default;
 };
 
 struct SplitterOptions {
-  int64_t max_tokens = 480;  // of a passage's text alone
+  int64_t max_tokens = 480;  // of a passage's text alone, at least 8
 };
 
-/// A text of at most max_tokens tokens is one passage. A longer one is cut, filling each passage as
-/// far as it goes, at the last paragraph border in reach, else line end, else sentence end, else
-/// blank, else between characters. Passages do not overlap, are trimmed of blanks, hold all other
-/// characters, and depend on nothing but the text. `text` is valid UTF-8.
+/// A text of at most max_tokens tokens is one passage. A longer one is cut, each passage as long as
+/// it may be, at the last paragraph border in its latter two thirds, else line end, else sentence
+/// end, else blank, else between characters. Passages do not overlap, are trimmed of ASCII blanks,
+/// hold all other characters, and depend on nothing but the text. None has more than max_tokens
+/// tokens, unless one character alone has. `text` is valid UTF-8.
+/// Takes time linear in the text. Throws Error(kInvalidArgument) for a smaller max_tokens.
 std::vector<Span> split_passages(std::string_view text, const text::Tokenizer& tokenizer,
                                  const SplitterOptions& options);
 

@@ -16,14 +16,16 @@ constexpr int64_t kTileVectors = kKeys / kLanes;
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 using LooseVector = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
 
-/// A tile of keys and values of one kv head, and the running softmax of the block's rows.
+constexpr int64_t kMaxRows = 6 * kAttentionBlock;  // query rows of the heads that share a tile
+
+/// A tile of keys and values of one kv head, and the running softmax of the rows that attend to it.
 struct Scratch {
   alignas(64) float key[kMaxAttentionDim][kKeys];    // transposed
   alignas(64) float value[kKeys][kMaxAttentionDim];  // columns past D are zero
   alignas(64) float score[kRows][kKeys];
-  alignas(64) float sum[kAttentionBlock][kMaxAttentionDim];
-  float highest[kAttentionBlock];
-  float total[kAttentionBlock];
+  alignas(64) float sum[kMaxRows * kMaxAttentionDim];  // [rows, padded D]
+  float highest[kMaxRows];
+  float total[kMaxRows];
 };
 
 MSA_INLINE int64_t padded(int64_t dim) { return (dim + kLanes - 1) / kLanes * kLanes; }
@@ -65,16 +67,18 @@ MSA_INLINE void score_rows(const float* const query[kRows], int64_t dim, Scratch
 /// summed before.
 MSA_INLINE float weigh_row(float* score, int64_t num_visible, float scale, float& highest,
                            float& total) {
-  float best = highest;
-  for (int64_t j = 0; j < num_visible; ++j) best = std::max(best, score[j] * scale);
+  for (int64_t j = num_visible; j < kKeys; ++j) score[j] = -std::numeric_limits<float>::max();
+  auto* part = reinterpret_cast<Vector*>(score);
+  Vector largest = part[0];
+  for (int64_t v = 1; v < kTileVectors; ++v) largest = part[v] > largest ? part[v] : largest;
+  float best = largest[0];
+  for (int64_t lane = 1; lane < kLanes; ++lane) best = largest[lane] > best ? largest[lane] : best;
+  best = std::max(highest, best * scale);
   for (int64_t j = 0; j < kKeys; ++j) score[j] = fast_exp(score[j] * scale - best);
-  for (int64_t j = num_visible; j < kKeys; ++j) score[j] = 0;
-  float partial[kLanes] = {};
-  for (int64_t j = 0; j < kKeys; j += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) partial[lane] += score[j + lane];
-  }
+  Vector sums = part[0];
+  for (int64_t v = 1; v < kTileVectors; ++v) sums += part[v];
   float sum = 0;
-  for (const float value : partial) sum += value;
+  for (int64_t lane = 0; lane < kLanes; ++lane) sum += sums[lane];
   const float factor = fast_exp(highest - best);
   total = total * factor + sum;
   highest = best;
@@ -83,11 +87,11 @@ MSA_INLINE float weigh_row(float* score, int64_t num_visible, float scale, float
 
 /// sum[r] = sum[r] * factor[r] + weights[r] times values, kVectors vectors of columns at a time.
 template <int kVectors>
-MSA_INLINE void add_values(Scratch& s, int64_t first_row, const float factor[kRows], int64_t column,
-                           int64_t num_keys) {
+MSA_INLINE void add_values(Scratch& s, int64_t first_row, const float factor[kRows], int64_t width,
+                           int64_t column, int64_t num_keys) {
   Vector sum[kRows][kVectors];
   for (int64_t r = 0; r < kRows; ++r) {
-    const auto* held = reinterpret_cast<const Vector*>(s.sum[first_row + r] + column);
+    const auto* held = reinterpret_cast<const Vector*>(s.sum + (first_row + r) * width + column);
     for (int v = 0; v < kVectors; ++v) sum[r][v] = held[v] * factor[r];
   }
   for (int64_t j = 0; j < num_keys; ++j) {
@@ -97,12 +101,12 @@ MSA_INLINE void add_values(Scratch& s, int64_t first_row, const float factor[kRo
     }
   }
   for (int64_t r = 0; r < kRows; ++r) {
-    auto* held = reinterpret_cast<Vector*>(s.sum[first_row + r] + column);
+    auto* held = reinterpret_cast<Vector*>(s.sum + (first_row + r) * width + column);
     for (int v = 0; v < kVectors; ++v) held[v] = sum[r][v];
   }
 }
 
-/// One head of a block.
+/// kRows query rows of one head against the tile.
 MSA_INLINE void tile_rows(const AttentionParams& p, Scratch& s, const float* const* query,
                           int64_t first_row, const int64_t* num_visible, int64_t num_keys) {
   float factor[kRows];
@@ -114,9 +118,10 @@ MSA_INLINE void tile_rows(const AttentionParams& p, Scratch& s, const float* con
   const int64_t width = padded(p.head_dim);
   int64_t column = 0;
   for (; column + 4 * kLanes <= width; column += 4 * kLanes) {
-    add_values<4>(s, first_row, factor, column, num_keys);
+    add_values<4>(s, first_row, factor, width, column, num_keys);
   }
-  for (; column < width; column += kLanes) add_values<1>(s, first_row, factor, column, num_keys);
+  for (; column < width; column += kLanes)
+    add_values<1>(s, first_row, factor, width, column, num_keys);
 }
 
 }  // namespace
@@ -137,33 +142,45 @@ MSA_VECTOR_CODE void attention_block(const AttentionParams& p, int64_t sequence,
     return p.is_causal ? num_keys - num_queries + i + 1 : num_keys;
   };
   const int64_t last_visible = visible(first_query + count - 1);
-  for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-    const int64_t width = padded(p.head_dim);
-    for (int64_t r = 0; r < kAttentionBlock; ++r) {
-      s.highest[r] = -std::numeric_limits<float>::max();
-      s.total[r] = 0;
-      std::fill_n(s.sum[r], width, 0.0F);
-    }
+  const int64_t width = padded(p.head_dim);
+  const int64_t heads_together = kMaxRows / kAttentionBlock;
+  const int64_t last_head = (kv_head + 1) * group;
+  for (int64_t first_head = kv_head * group; first_head < last_head; first_head += heads_together) {
+    const int64_t num_heads = std::min(heads_together, last_head - first_head);
+    const int64_t num_rows = num_heads * kAttentionBlock;
+    std::fill_n(s.highest, num_rows, -std::numeric_limits<float>::max());
+    std::fill_n(s.total, num_rows, 0.0F);
+    std::fill_n(s.sum, num_rows * width, 0.0F);
     for (int64_t first_key = 0; first_key < last_visible; first_key += kKeys) {
       const int64_t tile = std::min(kKeys, last_visible - first_key);
       load_tile(p, key_first + first_key, tile, kv_head, s);
       for (int64_t row = 0; row < count; row += kRows) {
-        const float* query[kRows];
         int64_t num_visible[kRows];
         bool is_seen = false;
         for (int64_t r = 0; r < kRows; ++r) {
           const int64_t i = first_query + std::min(row + r, count - 1);
-          query[r] = p.query + (query_first + i) * query_stride + h * p.head_dim;
           num_visible[r] = std::clamp<int64_t>(visible(i) - first_key, 0, tile);
           is_seen |= num_visible[r] > 0;
         }
-        if (is_seen) tile_rows(p, s, query, row, num_visible, tile);
+        if (!is_seen) continue;
+        for (int64_t h = 0; h < num_heads; ++h) {
+          const float* query[kRows];
+          for (int64_t r = 0; r < kRows; ++r) {
+            const int64_t i = query_first + first_query + std::min(row + r, count - 1);
+            query[r] = p.query + i * query_stride + (first_head + h) * p.head_dim;
+          }
+          tile_rows(p, s, query, h * kAttentionBlock + row, num_visible, tile);
+        }
       }
     }
-    for (int64_t row = 0; row < count; ++row) {
-      float* out = p.out + (query_first + first_query + row) * query_stride + h * p.head_dim;
-      const float factor = 1.0F / s.total[row];
-      for (int64_t d = 0; d < p.head_dim; ++d) out[d] = s.sum[row][d] * factor;
+    for (int64_t h = 0; h < num_heads; ++h) {
+      for (int64_t row = 0; row < count; ++row) {
+        const int64_t place = h * kAttentionBlock + row;
+        float* out = p.out + (query_first + first_query + row) * query_stride +
+                     (first_head + h) * p.head_dim;
+        const float factor = 1.0F / s.total[place];
+        for (int64_t d = 0; d < p.head_dim; ++d) out[d] = s.sum[place * width + d] * factor;
+      }
     }
   }
 }

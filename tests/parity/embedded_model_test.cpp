@@ -20,19 +20,22 @@ class EmbeddedModel : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
-    model_ = engine::LoadedModel::load(real_file_system(), {.folder = folder_, .transformer = {}}).release();
+    model_ = engine::LoadedModel::load(real_file_system(), {.folder = folder_, .transformer = {}})
+                 .release();
   }
   static void TearDownTestSuite() { delete model_; }
 
   static std::vector<Json> lines(const std::string& file, const std::string& kind = "") {
     auto all = GoldenSet(folder_).lines(file);
-    if (!kind.empty()) std::erase_if(all, [&](const Json& line) { return line.at("kind") != kind; });
+    if (!kind.empty())
+      std::erase_if(all, [&](const Json& line) { return line.at("kind") != kind; });
     return all;
   }
 
-  /// Greedy tokens from `logits` on, until one of `stops` or `count` tokens; all but the last are fed.
-  static std::vector<int64_t> greedy(model::Session& session, std::span<const float> logits, size_t count,
-                                     const std::vector<int32_t>& stops) {
+  /// Greedy tokens from `logits` on, until one of `stops` or `count` tokens; all but the last are
+  /// fed.
+  static std::vector<int64_t> greedy(model::Session& session, std::span<const float> logits,
+                                     size_t count, const std::vector<int32_t>& stops) {
     std::vector<int64_t> tokens;
     while (true) {
       tokens.push_back(argmax(logits));
@@ -55,12 +58,15 @@ TEST_F(EmbeddedModel, ContinuesPlainPromptsExactly) {
   int64_t compared = 0;
   for (const Json& line : lines("golden.jsonl", "plain")) {
     const auto prompt = token_ids(line.at("prompt_tokens"));
-    const auto encoded = model_->tokenizer().encode_with_special(line.at("prompt").get<std::string>());
+    const auto encoded =
+        model_->tokenizer().encode_with_special(line.at("prompt").get<std::string>());
     EXPECT_EQ(encoded, prompt);
     if (!is_safe(line)) continue;
     model::Session session(model_->transformer(), {});
     const auto wanted = integers(line.at("output_tokens"));
-    EXPECT_EQ(greedy(session, session.extend(prompt), wanted.size(), {model_->layout().end_token()}), wanted)
+    EXPECT_EQ(
+        greedy(session, session.extend(prompt), wanted.size(), {model_->layout().end_token()}),
+        wanted)
         << line.at("prompt");
     ++compared;
   }
@@ -80,18 +86,22 @@ TEST_F(EmbeddedModel, ReadsAnAppendedTextExactly) {
     prompt.append(model_->layout().answer_prompt(question));
     EXPECT_EQ(prompt.tokens, token_ids(line.at("tokens_after_head"))) << question;
     if (!is_safe(line)) continue;
-    model::Session session(model_->transformer(), {.head = &model_->prompt_head(),
-                                                   .memory = nullptr,
-                                                   .first_position = model_->layout().question_start()});
+    model::Session session(model_->transformer(),
+                           {.head = &model_->prompt_head(),
+                            .memory = nullptr,
+                            .first_position = model_->layout().question_start()});
     const auto wanted = integers(line.at("output_tokens"));
-    EXPECT_EQ(greedy(session, session.extend(prompt.tokens), wanted.size(), {model_->layout().end_token()}), wanted)
+    EXPECT_EQ(greedy(session, session.extend(prompt.tokens), wanted.size(),
+                     {model_->layout().end_token()}),
+              wanted)
         << question;
     ++compared;
   }
   EXPECT_GE(compared, 20);
 }
 
-/// Documents and scores of a round; order only where neighbours differ by more than the file's rounding.
+/// Documents and scores of a round; order only where neighbours differ by more than the file's
+/// rounding.
 void expect_routes(const Json& wanted, const model::RoutingResult& routing,
                    const std::vector<int64_t>& router_layers, const std::vector<int64_t>& ids,
                    const std::string& what) {
@@ -101,7 +111,8 @@ void expect_routes(const Json& wanted, const model::RoutingResult& routing,
     ASSERT_EQ(selected.size(), list.size());
     for (size_t i = 0; i < list.size(); ++i) {
       const double score = list[i][1].get<double>();
-      EXPECT_NEAR(selected[i].score, score, 3e-5) << what << " layer " << router_layers[slot] << " place " << i;
+      EXPECT_NEAR(selected[i].score, score, 3e-5)
+          << what << " layer " << router_layers[slot] << " place " << i;
       const bool is_near_before = i > 0 && list[i - 1][1].get<double>() - score < 3e-5;
       const bool is_near_after = i + 1 < list.size() && score - list[i + 1][1].get<double>() < 3e-5;
       if (!is_near_before && !is_near_after) {
@@ -155,12 +166,14 @@ TEST_F(EmbeddedModel, AnswersFromAMemoryOf200DocumentsExactly) {
     const auto held = static_cast<size_t>(session.num_tokens());
     logits = session.prefill(std::span(prompt.tokens).subspan(held), routing_marks(prompt.roles));
     expect_routes(line.at("round2"), session.routing(), router_layers, ids, question + " round 2");
-    const auto end = greedy(session, logits, layout.end_of_retrieve().size(), {layout.ids_end_token()});
+    const auto end =
+        greedy(session, logits, layout.end_of_retrieve().size(), {layout.ids_end_token()});
     const std::vector<int32_t> end_tokens(end.begin(), end.end());
     ASSERT_EQ(model_->tokenizer().decode(end_tokens), line.at("round2_text").get<std::string>());
     session.extend(std::span(&end_tokens.back(), 1));
     logits = session.extend(layout.answer_prompt(question).tokens);
-    EXPECT_EQ(greedy(session, logits, 40, {layout.end_token()}), integers(line.at("answer_tokens"))) << question;
+    EXPECT_EQ(greedy(session, logits, 40, {layout.end_token()}), integers(line.at("answer_tokens")))
+        << question;
     ++compared;
   }
   EXPECT_GE(compared, 15);
