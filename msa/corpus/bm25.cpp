@@ -55,7 +55,7 @@ std::vector<ScoredText> Bm25::search(std::string_view query, int64_t top_k) cons
   for (Word& word : words_of(query)) ++query_counts[std::move(word.text)];
 
   const auto num_documents = static_cast<double>(lengths_.size());
-  std::unordered_map<int32_t, double> scores;
+  std::vector<double> scores(lengths_.size(), 0.0);
   for (const auto& [word, query_count] : query_counts) {
     const auto found = postings_.find(word);
     if (found == postings_.end()) continue;
@@ -64,14 +64,16 @@ std::vector<ScoredText> Bm25::search(std::string_view query, int64_t top_k) cons
                           std::log(1 + (num_documents - num_holding + 0.5) / (num_holding + 0.5));
     for (const Posting& posting : found->second) {
       const double count = posting.count;
-      scores[posting.document] += weight * count * (kSaturation + 1) /
-                                  (count + length_parts_[static_cast<size_t>(posting.document)]);
+      const auto document = static_cast<size_t>(posting.document);
+      scores[document] += weight * count * (kSaturation + 1) / (count + length_parts_[document]);
     }
   }
 
   std::vector<ScoredText> best;
-  best.reserve(scores.size());
-  for (const auto& [document, score] : scores) best.push_back({document, score});
+  for (size_t document = 0; document < scores.size(); ++document) {
+    // Every word that is held adds more than 0.
+    if (scores[document] > 0) best.push_back({static_cast<int64_t>(document), scores[document]});
+  }
   const auto num_kept = std::min<int64_t>(top_k, static_cast<int64_t>(best.size()));
   std::partial_sort(best.begin(), best.begin() + num_kept, best.end(),
                     [](const ScoredText& a, const ScoredText& b) {

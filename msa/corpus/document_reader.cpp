@@ -1,6 +1,10 @@
 #include "msa/corpus/document_reader.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <system_error>
+#include <utility>
 
 #include "msa/base/error.h"
 #include "msa/base/json.h"
@@ -11,9 +15,15 @@ namespace {
 
 enum class Kind { kText, kMarkdown, kJsonLines, kUnknown };
 
+std::string lower_extension(const std::filesystem::path& path) {
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  return extension;
+}
+
 Kind kind_of(std::filesystem::path path) {
   if (path.extension() == ".zst") path = path.stem();
-  const std::string extension = path.extension().string();
+  const std::string extension = lower_extension(path);
   if (extension == ".jsonl") return Kind::kJsonLines;
   if (extension == ".md" || extension == ".markdown") return Kind::kMarkdown;
   if (extension == ".txt" || extension == ".text") return Kind::kText;
@@ -28,12 +38,20 @@ void remove_byte_order_mark(std::string& text) {
   if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
 }
 
-/// The first heading, if the text begins with one.
+std::string_view trimmed(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r") + 1 - first);
+}
+
+/// The first heading, if the text begins with one; a closing row of # is no part of it.
 std::string title_of_markdown(std::string_view text) {
   if (!text.starts_with("# ")) return {};
-  std::string_view line = text.substr(2, text.find('\n') - 2);
-  const size_t last = line.find_last_not_of(" \t\r#");
-  return last == std::string_view::npos ? std::string() : std::string(line.substr(0, last + 1));
+  const std::string_view line = trimmed(text.substr(2, text.find('\n') - 2));
+  const size_t last = line.find_last_not_of('#');
+  if (last == std::string_view::npos) return {};
+  const bool is_closed = line[last] == ' ' || line[last] == '\t';
+  return std::string(is_closed ? trimmed(line.substr(0, last)) : line);
 }
 
 std::string string_or_number(const Json& value) {
@@ -58,6 +76,69 @@ SourceDocument parse_line(const std::string& line, const std::string& what) {
   return document;
 }
 
+/// Finds the files below the given paths, in order.
+class Walk {
+ public:
+  using Report = std::function<void(const std::filesystem::path&, const std::string&)>;
+
+  Walk(FileSystem& files, const Report& report) : files_(files), report_(report) {}
+
+  void add(const std::filesystem::path& path) {
+    std::error_code failed;
+    const auto status = std::filesystem::status(path, failed);
+    if (std::filesystem::is_directory(status)) {
+      add_folder(path);
+    } else if (!std::filesystem::is_regular_file(status)) {
+      report_(path, failed ? "cannot be opened: " + failed.message() : "skipped: not a plain file");
+    } else if (kind_of(path) == Kind::kUnknown) {
+      auto& [first, count] = unknown_[lower_extension(path)];
+      if (count++ == 0) first = path;
+    } else {
+      found_.push_back(path);
+    }
+  }
+
+  /// Reports what was skipped and gives what was found.
+  std::vector<std::filesystem::path> finish() {
+    for (const auto& [extension, skipped] : unknown_) {
+      const auto& [first, count] = skipped;
+      std::string what = "skipped: not a .txt, .md or .jsonl file (or .zst of one)";
+      if (count > 1) {
+        what += ", and " + std::to_string(count - 1) + " more " +
+                (extension.empty() ? "without extension" : "that end in " + extension);
+      }
+      report_(first, what);
+    }
+    return std::move(found_);
+  }
+
+ private:
+  void add_folder(const std::filesystem::path& path) {
+    std::error_code failed;
+    const auto place = std::filesystem::canonical(path, failed);
+    // Links could lead round in circles.
+    if (!failed && !seen_.insert(place).second) {
+      report_(path, "skipped: this folder was read before");
+      return;
+    }
+    std::vector<std::string> names;
+    try {
+      names = files_.list(path);
+    } catch (const Error& error) {
+      report_(path, error.what());
+    }
+    for (const std::string& name : names) {
+      if (!name.starts_with('.')) add(path / name);
+    }
+  }
+
+  FileSystem& files_;
+  const Report& report_;
+  std::vector<std::filesystem::path> found_;
+  std::set<std::filesystem::path> seen_;
+  std::map<std::string, std::pair<std::filesystem::path, int64_t>> unknown_;  // first, how many
+};
+
 }  // namespace
 
 DocumentReader::DocumentReader(FileSystem& files, const std::vector<std::filesystem::path>& paths,
@@ -68,25 +149,19 @@ DocumentReader::DocumentReader(FileSystem& files, const std::vector<std::filesys
       throw Error(ErrorCode::kNotFound, path.string(), ": there is no such file or folder");
     }
   }
-  const std::function<void(const std::filesystem::path&)> add = [&](const std::filesystem::path&
-                                                                        path) {
-    if (std::filesystem::is_directory(path)) {
-      for (const std::string& name : files.list(path)) {
-        if (!name.starts_with('.')) add(path / name);
-      }
-      return;
-    }
-    if (kind_of(path) == Kind::kUnknown) {
-      if (on_problem_) {
-        on_problem_({path.string(), 0, "skipped: not a .txt, .md or .jsonl file (or .zst of one)"});
-      }
-      return;
-    }
-    const uint64_t bytes = files.open_to_read(path)->size();
-    inputs_.push_back({path, bytes});
-    total_bytes_ += bytes;
+  const Walk::Report report = [this](const std::filesystem::path& path, const std::string& what) {
+    if (on_problem_) on_problem_({path.string(), 0, what});
   };
-  for (const auto& path : paths) add(path);
+  Walk walk(files, report);
+  for (const auto& path : paths) walk.add(path);
+  for (const auto& path : walk.finish()) {
+    try {
+      inputs_.push_back({path, files.open_to_read(path)->size()});
+      total_bytes_ += inputs_.back().bytes;
+    } catch (const Error& error) {
+      report(path, error.what());
+    }
+  }
 }
 
 DocumentReader::~DocumentReader() = default;
@@ -101,26 +176,25 @@ void DocumentReader::report(int64_t line, const std::string& what) const {
 
 bool DocumentReader::next_line(SourceDocument& document) {
   const std::string path = inputs_[next_input_].path.string();
-  for (std::string line; lines_->next(line);) {
-    const int64_t number = lines_->line_number();
-    if (number == 1) remove_byte_order_mark(line);
-    if (is_blank(line)) continue;
+  for (std::string line;;) {
     try {
+      if (!lines_->next(line)) return false;
+      const int64_t number = lines_->line_number();
+      if (number == 1) remove_byte_order_mark(line);
+      if (is_blank(line)) continue;
       if (const auto place = text::find_invalid_utf8(line)) {
         throw Error(ErrorCode::kInvalidFormat, "not UTF-8 at byte ", *place, " of the line");
       }
-      document = parse_line(line, "line " + std::to_string(number));
+      document = parse_line(line, "the line");
       if (is_blank(document.text)) throw Error(ErrorCode::kInvalidFormat, "the text is empty");
+      document.file = path;
+      document.line = number;
+      if (document.name.empty()) document.name = path + ":" + std::to_string(number);
+      return true;
     } catch (const Error& error) {
-      report(number, error.what());
-      continue;
+      report(lines_->line_number(), error.what());
     }
-    document.file = path;
-    document.line = number;
-    if (document.name.empty()) document.name = path + ":" + std::to_string(number);
-    return true;
   }
-  return false;
 }
 
 bool DocumentReader::read_whole(SourceDocument& document) {
@@ -148,21 +222,23 @@ bool DocumentReader::read_whole(SourceDocument& document) {
 bool DocumentReader::next(SourceDocument& document) {
   for (; next_input_ < inputs_.size(); ++next_input_) {
     const Input& input = inputs_[next_input_];
+    bool is_found = false;
     try {
       if (kind_of(input.path) == Kind::kJsonLines) {
         if (!lines_) lines_ = std::make_unique<LineReader>(files_, input.path);
         if (next_line(document)) return true;
-        lines_.reset();
-      } else if (read_whole(document)) {
-        finished_bytes_ += input.bytes;
-        ++next_input_;
-        return true;
+      } else {
+        is_found = read_whole(document);
       }
-    } catch (const Error& error) {
-      report(lines_ ? lines_->line_number() + 1 : 0, error.what());
-      lines_.reset();
+    } catch (const Error& error) {  // the file was there when the walk found it
+      report(0, error.what());
     }
+    lines_.reset();
     finished_bytes_ += input.bytes;
+    if (is_found) {
+      ++next_input_;
+      return true;
+    }
   }
   return false;
 }
@@ -171,12 +247,16 @@ std::vector<Question> read_questions(FileSystem& files, const std::filesystem::p
   LineReader lines(files, path);
   std::vector<Question> questions;
   for (std::string line; lines.next(line);) {
+    if (lines.line_number() == 1) remove_byte_order_mark(line);
     if (is_blank(line)) continue;
     const std::string what = path.string() + " line " + std::to_string(lines.line_number());
     const Json json = parse_json(line, what);
     Question question;
     question.line = lines.line_number();
     question.text = json_string(json, "question", what);
+    if (is_blank(question.text)) {
+      throw Error(ErrorCode::kInvalidFormat, what, ": the question is empty");
+    }
     if (json_has(json, "id")) question.id = string_or_number(json.at("id"));
     for (const auto& [key, list] :
          {std::pair{"answers", &question.answers}, std::pair{"documents", &question.documents}}) {

@@ -30,22 +30,30 @@ struct InputProblem {
   std::string what;
 };
 
-/// Pulls documents one by one; holds one line or one text file in memory. Not for use by several
-/// threads at once.
+/// Pulls documents one by one; holds one line or one text file in memory, either of at most 64 MiB.
+/// A jsonl line is {"text"} and, where known, "id" (string or whole number; else it is named
+/// FILE:LINE), "title", and anything more, which becomes attributes. Bytes of texts stay as they
+/// are, but for a byte order mark, which is removed. A markdown file that begins with a "# "
+/// heading has that title.
+/// Not for use by several threads at once.
 class DocumentReader {
  public:
   using OnProblem = std::function<void(const InputProblem&)>;
 
-  /// Folders are walked in order of names; hidden entries are left out.
-  /// Throws Error(kNotFound) naming the first path that does not exist.
+  /// Folders are walked in order of names, each once; hidden entries are left out, files of other
+  /// kinds are reported once for each extension, what cannot be opened is reported.
+  /// `files` must outlive the reader; `on_problem` may be empty.
+  /// Throws Error(kNotFound) naming the first path that does not exist, before anything is read.
   DocumentReader(FileSystem& files, const std::vector<std::filesystem::path>& paths,
                  OnProblem on_problem);
   ~DocumentReader();
 
+  /// The next document; false at the end. What is none goes to on_problem, and only an exception
+  /// of that leaves this call.
   bool next(SourceDocument& document);
 
   uint64_t total_bytes() const { return total_bytes_; }  // of all files, as stored
-  uint64_t bytes_read() const;
+  uint64_t bytes_read() const;                           // of the same, so far
 
  private:
   void report(int64_t line, const std::string& what) const;
@@ -75,7 +83,7 @@ struct Question {
 };
 
 /// Reads a jsonl file of {"question"} and, where known, "id", "answers", "documents".
-/// Throws Error(kInvalidFormat) with file and line.
+/// Throws Error(kInvalidFormat) with file and line, else as LineReader.
 std::vector<Question> read_questions(FileSystem& files, const std::filesystem::path& path);
 
 }  // namespace msa::corpus

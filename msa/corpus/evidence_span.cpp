@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "msa/corpus/sentence_end.h"
 #include "msa/corpus/words.h"
 #include "msa/text/unicode.h"
 
@@ -13,8 +15,7 @@ namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
-/// Sentences end with . ! ? before a blank, with their full-width forms, and
-/// with a line.
+/// Sentences end as ends_sentence() says, and with a line.
 std::vector<Span> sentences_of(std::string_view text) {
   std::vector<Span> sentences;
   const auto size = static_cast<int64_t>(text.size());
@@ -26,18 +27,8 @@ std::vector<Span> sentences_of(std::string_view text) {
     if (start < last) sentences.push_back({start, last});
     start = end;
   };
-  for (int64_t i = 0; i < size; ++i) {
-    const char c = text[i];
-    const std::string_view rest = text.substr(static_cast<size_t>(i));
-    if (c == '\n') {
-      close(i);
-    } else if ((c == '.' || c == '!' || c == '?') && i + 1 < size && is_blank(text[i + 1])) {
-      close(i + 1);
-    } else if (rest.starts_with("\xE3\x80\x82") || rest.starts_with("\xEF\xBC\x81") ||
-               rest.starts_with("\xEF\xBC\x9F")) {
-      close(i + 3);
-      i += 2;
-    }
+  for (int64_t place = 1; place < size; ++place) {
+    if (text[place] == '\n' || ends_sentence(text, place)) close(place);
   }
   close(size);
   return sentences;
@@ -63,46 +54,101 @@ bool is_written_without_blanks(std::string_view answer) {
   return result;
 }
 
+/// A passage cut into sentences and words, and how much of a question stands in which.
+class Passage {
+ public:
+  explicit Passage(std::string_view text) : text_(text), sentences_(sentences_of(text)) {
+    words_ = words_of(text);
+    size_t next = 0;
+    for (const Span& sentence : sentences_) {
+      first_word_.push_back(next);
+      while (next < words_.size() && words_[next].end <= sentence.end) {
+        sentence_of_.push_back(first_word_.size() - 1);
+        ++next;
+      }
+    }
+    first_word_.push_back(next);
+  }
+
+  size_t num_sentences() const { return sentences_.size(); }
+
+  Span span(size_t first, size_t last) const {
+    return {sentences_[first].start, sentences_[last].end};
+  }
+
+  std::string_view text_of(size_t sentence) const {
+    const Span span = sentences_[sentence];
+    return text_.substr(static_cast<size_t>(span.start),
+                        static_cast<size_t>(span.end - span.start));
+  }
+
+  /// First and last sentence of every place where the words stand one after the other.
+  std::vector<std::pair<size_t, size_t>> find(const std::vector<Word>& wanted) const {
+    std::vector<std::pair<size_t, size_t>> places;
+    for (size_t i = 0; !wanted.empty() && i + wanted.size() <= words_.size(); ++i) {
+      if (std::equal(wanted.begin(), wanted.end(), words_.begin() + static_cast<ptrdiff_t>(i),
+                     [](const Word& a, const Word& b) { return a.text == b.text; })) {
+        places.emplace_back(sentence_of_[i], sentence_of_[i + wanted.size() - 1]);
+      }
+    }
+    return places;
+  }
+
+  /// How many of the words stand in the sentences first to last.
+  int64_t count_words(const std::set<std::string>& counted, size_t first, size_t last) const {
+    std::set<std::string_view> seen;
+    for (size_t i = first_word_[first]; i < first_word_[last + 1]; ++i) {
+      if (counted.contains(words_[i].text)) seen.insert(words_[i].text);
+    }
+    return static_cast<int64_t>(seen.size());
+  }
+
+ private:
+  std::string_view text_;
+  std::vector<Span> sentences_;
+  std::vector<Word> words_;
+  std::vector<size_t> sentence_of_;  // of each word
+  std::vector<size_t> first_word_;   // of each sentence, and the end of the last
+};
+
+std::set<std::string> texts_of(const std::vector<Word>& words) {
+  std::set<std::string> texts;
+  for (const Word& word : words) texts.insert(word.text);
+  return texts;
+}
+
 }  // namespace
 
-FoundEvidence find_evidence(std::string_view passage, std::string_view question,
+FoundEvidence find_evidence(std::string_view passage_text, std::string_view question,
                             std::string_view answer) {
-  const auto words = words_of(passage);
-  const auto wanted = words_of(answer);
-  std::set<std::string> question_words;
-  for (const Word& word : words_of(question)) question_words.insert(word.text);
-  std::set<std::string> all_words = question_words;
-  for (const Word& word : wanted) all_words.insert(word.text);
+  const Passage passage(passage_text);
+  const std::vector<Word> wanted = words_of(answer);
+  const std::set<std::string> question_words = texts_of(words_of(question));
+  std::set<std::string> all_words = texts_of(wanted);
+  all_words.insert(question_words.begin(), question_words.end());
 
+  std::vector<std::pair<size_t, size_t>> holding = passage.find(wanted);
   const std::string squeezed_answer = squeezed(answer);
-  const bool is_sought_within_words = is_written_without_blanks(squeezed_answer);
+  if (is_written_without_blanks(squeezed_answer)) {
+    for (size_t i = 0; i < passage.num_sentences(); ++i) {
+      if (squeezed(passage.text_of(i)).find(squeezed_answer) != std::string::npos) {
+        holding.emplace_back(i, i);
+      }
+    }
+  }
+  const bool holds_answer = !holding.empty();
+  if (!holds_answer) {
+    for (size_t i = 0; i < passage.num_sentences(); ++i) holding.emplace_back(i, i);
+  }
 
-  FoundEvidence best{{0, static_cast<int64_t>(passage.size())}, false};
-  int64_t best_score = -1;
-  size_t first = 0;  // word that begins the sentence
-  for (const Span& sentence : sentences_of(passage)) {
-    while (first < words.size() && words[first].start < sentence.start) ++first;
-    size_t end = first;
-    while (end < words.size() && words[end].end <= sentence.end) ++end;
-    bool holds = false;
-    for (size_t i = first; !wanted.empty() && i + wanted.size() <= end && !holds; ++i) {
-      holds = std::equal(wanted.begin(), wanted.end(), words.begin() + static_cast<ptrdiff_t>(i),
-                         [](const Word& a, const Word& b) { return a.text == b.text; });
-    }
-    if (!holds && is_sought_within_words) {
-      holds = squeezed(passage.substr(static_cast<size_t>(sentence.start),
-                                      static_cast<size_t>(sentence.end - sentence.start)))
-                  .find(squeezed_answer) != std::string::npos;
-    }
-    const auto& counted = holds ? question_words : all_words;
-    std::set<std::string> seen;
-    for (size_t i = first; i < end; ++i) {
-      if (counted.contains(words[i].text)) seen.insert(words[i].text);
-    }
-    const int64_t score = static_cast<int64_t>(seen.size()) + (holds ? 1'000'000 : 0);
+  FoundEvidence best{{0, static_cast<int64_t>(passage_text.size())}, holds_answer};
+  std::pair<bool, int64_t> best_score{false, -1};
+  for (const auto& [first, last] : holding) {
+    const std::pair<bool, int64_t> score{
+        first == last, passage.count_words(holds_answer ? question_words : all_words, first, last)};
     if (score > best_score) {
       best_score = score;
-      best = {sentence, holds};
+      best.span = passage.span(first, last);
     }
   }
   return best;

@@ -13,9 +13,11 @@ struct FoundEvidence {
 };
 
 /// The sentence that holds the answer's words in order, regardless of case and of what stands
-/// between words; of several, the one with the most words of the question. Without one, the
-/// sentence with the most words of question and answer. All valid UTF-8.
-FoundEvidence find_evidence(std::string_view passage, std::string_view question,
+/// between words; of several, the one with the most words of the question, then the first. Where
+/// the words run over the end of a sentence, all sentences that they stand in. Without any, the
+/// sentence with the most words of question and answer. All valid UTF-8. A passage of nothing but
+/// blanks is returned whole.
+FoundEvidence find_evidence(std::string_view passage_text, std::string_view question,
                             std::string_view answer);
 
 }  // namespace msa::corpus

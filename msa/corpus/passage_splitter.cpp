@@ -103,7 +103,7 @@ class Splitter {
       if (limit <= start || allowed < 1) return next_character(start + 1);
       int64_t end = limit == size_ ? size_ : best_border(start, limit);
       while (is_blank(text_[end - 1])) --end;
-      if (start == 0 && end == size_ && window_start_ == 0) return end;  // already counted
+      if (window_start_ == start && window_end_ == end) return end;  // already counted
       // Tokens of a part need not be a part of the tokens: a cut may take a merge away.
       const auto count = static_cast<int64_t>(tokenizer_.encode(part(start, end)).size());
       if (count <= max_tokens_) return end;

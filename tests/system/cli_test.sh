@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# The program as its users meet it: good input, bad input, exit codes, interruption. usage: cli_test.sh MSA SOURCE_DIR
+set -u
+msa=$1
+source_dir=$2
+model=$source_dir/models/msa-proto
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0
+failed=0
+
+# expect NAME CODE TEXT COMMAND...: the command ends with CODE and prints TEXT somewhere.
+expect() {
+  local name=$1 code=$2 text=$3
+  shift 3
+  local output status
+  output=$("$@" 2>&1 </dev/null)
+  status=$?
+  if [ "$status" -eq "$code" ] && grep -qF -- "$text" <<<"$output"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    echo "FAILED: $name: exit $status, wanted $code with \"$text\"; got:"
+    head -c 600 <<<"$output"
+    echo
+  fi
+}
+
+copy_model() { # copy_model NAME: a copy of the model whose files can be changed
+  rm -rf "${work:?}/$1"
+  mkdir "$work/$1"
+  cp "$model"/*.json "$model/model.safetensors" "$work/$1/"
+  chmod -R u+w "$work/$1"
+}
+
+head -n 30 "$source_dir/examples/documents.jsonl" >"$work/docs.jsonl"
+bank=$work/bank
+
+expect "ingest" 0 "30 documents" "$msa" ingest "$bank" "$work/docs.jsonl"
+expect "ingest again skips" 0 "30 there already" "$msa" ingest "$bank" "$work/docs.jsonl"
+expect "stat" 0 '"documents":30' "$msa" bank stat "$bank" --json
+expect "verify" 0 "is as it was written" "$msa" bank verify "$bank"
+expect "ls" 0 "qed-" "$msa" bank ls "$bank" --limit 5
+expect "show by id" 0 "[1] bytes 0-" "$msa" bank show "$bank" 1
+expect "ask" 0 '"evidence":[{"document":' "$msa" ask "$bank" "when was MGM Resorts founded" --json
+expect "trace" 0 "layer 7:" "$msa" ask "$bank" "when was MGM Resorts founded" --trace
+expect "route" 0 '"layers":[{"layer":4' "$msa" route "$bank" "when was MGM Resorts founded" --json
+expect "free ids" 0 "ms (" "$msa" ask "$bank" "what is a casino" --ids free
+expect "tokenize" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?"
+expect "info" 0 '"router_layers":[4,5,6,7]' "$msa" info --json
+expect "completion" 0 "complete -F _msa msa" "$msa" completion bash
+expect "help has an example" 0 "Example: msa ingest" "$msa" ingest --help
+
+# Equal seeds, equal bytes; the quote is the stored text.
+ask() { "$msa" ask "$bank" "who founded the company" --json --temperature 0.8 --seed 7 | jq -c 'del(.timing_ms, .rounds)'; }
+if [ "$(ask)" = "$(ask)" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: seeds"; fi
+if "$msa" ask "$bank" "when was MGM Resorts founded" --json | jq -e --slurpfile docs "$work/docs.jsonl" '
+    .evidence[0] as $e | ($docs[] | select(.id == $e.name) | .text | @base64 | @base64d | explode | implode) as $t
+    | ($t | tojson | contains($e.quote | tojson | .[1:-1]))' >/dev/null; then
+  passed=$((passed + 1))
+else
+  failed=$((failed + 1))
+  echo "FAILED: the quote is not in the document"
+fi
+
+# Questions in a file, one line out for each, bad ones too.
+printf '{"id":"a","question":"what is a casino"}\n{"id":"b","question":"   "}\n' >"$work/q.jsonl"
+expect "batch" 0 "1 questions failed" "$msa" ask "$bank" --questions "$work/q.jsonl" --output "$work/a.jsonl"
+expect "batch lines" 0 '"code":"invalid_argument"' tail -n 1 "$work/a.jsonl"
+expect "chat" 0 "ms (" bash -c "echo 'what is a casino' | '$msa' chat '$bank'"
+
+# Wrong use.
+expect "no command" 2 "subcommand" "$msa"
+expect "unknown flag" 2 "--colour" "$msa" ask "$bank" "x" --colour
+expect "empty question" 2 "empty" "$msa" ask "$bank" "  "
+expect "temperature" 2 "temperature must be in" "$msa" ask "$bank" "x" --temperature -1
+expect "no bank" 3 "there is no bank at" "$msa" ask "$work/none" "x"
+expect "no input" 3 "there is no such file" "$msa" ingest "$bank" "$work/none.txt"
+expect "not a bank" 7 "neither a bank nor empty" "$msa" ingest "$source_dir/examples" "$work/docs.jsonl"
+expect "json error" 3 '"code":"not_found"' "$msa" bank stat "$work/none" --json
+expect "no passage" 3 'has no document' "$msa" bank show "$bank" nothing
+
+# Bad documents are named, the others go in.
+printf '{"id":"one","text":"A good text."}\n{"id":"two","text":"bad \xff"}\n{"id":"three","text":"  "}\n{"id":4}\nnot json\n{"id":"one","text":"Another."}\n' >"$work/bad.jsonl"
+printf 'fine' >"$work/note.txt"
+printf 'broken \xc3\x28' >"$work/broken.md"
+for wanted in "bad.jsonl:2: not UTF-8 at byte" "bad.jsonl:3: the text is empty" 'bad.jsonl:4: line 4: the key "text" is missing' \
+  "bad.jsonl:5: line 5: not JSON" 'bad.jsonl:6: the name "one" came before' "broken.md:1: not UTF-8" "2 documents in"; do
+  rm -rf "$work/bad_bank"
+  expect "bad documents: $wanted" 0 "$wanted" "$msa" ingest "$work/bad_bank" "$work/bad.jsonl" "$work/note.txt" "$work/broken.md"
+done
+
+# Bad models.
+copy_model cut && truncate -s -100 "$work/cut/model.safetensors"
+expect "truncated weights" 7 "model.safetensors" "$msa" info "$work/cut"
+copy_model shape && sed -i 's/"intermediate_size": 1024/"intermediate_size": 1000/' "$work/shape/config.json"
+expect "wrong shape" 7 "must have the shape [1000, 384]" "$msa" info "$work/shape"
+copy_model nan && printf '\xff\xff' | dd of="$work/nan/model.safetensors" bs=1 seek=20000000 conv=notrunc status=none
+expect "NaN" 7 "not finite" "$msa" info "$work/nan"
+copy_model noconfig && rm "$work/noconfig/config.json"
+expect "no config" 3 "no config.json" "$msa" info "$work/noconfig"
+copy_model notokenizer && rm "$work/notokenizer/tokenizer.json"
+expect "no tokenizer" 3 "holds no tokenizer" "$msa" info "$work/notokenizer"
+copy_model badtokenizer && head -c 1000 "$model/tokenizer.json" >"$work/badtokenizer/tokenizer.json"
+expect "damaged tokenizer" 7 "tokenizer.json" "$msa" info "$work/badtokenizer"
+copy_model words && cp "$source_dir"/tests/data/tokenizer/qwen2/*.json "$source_dir"/tests/data/tokenizer/qwen2/merges.txt "$work/words/" &&
+  rm "$work/words/tokenizer.json"
+expect "tokenizer of another model" 8 "tokens, the model's vocab_size is" "$msa" info "$work/words"
+copy_model other && printf '\x01' | dd of="$work/other/model.safetensors" bs=1 seek=20000000 conv=notrunc status=none
+expect "bank of another model" 8 "model_fingerprint" "$msa" ask "$bank" "x" --model "$work/other"
+expect "ingest with another model" 8 "model_fingerprint" "$msa" ingest "$bank" "$work/note.txt" --model "$work/other"
+
+# A bank that another process writes to.
+exec 9>"$bank/LOCK"
+flock 9
+expect "locked bank" 9 "is being written by process" "$msa" ingest "$bank" "$work/note.txt"
+exec 9>&-
+
+# A file that grows too large stands for a full disk; afterwards everything goes on.
+expect "full disk" 5 "cannot write" bash -c "trap '' XFSZ; ulimit -f 300; '$msa' ingest '$work/small' '$work/docs.jsonl'"
+expect "after a full disk" 0 "30 documents" "$msa" ingest "$work/small" "$work/docs.jsonl"
+expect "whole after a full disk" 0 "as it was written" "$msa" bank verify "$work/small"
+
+# A flipped bit is found, named, and not used.
+cp -r "$bank" "$work/rotten"
+size=$(stat -c %s "$work/rotten/segments/000001.msa")
+printf '\x5a' | dd of="$work/rotten/segments/000001.msa" bs=1 seek=$((size / 2)) conv=notrunc status=none
+expect "flipped bit" 6 "000001.msa at byte" "$msa" bank verify "$work/rotten"
+
+# Killed while it writes, then run again: all there, once.
+"$msa" ingest "$work/killed" "$source_dir/examples/documents.jsonl" --commit-tokens 2000 >/dev/null 2>&1 &
+pid=$!
+sleep 1.2
+kill -9 $pid
+wait $pid 2>/dev/null
+expect "resumed after a kill" 0 "documents" "$msa" ingest "$work/killed" "$source_dir/examples/documents.jsonl"
+expect "all documents after a kill" 0 '"documents":300' "$msa" bank stat "$work/killed" --json
+"$msa" ingest "$work/stopped" "$source_dir/examples/documents.jsonl" --commit-tokens 2000 >/dev/null 2>&1 &
+pid=$!
+sleep 1
+kill -TERM $pid
+wait $pid
+if [ $? -eq 130 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: SIGTERM"; fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
