@@ -6,6 +6,7 @@
 #include <cmath>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "msa/base/error.h"
@@ -69,6 +70,38 @@ TEST(Bm25, ScoresTheExampleAsComputedByHand) {
   EXPECT_NEAR(found[0].score, 0.5381455, 1e-6);
   EXPECT_EQ(found[1].document, 0);
   EXPECT_NEAR(found[1].score, 0.4991763, 1e-6);
+}
+
+/// Scores by the same formula in Python: Counter(re.findall(r"\w+", text.lower())), math.log.
+TEST(Bm25, GivesTheScoresOfThePythonFormula) {
+  Bm25 index;
+  for (const char* text : {
+           "The Rhine A river of Europe; the Rhine flows north. It is 1,233 km long.",
+           "Danube: the river Danube flows east, past Vienna, Bratislava & Budapest.",
+           "\xC3\x89tudes \xE2\x80\x94 \xC3\xA9tude n\xC2\xBA 3 by Chopin (op. 10)",
+           "snake_case don't river",
+           "",
+           "river river river Rhine long long long bank",
+       }) {
+    index.add(text);
+  }
+  index.finish();
+  const auto expect_scores = [&](const char* query,
+                                 const std::vector<std::pair<int64_t, double>>& wanted) {
+    const auto found = index.search(query, 6);
+    ASSERT_EQ(found.size(), wanted.size()) << query;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      EXPECT_EQ(found[i].document, wanted[i].first) << query;
+      EXPECT_NEAR(found[i].score, wanted[i].second, 1e-11) << query;
+    }
+  };
+  expect_scores(
+      "How long is the river Rhine?",
+      {{0, 4.253364726224}, {5, 3.302563907364}, {1, 1.308532157727}, {3, 0.549305583914}});
+  expect_scores(
+      "river river Danube",
+      {{1, 2.736927417044}, {5, 1.375799216327}, {3, 1.098611167829}, {0, 0.611675438176}});
+  expect_scores("\xC3\x89TUDE 3 by whom", {{2, 4.540573926520}});
 }
 
 TEST(Bm25, AgreesWithTheDirectFormulaOnRandomTexts) {

@@ -66,6 +66,19 @@ TEST(FindEvidence, EndsSentencesAtFullWidthMarks) {
   EXPECT_EQ(quote(passage, "", "four"), "four");
 }
 
+TEST(FindEvidence, TakesAllSentencesThatAnAnswerRunsOver) {
+  const std::string passage = "Nothing. It was the year 1999. Two days on it rained. End.";
+  EXPECT_EQ(quote(passage, "", "1999 two"), "It was the year 1999. Two days on it rained.");
+  EXPECT_TRUE(find_evidence(passage, "", "1999 two").holds_answer);
+  // One sentence that holds it is better, whatever stands in the question.
+  EXPECT_EQ(quote(passage + " So 1999 two.", "It was the year?", "1999 two"), "So 1999 two.");
+}
+
+TEST(FindEvidence, DoesNotCutNamesWithInitialsAndTitles) {
+  EXPECT_EQ(quote("Books sell. It was J. R. R. Tolkien of St. Albans. He wrote.", "", "Tolkien"),
+            "It was J. R. R. Tolkien of St. Albans.");
+}
+
 TEST(FindEvidence, FindsAnAnswerWithinTextWrittenWithoutBlanks) {
   // "Tokyo is a city. Osaka is a town." in Chinese characters; the answer is
   // Osaka.

@@ -2,6 +2,7 @@
 // What a bank was made with, and what it holds.
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,14 @@ struct BankFacts {
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;
   kernels::NumberType content_type = kernels::NumberType::kBFloat16;  // f32 or bf16
 };
+
+/// The format that this program writes; older ones are read, newer ones are refused.
+constexpr int64_t kBankFormatVersion = 1;
+
+/// Facts as the texts that the catalog keeps, and back. facts_from throws Error(kCorruption) naming
+/// `what` and the fact that is missing or no number, Error(kInvalidFormat) for a newer format.
+std::map<std::string, std::string> facts_to_text(const BankFacts& facts);
+BankFacts facts_from(const std::map<std::string, std::string>& all, const std::string& what);
 
 /// Throws Error(kMismatch) naming the first field in which two facts differ, the model's name
 /// apart. `what` names the bank.

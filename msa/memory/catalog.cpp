@@ -1,6 +1,5 @@
 #include "msa/memory/catalog.h"
 
-#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -95,28 +94,6 @@ std::string row_digest(const Passage& p) {
       .finish();
 }
 
-kernels::NumberType parse_type(const std::string& name, const std::string& what) {
-  for (const auto type : {kernels::NumberType::kFloat32, kernels::NumberType::kBFloat16,
-                          kernels::NumberType::kInt8}) {
-    if (name == kernels::name_of(type)) return type;
-  }
-  throw Error(ErrorCode::kCorruption, what, ": \"", name, "\" is no type of number");
-}
-
-std::map<std::string, std::string> to_map(const BankFacts& f) {
-  return {{"format", std::to_string(Catalog::kFormatVersion)},
-          {"model_fingerprint", f.model_fingerprint},
-          {"tokenizer_fingerprint", f.tokenizer_fingerprint},
-          {"model_name", f.model_name},
-          {"router_layers", std::to_string(f.shape.num_layers)},
-          {"kv_heads", std::to_string(f.shape.num_kv_heads)},
-          {"head_dim", std::to_string(f.shape.head_dim)},
-          {"chunk_tokens", std::to_string(f.shape.chunk_tokens)},
-          {"max_passage_tokens", std::to_string(f.max_passage_tokens)},
-          {"key_type", std::string(kernels::name_of(f.key_type))},
-          {"content_type", std::string(kernels::name_of(f.content_type))}};
-}
-
 Passage read_passage(const Statement& row) {
   return {.id = row.integer(0),
           .document = row.integer(1),
@@ -160,15 +137,6 @@ constexpr const char* kSegmentColumns =
 
 }  // namespace
 
-void expect_equal(const BankFacts& bank, const BankFacts& wanted, const std::string& what) {
-  const auto have = to_map(bank);
-  for (const auto& [key, value] : to_map(wanted)) {
-    if (key == "model_name" || have.at(key) == value) continue;
-    throw Error(ErrorCode::kMismatch, what, " was made with ", key, " ", have.at(key), " (model ",
-                bank.model_name, "), this is ", value, " (model ", wanted.model_name, ")");
-  }
-}
-
 Catalog::Catalog(const std::filesystem::path& path, Database::Mode mode)
     : path_(path), database_(path, mode) {}
 
@@ -182,7 +150,7 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
     Transaction transaction(database);
     database.execute(kSchema);
     auto insert = database.prepare("INSERT INTO facts VALUES (?, ?, ?)");
-    auto all = to_map(facts);
+    auto all = facts_to_text(facts);
     all["next_passage_id"] = "1";
     for (const auto& [key, value] : all) {
       insert.bind(1, key).bind(2, value).bind(3, bytes_of(row_digest(key, value))).run();
@@ -208,37 +176,7 @@ BankFacts Catalog::facts() const {
     }
     all[rows.text(0)] = rows.text(1);
   }
-  const auto text = [&](const char* key) {
-    const auto found = all.find(key);
-    if (found == all.end()) {
-      throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", key, "\" is missing");
-    }
-    return found->second;
-  };
-  const auto number = [&](const char* key) {
-    const std::string value = text(key);
-    const bool is_number =
-        !value.empty() && value.size() < 19 &&
-        std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (!is_number) {
-      throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", key, "\" is no number");
-    }
-    return std::stoll(value);
-  };
-  if (number("format") > kFormatVersion) {
-    throw Error(ErrorCode::kInvalidFormat, path_.string(), " has the format ", number("format"),
-                ", this program reads up to ", kFormatVersion, ": use a newer one");
-  }
-  return {.model_fingerprint = text("model_fingerprint"),
-          .tokenizer_fingerprint = text("tokenizer_fingerprint"),
-          .model_name = text("model_name"),
-          .shape = {.num_layers = number("router_layers"),
-                    .num_kv_heads = number("kv_heads"),
-                    .head_dim = number("head_dim"),
-                    .chunk_tokens = number("chunk_tokens")},
-          .max_passage_tokens = number("max_passage_tokens"),
-          .key_type = parse_type(text("key_type"), path_.string()),
-          .content_type = parse_type(text("content_type"), path_.string())};
+  return facts_from(all, path_.string());
 }
 
 int64_t Catalog::next_passage_id() const {

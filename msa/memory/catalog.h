@@ -32,7 +32,6 @@ class Catalog {
  public:
   static constexpr const char* kFile = "catalog.db";
   static constexpr const char* kNewFile = "catalog.new";
-  static constexpr int64_t kFormatVersion = 1;
 
   /// Publishes a catalog without documents: made beside its place, then renamed.
   static void create(FileSystem& files, const std::filesystem::path& folder,

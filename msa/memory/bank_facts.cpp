@@ -1,0 +1,77 @@
+#include "msa/memory/bank_facts.h"
+
+#include <algorithm>
+
+#include "msa/base/error.h"
+
+namespace msa::memory {
+namespace {
+
+kernels::NumberType parse_type(const std::string& name, const std::string& what) {
+  for (const auto type : {kernels::NumberType::kFloat32, kernels::NumberType::kBFloat16,
+                          kernels::NumberType::kInt8}) {
+    if (name == kernels::name_of(type)) return type;
+  }
+  throw Error(ErrorCode::kCorruption, what, ": \"", name, "\" is no type of number");
+}
+
+}  // namespace
+
+std::map<std::string, std::string> facts_to_text(const BankFacts& f) {
+  return {{"format", std::to_string(kBankFormatVersion)},
+          {"model_fingerprint", f.model_fingerprint},
+          {"tokenizer_fingerprint", f.tokenizer_fingerprint},
+          {"model_name", f.model_name},
+          {"router_layers", std::to_string(f.shape.num_layers)},
+          {"kv_heads", std::to_string(f.shape.num_kv_heads)},
+          {"head_dim", std::to_string(f.shape.head_dim)},
+          {"chunk_tokens", std::to_string(f.shape.chunk_tokens)},
+          {"max_passage_tokens", std::to_string(f.max_passage_tokens)},
+          {"key_type", std::string(kernels::name_of(f.key_type))},
+          {"content_type", std::string(kernels::name_of(f.content_type))}};
+}
+
+BankFacts facts_from(const std::map<std::string, std::string>& all, const std::string& what) {
+  const auto text = [&](const char* key) {
+    const auto found = all.find(key);
+    if (found == all.end()) {
+      throw Error(ErrorCode::kCorruption, what, ": the fact \"", key, "\" is missing");
+    }
+    return found->second;
+  };
+  const auto number = [&](const char* key) {
+    const std::string value = text(key);
+    const bool is_number =
+        !value.empty() && value.size() < 19 &&
+        std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '9'; });
+    if (!is_number) {
+      throw Error(ErrorCode::kCorruption, what, ": the fact \"", key, "\" is no number");
+    }
+    return std::stoll(value);
+  };
+  if (number("format") > kBankFormatVersion) {
+    throw Error(ErrorCode::kInvalidFormat, what, " has the format ", number("format"),
+                ", this program reads up to ", kBankFormatVersion, ": use a newer one");
+  }
+  return {.model_fingerprint = text("model_fingerprint"),
+          .tokenizer_fingerprint = text("tokenizer_fingerprint"),
+          .model_name = text("model_name"),
+          .shape = {.num_layers = number("router_layers"),
+                    .num_kv_heads = number("kv_heads"),
+                    .head_dim = number("head_dim"),
+                    .chunk_tokens = number("chunk_tokens")},
+          .max_passage_tokens = number("max_passage_tokens"),
+          .key_type = parse_type(text("key_type"), what),
+          .content_type = parse_type(text("content_type"), what)};
+}
+
+void expect_equal(const BankFacts& bank, const BankFacts& wanted, const std::string& what) {
+  const auto have = facts_to_text(bank);
+  for (const auto& [key, value] : facts_to_text(wanted)) {
+    if (key == "model_name" || have.at(key) == value) continue;
+    throw Error(ErrorCode::kMismatch, what, " was made with ", key, " ", have.at(key), " (model ",
+                bank.model_name, "), this is ", value, " (model ", wanted.model_name, ")");
+  }
+}
+
+}  // namespace msa::memory
