@@ -3,132 +3,183 @@
 #include <limits>
 
 #include "msa/kernels/attention.h"
+#include "msa/kernels/vector_lanes.h"
 #include "msa/kernels/vector_math.h"
 
 namespace msa::kernels {
 namespace {
 
-constexpr int64_t kLanes = 16;
 constexpr int64_t kKeys = 64;  // keys of one tile
 constexpr int64_t kRows = 4;   // query rows that share a pass over a tile
-constexpr int64_t kTileVectors = kKeys / kLanes;
-
-using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
-using LooseVector = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
-
+constexpr int64_t kWidestVector = 16;
 constexpr int64_t kMaxRows = 6 * kAttentionBlock;  // query rows of the heads that share a tile
 
 /// A tile of keys and values of one kv head, and the running softmax of the rows that attend to it.
 struct Scratch {
-  alignas(64) float key[kMaxAttentionDim][kKeys];    // transposed
-  alignas(64) float value[kKeys][kMaxAttentionDim];  // columns past D are zero
+  alignas(64) float key[kMaxAttentionDim][kKeys];     // transposed
+  alignas(64) float value[kKeys * kMaxAttentionDim];  // [keys, padded D]; columns past D are zero
   alignas(64) float score[kRows][kKeys];
   alignas(64) float sum[kMaxRows * kMaxAttentionDim];  // [rows, padded D]
   float highest[kMaxRows];
-  float total[kMaxRows];
+  alignas(64) float total[kMaxRows][kWidestVector];  // to be added up at the end
 };
 
-MSA_INLINE int64_t padded(int64_t dim) { return (dim + kLanes - 1) / kLanes * kLanes; }
+thread_local Scratch scratch;
 
+MSA_INLINE int64_t padded(int64_t count, int64_t lanes) {
+  return (count + lanes - 1) / lanes * lanes;
+}
+
+/// Keys [first_key, first_key + num_keys) of a tile; the places after them count as zero.
+template <int kLanes>
 MSA_INLINE void load_tile(const AttentionParams& p, int64_t first_key, int64_t num_keys,
                           int64_t kv_head, Scratch& s) {
   const int64_t stride = p.num_kv_heads * p.head_dim;
-  const int64_t width = padded(p.head_dim);
-  for (int64_t j = 0; j < num_keys; ++j) {
-    const float* key = p.key + (first_key + j) * stride + kv_head * p.head_dim;
-    const float* value = p.value + (first_key + j) * stride + kv_head * p.head_dim;
-    for (int64_t d = 0; d < p.head_dim; ++d) s.key[d][j] = key[d];
-    for (int64_t d = 0; d < p.head_dim; ++d) s.value[j][d] = value[d];
-    for (int64_t d = p.head_dim; d < width; ++d) s.value[j][d] = 0;
+  const int64_t width = padded(p.head_dim, kWidestVector);
+  const int64_t whole = p.head_dim / kLanes * kLanes;
+  const float* keys = p.key + first_key * stride + kv_head * p.head_dim;
+  const float* values = p.value + first_key * stride + kv_head * p.head_dim;
+  for (int64_t first = 0; first < num_keys; first += kLanes) {
+    const int64_t count = std::min<int64_t>(kLanes, num_keys - first);
+    for (int64_t d = 0; d < whole; d += kLanes) {
+      Floats<kLanes> block[kLanes] = {};
+      for (int64_t j = 0; j < count; ++j)
+        block[j] = load<Floats<kLanes>>(keys + (first + j) * stride + d);
+      transpose(block);
+      for (int64_t i = 0; i < kLanes; ++i) store(block[i], s.key[d + i] + first);
+    }
+    for (int64_t d = whole; d < p.head_dim; ++d) {
+      for (int64_t j = 0; j < kLanes; ++j) {
+        s.key[d][first + j] = j < count ? keys[(first + j) * stride + d] : 0;
+      }
+    }
   }
-  for (int64_t j = num_keys; j < kKeys; ++j) {
-    for (int64_t d = 0; d < p.head_dim; ++d) s.key[d][j] = 0;
-    for (int64_t d = 0; d < width; ++d) s.value[j][d] = 0;
+  for (int64_t j = 0; j < num_keys; ++j) {
+    for (int64_t d = 0; d < p.head_dim; ++d) s.value[j * width + d] = values[j * stride + d];
+    for (int64_t d = p.head_dim; d < width; ++d) s.value[j * width + d] = 0;
   }
 }
 
-/// score[r][j] = query[r] . key[j] for kRows rows.
-MSA_INLINE void score_rows(const float* const query[kRows], int64_t dim, Scratch& s) {
-  Vector sum[kRows][kTileVectors] = {};
+/// score[r][j] = query[r] . key[j] for kRows rows and kVectors vectors of keys.
+template <int kLanes, int kVectors>
+MSA_INLINE void score_rows(const float* const query[kRows], int64_t dim, int64_t first_key,
+                           Scratch& s) {
+  using Vector = Floats<kLanes>;
+  Vector sum[kRows][kVectors] = {};
   for (int64_t d = 0; d < dim; ++d) {
-    const auto* key = reinterpret_cast<const Vector*>(s.key[d]);
+    const float* key = s.key[d] + first_key;
     for (int64_t r = 0; r < kRows; ++r) {
-      for (int64_t v = 0; v < kTileVectors; ++v) sum[r][v] += query[r][d] * key[v];
+      for (int v = 0; v < kVectors; ++v) sum[r][v] += query[r][d] * load<Vector>(key + v * kLanes);
     }
   }
   for (int64_t r = 0; r < kRows; ++r) {
-    for (int64_t v = 0; v < kTileVectors; ++v) {
-      reinterpret_cast<Vector*>(s.score[r])[v] = sum[r][v];
-    }
+    for (int v = 0; v < kVectors; ++v) store(sum[r][v], s.score[r] + first_key + v * kLanes);
   }
 }
 
-/// Turns a row's scores into weights under the running maximum; returns the factor for what was
-/// summed before.
-MSA_INLINE float weigh_row(float* score, int64_t num_visible, float scale, float& highest,
-                           float& total) {
-  for (int64_t j = num_visible; j < kKeys; ++j) score[j] = -std::numeric_limits<float>::max();
-  auto* part = reinterpret_cast<Vector*>(score);
-  Vector largest = part[0];
-  for (int64_t v = 1; v < kTileVectors; ++v) largest = part[v] > largest ? part[v] : largest;
-  float best = largest[0];
-  for (int64_t lane = 1; lane < kLanes; ++lane) best = largest[lane] > best ? largest[lane] : best;
-  best = std::max(highest, best * scale);
-  for (int64_t j = 0; j < kKeys; ++j) score[j] = fast_exp(score[j] * scale - best);
-  Vector sums = part[0];
-  for (int64_t v = 1; v < kTileVectors; ++v) sums += part[v];
-  float sum = 0;
-  for (int64_t lane = 0; lane < kLanes; ++lane) sum += sums[lane];
-  const float factor = fast_exp(highest - best);
-  total = total * factor + sum;
-  highest = best;
-  return factor;
+/// The first num_scored keys, whole vectors of them, as many together as the registers hold sums.
+template <int kLanes>
+MSA_INLINE void score_tile(const float* const query[kRows], int64_t dim, int64_t num_scored,
+                           Scratch& s) {
+  if constexpr (kLanes == kWidestVector) {
+    switch (num_scored / kLanes) {
+      case 4:
+        return score_rows<kLanes, 4>(query, dim, 0, s);
+      case 3:
+        return score_rows<kLanes, 3>(query, dim, 0, s);
+      case 2:
+        return score_rows<kLanes, 2>(query, dim, 0, s);
+      default:
+        return score_rows<kLanes, 1>(query, dim, 0, s);
+    }
+  } else {
+    int64_t j = 0;
+    for (; j + 2 * kLanes <= num_scored; j += 2 * kLanes) {
+      score_rows<kLanes, 2>(query, dim, j, s);
+    }
+    if (j < num_scored) score_rows<kLanes, 1>(query, dim, j, s);
+  }
+}
+
+/// Turns the rows' scores, whole vectors of them, into weights under the running maxima; factor[r]
+/// is for what was summed before.
+template <int kLanes>
+MSA_INLINE void weigh_rows(Scratch& s, int64_t first_row, const int64_t* num_visible,
+                           int64_t num_scored, float scale, float* factor) {
+  using Vector = Floats<kLanes>;
+  float* highest = s.highest + first_row;
+  float best[kRows];
+  for (int64_t r = 0; r < kRows; ++r) {
+    float* score = s.score[r];
+    for (int64_t j = num_visible[r]; j < num_scored; ++j) {
+      score[j] = -std::numeric_limits<float>::max();
+    }
+    Vector largest = load<Vector>(score);
+    for (int64_t j = kLanes; j < num_scored; j += kLanes) {
+      largest = larger(load<Vector>(score + j), largest);
+    }
+    best[r] = std::max(highest[r], largest_of(largest) * scale);
+  }
+  for (int64_t r = 0; r < kRows; ++r) factor[r] = fast_exp(highest[r] - best[r]);
+  for (int64_t r = 0; r < kRows; ++r) {
+    float* score = s.score[r];
+    Vector sums = load<Vector>(s.total[first_row + r]) * factor[r];
+    for (int64_t j = 0; j < num_scored; j += kLanes) {
+      for (int64_t i = j; i < j + kLanes; ++i) score[i] = fast_exp(score[i] * scale - best[r]);
+      sums += load<Vector>(score + j);
+    }
+    store(sums, s.total[first_row + r]);
+    highest[r] = best[r];
+  }
 }
 
 /// sum[r] = sum[r] * factor[r] + weights[r] times values, kVectors vectors of columns at a time.
-template <int kVectors>
+template <int kLanes, int kVectors>
 MSA_INLINE void add_values(Scratch& s, int64_t first_row, const float factor[kRows], int64_t width,
                            int64_t column, int64_t num_keys) {
+  using Vector = Floats<kLanes>;
   Vector sum[kRows][kVectors];
   for (int64_t r = 0; r < kRows; ++r) {
-    const auto* held = reinterpret_cast<const Vector*>(s.sum + (first_row + r) * width + column);
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = held[v] * factor[r];
+    const float* held = s.sum + (first_row + r) * width + column;
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = load<Vector>(held + v * kLanes) * factor[r];
   }
   for (int64_t j = 0; j < num_keys; ++j) {
-    const auto* value = reinterpret_cast<const Vector*>(s.value[j] + column);
+    const float* value = s.value + j * width + column;
     for (int64_t r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) sum[r][v] += s.score[r][j] * value[v];
+      for (int v = 0; v < kVectors; ++v)
+        sum[r][v] += s.score[r][j] * load<Vector>(value + v * kLanes);
     }
   }
   for (int64_t r = 0; r < kRows; ++r) {
-    auto* held = reinterpret_cast<Vector*>(s.sum + (first_row + r) * width + column);
-    for (int v = 0; v < kVectors; ++v) held[v] = sum[r][v];
+    float* held = s.sum + (first_row + r) * width + column;
+    for (int v = 0; v < kVectors; ++v) store(sum[r][v], held + v * kLanes);
   }
 }
 
-/// kRows query rows of one head against the tile.
+/// kRows query rows of one head against the keys of the tile that at least one of them sees.
+template <int kLanes>
 MSA_INLINE void tile_rows(const AttentionParams& p, Scratch& s, const float* const* query,
-                          int64_t first_row, const int64_t* num_visible, int64_t num_keys) {
+                          int64_t first_row, const int64_t* num_visible) {
+  const int64_t num_keys = *std::max_element(num_visible, num_visible + kRows);
+  const int64_t num_scored = padded(num_keys, kLanes);
+  score_tile<kLanes>(query, p.head_dim, num_scored, s);
   float factor[kRows];
-  score_rows(query, p.head_dim, s);
-  for (int64_t r = 0; r < kRows; ++r) {
-    factor[r] = weigh_row(s.score[r], num_visible[r], p.scale, s.highest[first_row + r],
-                          s.total[first_row + r]);
-  }
-  const int64_t width = padded(p.head_dim);
+  weigh_rows<kLanes>(s, first_row, num_visible, num_scored, p.scale, factor);
+  const int64_t width = padded(p.head_dim, kWidestVector);
   int64_t column = 0;
-  for (; column + 4 * kLanes <= width; column += 4 * kLanes) {
-    add_values<4>(s, first_row, factor, width, column, num_keys);
+  constexpr int kVectors = kLanes == kWidestVector ? 4 : 2;
+  for (; column + kVectors * kLanes <= width; column += kVectors * kLanes) {
+    add_values<kLanes, kVectors>(s, first_row, factor, width, column, num_keys);
   }
-  for (; column < width; column += kLanes)
-    add_values<1>(s, first_row, factor, width, column, num_keys);
+  for (; column < width; column += kLanes) {
+    add_values<kLanes, 1>(s, first_row, factor, width, column, num_keys);
+  }
 }
 
-}  // namespace
-
-MSA_VECTOR_CODE void attention_block(const AttentionParams& p, int64_t sequence,
-                                     int64_t first_query, int64_t kv_head) {
-  static thread_local Scratch s;
+template <int kLanes>
+MSA_INLINE void attention_block_lanes(const AttentionParams& p, int64_t sequence,
+                                      int64_t first_query, int64_t kv_head) {
+  Scratch& s = scratch;
   const int64_t query_first = p.query_first[sequence];
   const int64_t key_first = p.key_first[sequence];
   const int64_t num_queries = p.query_first[sequence + 1] - query_first;
@@ -142,18 +193,18 @@ MSA_VECTOR_CODE void attention_block(const AttentionParams& p, int64_t sequence,
     return p.is_causal ? num_keys - num_queries + i + 1 : num_keys;
   };
   const int64_t last_visible = visible(first_query + count - 1);
-  const int64_t width = padded(p.head_dim);
+  const int64_t width = padded(p.head_dim, kWidestVector);
   const int64_t heads_together = kMaxRows / kAttentionBlock;
   const int64_t last_head = (kv_head + 1) * group;
   for (int64_t first_head = kv_head * group; first_head < last_head; first_head += heads_together) {
     const int64_t num_heads = std::min(heads_together, last_head - first_head);
     const int64_t num_rows = num_heads * kAttentionBlock;
     std::fill_n(s.highest, num_rows, -std::numeric_limits<float>::max());
-    std::fill_n(s.total, num_rows, 0.0F);
+    std::fill_n(s.total[0], num_rows * kWidestVector, 0.0F);
     std::fill_n(s.sum, num_rows * width, 0.0F);
     for (int64_t first_key = 0; first_key < last_visible; first_key += kKeys) {
       const int64_t tile = std::min(kKeys, last_visible - first_key);
-      load_tile(p, key_first + first_key, tile, kv_head, s);
+      load_tile<kLanes>(p, key_first + first_key, tile, kv_head, s);
       for (int64_t row = 0; row < count; row += kRows) {
         int64_t num_visible[kRows];
         bool is_seen = false;
@@ -169,7 +220,7 @@ MSA_VECTOR_CODE void attention_block(const AttentionParams& p, int64_t sequence,
             const int64_t i = query_first + first_query + std::min(row + r, count - 1);
             query[r] = p.query + i * query_stride + (first_head + h) * p.head_dim;
           }
-          tile_rows(p, s, query, h * kAttentionBlock + row, num_visible, tile);
+          tile_rows<kLanes>(p, s, query, h * kAttentionBlock + row, num_visible);
         }
       }
     }
@@ -178,46 +229,18 @@ MSA_VECTOR_CODE void attention_block(const AttentionParams& p, int64_t sequence,
         const int64_t place = h * kAttentionBlock + row;
         float* out = p.out + (query_first + first_query + row) * query_stride +
                      (first_head + h) * p.head_dim;
-        const float factor = 1.0F / s.total[place];
+        const float factor = 1.0F / sum_of(load<Floats<kLanes>>(s.total[place]));
         for (int64_t d = 0; d < p.head_dim; ++d) out[d] = s.sum[place * width + d] * factor;
       }
     }
   }
 }
 
-MSA_VECTOR_CODE void sparse_attention(const SparseAttentionParams& p, int64_t first, int64_t end) {
-  const int64_t group = p.num_heads / p.num_kv_heads;
-  const int64_t stride = p.num_kv_heads * p.head_dim;
-  const int64_t whole = p.head_dim / kLanes * kLanes;
-  for (int64_t h = first; h < end; ++h) {
-    const float* query = p.query + h * p.head_dim;
-    const float* key = p.key + h / group * p.head_dim;
-    const float* value = p.value + h / group * p.head_dim;
-    float* score = p.scores + h * p.num_keys;
-    float highest = -std::numeric_limits<float>::max();
-    for (int64_t s = 0; s < p.num_keys; ++s, key += stride) {
-      Vector sum = {};
-      for (int64_t d = 0; d < whole; d += kLanes) {
-        sum += *reinterpret_cast<const LooseVector*>(query + d) *
-               *reinterpret_cast<const LooseVector*>(key + d);
-      }
-      float dot = 0;
-      for (int64_t lane = 0; lane < kLanes; ++lane) dot += sum[lane];
-      for (int64_t d = whole; d < p.head_dim; ++d) dot += query[d] * key[d];
-      score[s] = dot * p.scale;
-      highest = std::max(highest, score[s]);
-    }
-    float total = 0;
-    for (int64_t s = 0; s < p.num_keys; ++s) score[s] = fast_exp(score[s] - highest);
-    for (int64_t s = 0; s < p.num_keys; ++s) total += score[s];
-    float* out = p.out + h * p.head_dim;
-    std::fill_n(out, p.head_dim, 0.0F);
-    for (int64_t s = 0; s < p.num_keys; ++s, value += stride) {
-      for (int64_t d = 0; d < p.head_dim; ++d) out[d] += score[s] * value[d];
-    }
-    const float factor = 1.0F / total;
-    for (int64_t d = 0; d < p.head_dim; ++d) out[d] *= factor;
-  }
-}
+}  // namespace
+
+MSA_VECTOR_FUNCTION(attention_block,
+                    (const AttentionParams& params, int64_t sequence, int64_t first_query,
+                     int64_t kv_head),
+                    (params, sequence, first_query, kv_head))
 
 }  // namespace msa::kernels

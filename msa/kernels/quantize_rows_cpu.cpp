@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/vector_math.h"
@@ -23,7 +22,7 @@ MSA_INLINE float quantize_row(const float* row, int64_t dim, int8_t* out) {
 MSA_VECTOR_CODE void quantize_rows(const QuantizeRowsParams& p) {
   switch (p.type) {
     case NumberType::kFloat32:
-      std::memcpy(p.out, p.row, static_cast<size_t>(p.num_rows * p.dim) * sizeof(float));
+      std::copy_n(p.row, p.num_rows * p.dim, static_cast<float*>(p.out));
       break;
     case NumberType::kBFloat16:
       for (int64_t i = 0; i < p.num_rows * p.dim; ++i) {

@@ -30,7 +30,9 @@ struct RouteScoresParams {
   int64_t key_dim = 0;                 // F > 0
   int64_t top_k = 0;                   // in [0, N]
   ScoredDocument* selected = nullptr;  // [top_k], written: falling score, ties by lower place
-  float* document_scores = nullptr;  // [N], written unless null; a document without chunks has -inf
+  // [N], written unless null; a document without chunks has -inf. With kBFloat16 and kInt8 keys,
+  // documents that are out of reach of the k best keep the score of a rounded query.
+  float* document_scores = nullptr;
 };
 
 /// Bytes of scratch that route_scores needs (64-byte aligned).

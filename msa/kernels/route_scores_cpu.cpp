@@ -5,6 +5,7 @@
 #include <span>
 
 #include "msa/base/threads.h"
+#include "msa/kernels/cpu_features.h"
 #include "msa/kernels/route_scores.h"
 #include "msa/kernels/route_tile.h"
 #include "msa/kernels/top_documents.h"
@@ -20,7 +21,7 @@ std::atomic<bool> wide_only{false};
 
 const RoutePath& path_for(NumberType type) {
   const RoutePath* path = nullptr;
-  if (!wide_only.load(std::memory_order_relaxed)) {
+  if (!wide_only.load(std::memory_order_relaxed) && vector_level() == VectorLevel::kAvx512) {
     if (type == NumberType::kBFloat16) path = route_path_bf16();
     if (type == NumberType::kInt8) path = route_path_int8();
   }
@@ -114,6 +115,7 @@ void rescore(const RouteScoresParams& p, const Workspace& w) {
   if (p.top_k == 0 || p.selected[0].score == kLowest) return;
   const float window = 2 * largest_error(p, w);
   const float lowest = p.selected[p.top_k - 1].score - window;
+#pragma omp parallel for schedule(static)
   for (int64_t n = 0; n < p.num_documents; ++n) {
     const float score = w.document_scores[n];
     if (score < lowest || score == kLowest) continue;

@@ -6,8 +6,13 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <string>
+#include <tuple>
 #include <vector>
 
+#include "msa/base/bfloat16.h"
+#include "msa/base/threads.h"
+#include "msa/kernels/cpu_features.h"
 #include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/route_tile.h"
 #include "msa/kernels/top_documents.h"
@@ -107,10 +112,25 @@ double tolerance(NumberType type) {
   return type == NumberType::kFloat32 ? 2e-6 : type == NumberType::kBFloat16 ? 4e-3 : 8e-3;
 }
 
-class RouteScores : public testing::TestWithParam<std::tuple<NumberType, bool>> {
+/// Instructions: those of the key's type, or float32 ones of a level.
+struct Way {
+  const char* name;
+  bool is_wide;
+  VectorLevel level;
+};
+
+class RouteScores : public testing::TestWithParam<std::tuple<NumberType, Way>> {
  protected:
-  void SetUp() override { set_wide_routing_only(std::get<1>(GetParam())); }
-  void TearDown() override { set_wide_routing_only(false); }
+  void SetUp() override {
+    const Way& way = std::get<1>(GetParam());
+    set_wide_routing_only(way.is_wide);
+    limit_vector_level(way.level);
+    if (vector_level() != way.level) GTEST_SKIP() << "this CPU lacks the instructions";
+  }
+  void TearDown() override {
+    set_wide_routing_only(false);
+    limit_vector_level(VectorLevel::kAvx512);
+  }
   NumberType type() const { return std::get<0>(GetParam()); }
 };
 
@@ -162,37 +182,126 @@ TEST_P(RouteScores, TheSameDocumentsAreChosenAsInDoublePrecision) {
   }
 }
 
-TEST_P(RouteScores, ScoresFallAndTiesGoToTheLowerPlace) {
-  Case c = make_case(type(), 40, 3, 64, 9, 5);
-  // Documents 10 .. 19 get the key of document 5's first chunk.
+/// Plain double loops over the keys as they are stored.
+std::vector<double> reference_of_stored_keys(const Case& c) {
+  Case stored = c;
+  const int64_t dim = c.params.key_dim;
+  for (size_t i = 0; i < c.keys.size(); ++i) {
+    if (c.params.key_type == NumberType::kBFloat16) {
+      stored.keys[i] = to_float(reinterpret_cast<const BFloat16*>(c.stored.data())[i]);
+    } else if (c.params.key_type == NumberType::kInt8) {
+      stored.keys[i] = static_cast<float>(reinterpret_cast<const int8_t*>(c.stored.data())[i]) *
+                       c.scale[i / static_cast<size_t>(dim)];
+    }
+  }
+  return reference(stored);
+}
+
+TEST_P(RouteScores, RoundingTheQueriesChangesNoChoiceAndNoChosenScore) {
+  for (uint32_t seed = 200; seed < 208; ++seed) {
+    Case c = make_case(type(), 900, 4, 256, 33, seed);
+    const Routed routed = run(c, 16);
+    const auto wanted = reference_of_stored_keys(c);
+    std::vector<double> sorted = wanted;
+    std::sort(sorted.rbegin(), sorted.rend());
+    for (size_t i = 0; i < routed.selected.size(); ++i) {
+      const auto& chosen = routed.selected[i];
+      EXPECT_NEAR(chosen.score, wanted[chosen.document], 1e-6) << "seed " << seed;
+      EXPECT_NEAR(chosen.score, sorted[i], 1e-6) << "seed " << seed << " place " << i;
+    }
+  }
+}
+
+TEST_P(RouteScores, EqualDocumentsAreChosenByLowerPlace) {
+  const int64_t dim = 64;
+  Case c = make_case(type(), 40, 3, dim, 9, 5);
+  // Documents that share one key, the best of all: it points where a query points.
+  std::vector<int64_t> equal;
+  std::vector<float> key(c.query.begin(), c.query.begin() + dim);
+  for (float& value : key) value *= 3;
+  const int64_t row_bytes = dim * bytes_of(type());
+  for (int64_t n = 0; n < 40; ++n) {
+    if (n % 3 != 1 || c.first_chunk[n] == c.first_chunk[n + 1]) continue;
+    const int64_t chunk = c.first_chunk[n + 1] - 1;
+    quantize_rows({.row = key.data(),
+                   .num_rows = 1,
+                   .dim = dim,
+                   .type = type(),
+                   .out = c.stored.data() + chunk * row_bytes,
+                   .scale = c.scale.data() + chunk});
+    equal.push_back(n);
+  }
+  ASSERT_GE(equal.size(), 6U);
+  const Routed routed = run(c, 4);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(routed.selected[i].document, equal[i]);
+    EXPECT_EQ(routed.selected[i].score, routed.selected[0].score);
+  }
+}
+
+TEST_P(RouteScores, ChoosingAllDocumentsSortsThemWithTheEmptyOnesLast) {
+  Case c = make_case(type(), 40, 2, 64, 9, 6);
   const Routed routed = run(c, 40);
-  for (size_t i = 1; i < routed.selected.size(); ++i) {
-    const auto& before = routed.selected[i - 1];
+  std::vector<bool> is_seen(40);
+  for (size_t i = 0; i < routed.selected.size(); ++i) {
     const auto& here = routed.selected[i];
+    EXPECT_FALSE(is_seen[here.document]);
+    is_seen[here.document] = true;
+    const bool is_empty = c.first_chunk[here.document] == c.first_chunk[here.document + 1];
+    EXPECT_EQ(std::isinf(here.score), is_empty);
+    if (i == 0) continue;
+    const auto& before = routed.selected[i - 1];
     EXPECT_TRUE(before.score > here.score ||
                 (before.score == here.score && before.document < here.document));
   }
 }
 
-TEST_P(RouteScores, RepeatedRunsGiveEqualBits) {
-  Case c = make_case(type(), 300, 6, 128, 40, 9);
-  const Routed first = run(c, 16);
-  for (int i = 0; i < 5; ++i) {
-    const Routed again = run(c, 16);
-    EXPECT_EQ(first.scores, again.scores);
+TEST_P(RouteScores, LongKeysAndShortKeysKeepTheirOwnScale) {
+  Case c = make_case(type(), 60, 3, 96, 7, 7);
+  for (size_t i = 0; i < c.keys.size(); ++i) {
+    c.keys[i] *= std::pow(10.0F, static_cast<float>(i / 96 % 7) - 3);
+  }
+  quantize_rows({.row = c.keys.data(),
+                 .num_rows = c.first_chunk.back(),
+                 .dim = 96,
+                 .type = type(),
+                 .out = c.stored.data(),
+                 .scale = c.scale.data()});
+  const Routed routed = run(c, 10);
+  const auto wanted = reference_of_stored_keys(c);
+  for (const auto& chosen : routed.selected) {
+    EXPECT_NEAR(chosen.score, wanted[chosen.document], 2e-6 * std::abs(wanted[chosen.document]));
   }
 }
 
-std::string name_of_case(const testing::TestParamInfo<std::tuple<NumberType, bool>>& info) {
-  return std::string(name_of(std::get<0>(info.param))) +
-         (std::get<1>(info.param) ? "_wide" : "_native");
+TEST_P(RouteScores, RepeatedRunsGiveEqualBitsOnAnyNumberOfThreads) {
+  Case c = make_case(type(), 300, 6, 128, 40, 9);
+  const int threads = num_threads();
+  const Routed first = run(c, 16);
+  for (int i = 0; i < 6; ++i) {
+    set_num_threads(1 + i % 3);
+    const Routed again = run(c, 16);
+    EXPECT_EQ(first.scores, again.scores) << 1 + i % 3 << " threads";
+    for (size_t k = 0; k < 16; ++k) {
+      EXPECT_EQ(first.selected[k].document, again.selected[k].document);
+    }
+  }
+  set_num_threads(threads);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, RouteScores,
-                         testing::Combine(testing::Values(NumberType::kFloat32,
-                                                          NumberType::kBFloat16, NumberType::kInt8),
-                                          testing::Bool()),
-                         name_of_case);
+std::string name_of_case(const testing::TestParamInfo<std::tuple<NumberType, Way>>& info) {
+  return std::string(name_of(std::get<0>(info.param))) + "_" + std::get<1>(info.param).name;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Types, RouteScores,
+    testing::Combine(testing::Values(NumberType::kFloat32, NumberType::kBFloat16,
+                                     NumberType::kInt8),
+                     testing::Values(Way{"native", false, VectorLevel::kAvx512},
+                                     Way{"avx512", true, VectorLevel::kAvx512},
+                                     Way{"avx2", true, VectorLevel::kAvx2},
+                                     Way{"baseline", true, VectorLevel::kBaseline})),
+    name_of_case);
 
 TEST(RouteScoresOfNothing, AnEmptyMemoryChoosesNothing) {
   Case c = make_case(NumberType::kFloat32, 0, 0, 16, 3, 1);

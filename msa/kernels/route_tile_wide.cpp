@@ -2,14 +2,16 @@
 #include <limits>
 
 #include "msa/kernels/route_tile.h"
+#include "msa/kernels/vector_lanes.h"
 #include "msa/kernels/vector_math.h"
 
 namespace msa::kernels {
 namespace {
 
-using Vector = float __attribute__((vector_size(kTokenLanes * sizeof(float))));
-constexpr int64_t kRows = 4;     // chunks whose sums share the registers with kTileTokens tokens
-constexpr int64_t kSlice = 256;  // values of F widened at a time
+template <int kLanes>
+constexpr int64_t kRows = kLanes == 16 ? 8 : 4;  // chunks whose sums share the registers
+constexpr int kMaxVectors = 3;                   // vectors of tokens whose sums share the registers
+constexpr int64_t kSlice = 256;                  // values of F widened at a time
 
 int64_t packed_bytes(int64_t num_tokens, int64_t key_dim) {
   return padded_tokens(num_tokens) * key_dim * static_cast<int64_t>(sizeof(float));
@@ -28,6 +30,13 @@ void pack(const RouteScoresParams& p, PackedQuery& packed) {
   }
 }
 
+/// Asks for the same part of the next tile's row, so that it is in the second cache in time.
+template <typename Key>
+MSA_INLINE void fetch_ahead(const Key* key, int64_t count, int64_t row_values) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(Key));
+  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(key + row_values + i, 0, 2);
+}
+
 template <typename Key>
 MSA_INLINE void widen_slice(const Key* key, int64_t count, float* out) {
   for (int64_t i = 0; i < count; ++i) out[i] = widen(key[i]);
@@ -37,77 +46,85 @@ MSA_INLINE void widen_slice(const int8_t* key, int64_t count, float* out) {
   for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(key[i]);
 }
 
-template <int kVectors>
-MSA_INLINE void add_products(const float* query, const float (*key)[kSlice], int64_t count,
-                             Vector sum[kRows][3]) {
-  Vector local[kRows][kVectors];
-  for (int64_t r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) local[r][v] = sum[r][v];
+/// sums[r][token ..] += query . key[r] over a slice of F, for kVectors vectors of tokens.
+template <int kLanes, int kVectors>
+MSA_INLINE void add_products(const float* query, int64_t num_tokens, const float (*key)[kSlice],
+                             int64_t count, float (*sums)[kTileTokens], int64_t token) {
+  using Vector = Floats<kLanes>;
+  Vector sum[kRows<kLanes>][kVectors];
+  for (int64_t r = 0; r < kRows<kLanes>; ++r) {
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = load<Vector>(sums[r] + token + v * kLanes);
   }
   for (int64_t i = 0; i < count; ++i) {
-    const auto* q = reinterpret_cast<const Vector*>(query + i * kVectors * kTokenLanes);
-    for (int64_t r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) local[r][v] += key[r][i] * q[v];
+    Vector q[kVectors];
+    for (int v = 0; v < kVectors; ++v) q[v] = load<Vector>(query + i * num_tokens + v * kLanes);
+    for (int64_t r = 0; r < kRows<kLanes>; ++r) {
+      for (int v = 0; v < kVectors; ++v) sum[r][v] += key[r][i] * q[v];
     }
   }
-  for (int64_t r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = local[r][v];
+  for (int64_t r = 0; r < kRows<kLanes>; ++r) {
+    for (int v = 0; v < kVectors; ++v) store(sum[r][v], sums[r] + token + v * kLanes);
   }
 }
 
-template <typename Key>
+template <int kLanes, typename Key>
 MSA_INLINE void score_rows(const RouteScoresParams& p, const PackedQuery& packed, int64_t first,
                            int64_t count, float* out) {
-  alignas(64) float key[kRows][kSlice];
+  alignas(64) float key[kRows<kLanes>][kSlice];
   const Key* rows = static_cast<const Key*>(p.key);
   std::fill_n(out, count, -std::numeric_limits<float>::infinity());
   for (int64_t token = 0; token < packed.num_tokens; token += kTileTokens) {
-    const int64_t num_vectors = std::min(kTileTokens, packed.num_tokens - token) / kTokenLanes;
+    const int64_t num_tokens = std::min(kTileTokens, packed.num_tokens - token);
     const float* query = reinterpret_cast<const float*>(packed.values) + token * p.key_dim;
-    Vector sum[kRows][3] = {};
+    alignas(64) float sums[kRows<kLanes>][kTileTokens] = {};
     for (int64_t begin = 0; begin < p.key_dim; begin += kSlice) {
       const int64_t length = std::min(kSlice, p.key_dim - begin);
-      for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t r = 0; r < kRows<kLanes>; ++r) {
         const int64_t row = first + std::min(r, count - 1);
-        widen_slice(rows + row * p.key_dim + begin, length, key[r]);
+        const Key* slice = rows + row * p.key_dim + begin;
+        widen_slice(slice, length, key[r]);
+        fetch_ahead(slice, length, kRows<kLanes> * p.key_dim);
       }
-      const float* part = query + begin * num_vectors * kTokenLanes;
-      if (num_vectors == 3) {
-        add_products<3>(part, key, length, sum);
-      } else if (num_vectors == 2) {
-        add_products<2>(part, key, length, sum);
-      } else {
-        add_products<1>(part, key, length, sum);
+      const float* part = query + begin * num_tokens;
+      int64_t t = 0;
+      for (; t + kMaxVectors * kLanes <= num_tokens; t += kMaxVectors * kLanes) {
+        add_products<kLanes, kMaxVectors>(part + t, num_tokens, key, length, sums, t);
+      }
+      for (; t < num_tokens; t += kLanes) {
+        add_products<kLanes, 1>(part + t, num_tokens, key, length, sums, t);
       }
     }
     for (int64_t r = 0; r < count; ++r) {
-      float best = out[r];
-      for (int64_t v = 0; v < num_vectors; ++v) {
-        for (int64_t lane = 0; lane < kTokenLanes; ++lane) best = std::max(best, sum[r][v][lane]);
+      Floats<kLanes> best = load<Floats<kLanes>>(sums[r]);
+      for (int64_t t = kLanes; t < num_tokens; t += kLanes) {
+        best = larger(load<Floats<kLanes>>(sums[r] + t), best);
       }
-      out[r] = best;
+      out[r] = std::max(out[r], largest_of(best));
     }
   }
 }
 
-MSA_VECTOR_CODE void score_four(const RouteScoresParams& p, const PackedQuery& packed,
-                                int64_t first, int64_t count, float* out) {
-  if (p.key_type == NumberType::kFloat32) {
-    score_rows<float>(p, packed, first, count, out);
-  } else if (p.key_type == NumberType::kBFloat16) {
-    score_rows<BFloat16>(p, packed, first, count, out);
-  } else {
-    score_rows<int8_t>(p, packed, first, count, out);
-    for (int64_t r = 0; r < count; ++r) out[r] *= p.key_scale[first + r];
+template <int kLanes>
+MSA_INLINE void score_lanes(const RouteScoresParams& p, const PackedQuery& packed, int64_t first,
+                            int64_t num_chunks, float* best) {
+  for (int64_t c = 0; c < num_chunks; c += kRows<kLanes>) {
+    const int64_t count = std::min(kRows<kLanes>, num_chunks - c);
+    float* out = best + c;
+    if (p.key_type == NumberType::kFloat32) {
+      score_rows<kLanes, float>(p, packed, first + c, count, out);
+    } else if (p.key_type == NumberType::kBFloat16) {
+      score_rows<kLanes, BFloat16>(p, packed, first + c, count, out);
+    } else {
+      score_rows<kLanes, int8_t>(p, packed, first + c, count, out);
+      for (int64_t r = 0; r < count; ++r) out[r] *= p.key_scale[first + c + r];
+    }
   }
 }
 
-void score(const RouteScoresParams& p, const PackedQuery& packed, int64_t first, int64_t count,
-           float* out) {
-  for (int64_t r = 0; r < count; r += kRows) {
-    score_four(p, packed, first + r, std::min(kRows, count - r), out + r);
-  }
-}
+MSA_VECTOR_FUNCTION(score,
+                    (const RouteScoresParams& params, const PackedQuery& packed, int64_t first,
+                     int64_t count, float* out),
+                    (params, packed, first, count, out))
 
 }  // namespace
 

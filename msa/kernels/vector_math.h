@@ -14,7 +14,8 @@ namespace msa::kernels {
 /// exponent's bits.
 MSA_INLINE float fast_exp(float x) {
   const float clamped = x > 88.0F ? 88.0F : (x < -87.0F ? -87.0F : x);
-  const float n = __builtin_floorf(clamped * 1.44269504F + 0.5F);
+  // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number.
+  const float n = (clamped * 1.44269504F + 0x1.8p23F) - 0x1.8p23F;
   const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
@@ -27,7 +28,7 @@ MSA_INLINE float fast_exp(float x) {
   return x < -87.0F ? 0.0F : p * scale;
 }
 
-/// x / (1 + e^-x)
+/// x / (1 + e^-x); e^88 stands for larger exponentials, which matters below x = -1e30 only.
 MSA_INLINE float silu(float x) { return x / (1.0F + fast_exp(-x)); }
 
 MSA_INLINE float widen(float value) { return value; }

@@ -1,0 +1,34 @@
+#include "msa/kernels/cpu_features.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace msa::kernels {
+namespace {
+
+VectorLevel level_of_cpu() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") == 0 || __builtin_cpu_supports("fma") == 0) {
+    return VectorLevel::kBaseline;
+  }
+  const bool is_wide =
+      __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+      __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
+  return is_wide ? VectorLevel::kAvx512 : VectorLevel::kAvx2;
+#else
+  return VectorLevel::kBaseline;
+#endif
+}
+
+std::atomic<VectorLevel> limit{VectorLevel::kAvx512};
+
+}  // namespace
+
+VectorLevel vector_level() {
+  static const VectorLevel of_cpu = level_of_cpu();
+  return std::min(of_cpu, limit.load(std::memory_order_relaxed));
+}
+
+void limit_vector_level(VectorLevel highest) { limit = highest; }
+
+}  // namespace msa::kernels
