@@ -10,11 +10,14 @@
 #include "cli/command.h"
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
+#include "msa/corpus/line_reader.h"
 #include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/route_tile.h"
 #include "msa/kernels/top_documents.h"
 #include "msa/memory/aligned_buffer.h"
 #include "msa/model/session.h"
+#include "msa/text/tokenizer.h"
+#include "msa/text/unicode.h"
 
 namespace msa::cli {
 namespace {
@@ -31,6 +34,7 @@ struct Flags {
   int64_t length = 512;
   int64_t batch = 8;
   int repeats = 15;
+  std::string file;
   bool is_json = false;
 };
 
@@ -283,6 +287,35 @@ void bench_decode(const Flags& flags) {
   report(flags, "decode", *model, flags.length, times);
 }
 
+void bench_tokenize(const Flags& flags) {
+  MSA_CHECK(!flags.model.folder.empty() && !flags.file.empty(),
+            "give --model DIR and a FILE of text");
+  const auto tokenizer = text::Tokenizer::load(real_file_system(), flags.model.folder);
+  const std::string text = corpus::LineReader(real_file_system(), flags.file).rest();
+  const auto ids = tokenizer->encode(text);
+  const auto normal = text::normalize_nfc(text);
+  MSA_CHECK(tokenizer->decode(ids) == (normal.is_unchanged ? text : normal.text),
+            "the tokens do not give the text back");
+  const Times times = time(flags.repeats, [&] { tokenizer->encode(text); });
+  const auto rate = [&](double seconds) {
+    return static_cast<double>(text.size()) / seconds / 1e6;
+  };
+  if (flags.is_json) {
+    print_json({{"stage", "tokenize"},
+                {"threads", 1},
+                {"bytes", text.size()},
+                {"tokens", ids.size()},
+                {"megabytes_per_second", rate(times.median)},
+                {"slowest", rate(times.worst)},
+                {"fastest", rate(times.best)}});
+  } else {
+    std::printf(
+        "tokenize, 1 thread: %.1f MB/s median, %.1f slowest, %.1f fastest; %.2f bytes a token\n",
+        rate(times.median), rate(times.worst), rate(times.best),
+        static_cast<double>(text.size()) / static_cast<double>(ids.size()));
+  }
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app) {
@@ -322,6 +355,12 @@ void add_bench(CLI::App& app) {
   decode_flags->model.add_to(*decode);
   decode_flags->length = 128;
   decode->add_option("--length", decode_flags->length, "Tokens")->capture_default_str();
+  const auto [tokenize, tokenize_flags] =
+      add("tokenize", "Megabytes per second of one thread", bench_tokenize,
+          "Example: msa bench tokenize --model models/msa-proto book.txt");
+  tokenize->add_option("--model", tokenize_flags->model.folder, "Folder with a tokenizer")
+      ->required();
+  tokenize->add_option("FILE", tokenize_flags->file, "Text, also .zst")->required();
 }
 
 }  // namespace msa::cli

@@ -25,32 +25,48 @@ uint64_t mixed(uint64_t value) {
   return value ^ value >> 29;
 }
 
+/// A word of at most 16 bytes as two numbers, that with its length tell it from every other: its
+/// first and its last bytes, which may overlap.
+struct PackedWord {
+  uint64_t first = 0;
+  uint64_t last = 0;
+
+  explicit PackedWord(std::string_view word) {
+    const char* data = word.data();
+    const size_t size = word.size();
+    if (size >= 8) {
+      std::memcpy(&first, data, 8);
+      std::memcpy(&last, data + size - 8, 8);
+    } else if (size >= 4) {
+      uint32_t parts[2];
+      std::memcpy(&parts[0], data, 4);
+      std::memcpy(&parts[1], data + size - 4, 4);
+      first = parts[0];
+      last = parts[1];
+    } else {
+      for (const char c : word) first = first << 8 | static_cast<unsigned char>(c);
+    }
+  }
+  bool operator==(const PackedWord&) const = default;
+};
+
 /// Words seen before and their ids, one table a thread; a new word takes the place of an old one.
 class WordCache {
  public:
-  static constexpr size_t kMaxBytes = 24;
-  static constexpr size_t kMaxIds = 8;
+  static constexpr size_t kMaxBytes = 16;
+  static constexpr size_t kMaxIds = 4;
 
   struct Entry {
-    uint64_t serial = 0;
+    PackedWord word{{}};
+    uint32_t serial = 0;
     uint8_t num_bytes = 0;
     uint8_t num_ids = 0;
-    char bytes[kMaxBytes];
     int32_t ids[kMaxIds];
   };
 
-  Entry& slot(uint64_t serial, std::string_view word) {
-    uint64_t hash = serial;
-    size_t i = 0;
-    for (; i + 8 <= word.size(); i += 8) {
-      uint64_t part = 0;
-      std::memcpy(&part, word.data() + i, 8);
-      hash = mixed(hash ^ part);
-    }
-    uint64_t rest = 0;
-    std::memcpy(&rest, word.data() + i, word.size() - i);
-    hash = mixed(hash ^ rest ^ word.size() << 56);
-    return entries_[hash >> 50];
+  Entry& slot(uint32_t serial, const PackedWord& word, size_t size) {
+    const uint64_t hash = mixed(word.first + serial) ^ (word.last * 0xc2b2ae3d27d4eb4fU + size);
+    return entries_[mixed(hash) >> 50];
   }
 
   static WordCache& of_thread() {
@@ -66,7 +82,7 @@ class WordCache {
 
 BytePairEncoder::BytePairEncoder(const std::vector<std::string>& tokens,
                                  std::span<const std::pair<int32_t, int32_t>> merges) {
-  static std::atomic<uint64_t> num_encoders{0};
+  static std::atomic<uint32_t> num_encoders{0};
   serial_ = ++num_encoders;
   std::unordered_map<std::string_view, int32_t> id_of;
   for (size_t id = 0; id < tokens.size(); ++id) {
@@ -117,20 +133,20 @@ void BytePairEncoder::encode(std::string_view piece, std::vector<int32_t>& ids) 
     }
     return;
   }
-  WordCache::Entry& entry = WordCache::of_thread().slot(serial_, piece);
-  if (entry.serial == serial_ && entry.num_bytes == piece.size() &&
-      std::memcmp(entry.bytes, piece.data(), piece.size()) == 0) {
-    ids.insert(ids.end(), entry.ids, entry.ids + entry.num_ids);
+  const PackedWord word(piece);
+  WordCache::Entry& entry = WordCache::of_thread().slot(serial_, word, piece.size());
+  if (entry.word == word && entry.serial == serial_ && entry.num_bytes == piece.size()) {
+    for (uint8_t i = 0; i < entry.num_ids; ++i) ids.push_back(entry.ids[i]);
     return;
   }
   const size_t first = ids.size();
   merge_short(piece, ids);
   const size_t count = ids.size() - first;
   if (count <= WordCache::kMaxIds) {
+    entry.word = word;
     entry.serial = serial_;
     entry.num_bytes = static_cast<uint8_t>(piece.size());
     entry.num_ids = static_cast<uint8_t>(count);
-    std::memcpy(entry.bytes, piece.data(), piece.size());
     std::copy_n(ids.begin() + static_cast<ptrdiff_t>(first), count, entry.ids);
   }
 }

@@ -38,7 +38,7 @@ class BytePairEncoder {
   std::vector<uint64_t> keys_;
   std::vector<Merge> merges_;
   uint64_t mask_ = 0;
-  uint64_t serial_ = 0;  // tells this encoder's words from another's in the cache
+  uint32_t serial_ = 0;  // tells this encoder's words from another's in the cache
 };
 
 }  // namespace msa::text

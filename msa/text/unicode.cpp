@@ -16,6 +16,27 @@ constexpr char32_t kHangulFirst = 0xAC00, kLeadFirst = 0x1100, kVowelFirst = 0x1
 constexpr char32_t kNumLeads = 19, kNumVowels = 21, kNumTails = 28,
                    kNumHangul = kNumLeads * kNumVowels * kNumTails;
 
+/// The composite of two characters, or 0.
+char32_t compose(char32_t first, char32_t second) {
+  if (first >= kLeadFirst && first < kLeadFirst + kNumLeads && second >= kVowelFirst &&
+      second < kVowelFirst + kNumVowels) {
+    return kHangulFirst + ((first - kLeadFirst) * kNumVowels + (second - kVowelFirst)) * kNumTails;
+  }
+  if (first >= kHangulFirst && first < kHangulFirst + kNumHangul &&
+      (first - kHangulFirst) % kNumTails == 0 && second > kTailFirst &&
+      second < kTailFirst + kNumTails) {
+    return first + (second - kTailFirst);
+  }
+  const std::span all(kCompositions, kNumCompositions);
+  const auto found =
+      std::lower_bound(all.begin(), all.end(), std::pair{first, second},
+                       [](const Composition& entry, const std::pair<char32_t, char32_t>& value) {
+                         return std::pair<char32_t, char32_t>{entry.first, entry.second} < value;
+                       });
+  const bool is_found = found != all.end() && found->first == first && found->second == second;
+  return is_found ? found->composite : 0;
+}
+
 /// What is looked up for every character, as one byte each.
 struct Tables {
   std::vector<uint8_t> character_class;  // [kEnd]
@@ -38,7 +59,10 @@ struct Tables {
       may_change[entry.code_point] = true;
     }
     for (const auto& entry : std::span(kDecompositions, kNumDecompositions)) {
-      may_change[entry.code_point] = true;
+      // A character that its own parts compose to again changes only with what follows it.
+      char32_t composed = entry.parts[0];
+      for (uint32_t i = 1; i < entry.length; ++i) composed = compose(composed, entry.parts[i]);
+      if (entry.length < 2 || composed != entry.code_point) may_change[entry.code_point] = true;
     }
     for (const auto& entry : std::span(kCompositions, kNumCompositions)) {
       may_change[entry.second] = true;
@@ -87,27 +111,6 @@ void decompose(char32_t c, std::vector<Part>& out) {
   }
 }
 
-/// The composite of two characters, or 0.
-char32_t compose(char32_t first, char32_t second) {
-  if (first >= kLeadFirst && first < kLeadFirst + kNumLeads && second >= kVowelFirst &&
-      second < kVowelFirst + kNumVowels) {
-    return kHangulFirst + ((first - kLeadFirst) * kNumVowels + (second - kVowelFirst)) * kNumTails;
-  }
-  if (first >= kHangulFirst && first < kHangulFirst + kNumHangul &&
-      (first - kHangulFirst) % kNumTails == 0 && second > kTailFirst &&
-      second < kTailFirst + kNumTails) {
-    return first + (second - kTailFirst);
-  }
-  const std::span all(kCompositions, kNumCompositions);
-  const auto found =
-      std::lower_bound(all.begin(), all.end(), std::pair{first, second},
-                       [](const Composition& entry, const std::pair<char32_t, char32_t>& value) {
-                         return std::pair<char32_t, char32_t>{entry.first, entry.second} < value;
-                       });
-  const bool is_found = found != all.end() && found->first == first && found->second == second;
-  return is_found ? found->composite : 0;
-}
-
 /// Canonical composition of decomposed, ordered characters (Unicode Standard, section 3.11, D117).
 void compose_all(std::vector<Part>& characters) {
   std::vector<Part> out;
@@ -147,14 +150,59 @@ size_t skip_ascii(std::string_view text, size_t begin) {
   return i;
 }
 
-bool needs_normalizing(std::string_view text) {
+/// The first character from `begin` on that normalisation may change, or the end.
+size_t next_change(std::string_view text, size_t begin) {
   const Tables& table = tables();
-  for (size_t i = skip_ascii(text, 0); i < text.size(); i = skip_ascii(text, i)) {
+  for (size_t i = skip_ascii(text, begin); i < text.size(); i = skip_ascii(text, i)) {
     const Decoded c = decode_utf8(text, i);
-    if (table.may_change[c.code_point]) return true;
+    if (table.may_change[c.code_point]) return i;
     i += static_cast<size_t>(c.length);
   }
-  return false;
+  return text.size();
+}
+
+/// Adds bytes [begin, end), which stay as they are.
+void copy_unchanged(std::string_view text, size_t begin, size_t end, Normalized& result) {
+  result.text.append(text, begin, end - begin);
+  for (size_t i = begin; i < end;) {
+    const auto last = i + static_cast<size_t>(decode_utf8(text, i).length);
+    result.source.resize(result.source.size() + (last - i),
+                         {static_cast<uint32_t>(i), static_cast<uint32_t>(last)});
+    i = last;
+  }
+}
+
+/// Adds the normal form of bytes [begin, end): a run that nothing outside it can join.
+void normalize_run(std::string_view text, size_t begin, size_t end, Normalized& result) {
+  std::vector<Part> characters;
+  std::vector<Normalized::Source> input;  // the characters of the run, in order
+  for (size_t i = begin; i < end;) {
+    const Decoded c = decode_utf8(text, i);
+    const size_t last = i + static_cast<size_t>(c.length);
+    decompose(c.code_point, characters);
+    input.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(last)});
+    i = last;
+  }
+  // Canonical order: runs of marks by rising class, equal classes as they came.
+  for (auto first = characters.begin(); first != characters.end();) {
+    auto last = first + 1;
+    if (first->combining != 0) {
+      while (last != characters.end() && last->combining != 0) ++last;
+      std::stable_sort(first, last,
+                       [](const Part& a, const Part& b) { return a.combining < b.combining; });
+    }
+    first = last;
+  }
+  compose_all(characters);
+  // As in the library, what comes out takes the input's characters in order and points to the first
+  // that it takes.
+  size_t taken = 0;
+  for (const Part& character : characters) {
+    append_utf8(character.code_point, result.text);
+    const size_t place = character.consumes > 0 ? taken : std::max<size_t>(taken, 1) - 1;
+    result.source.resize(result.text.size(), input[place]);
+    taken += character.consumes;
+  }
 }
 
 }  // namespace
@@ -212,38 +260,29 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
 
 Normalized normalize_nfc(std::string_view text) {
   Normalized result;
-  if (!needs_normalizing(text)) return result;
-  std::vector<Part> characters;
-  characters.reserve(text.size());
-  std::vector<Normalized::Source> input;  // the characters of the text, in order
-  for (size_t i = 0; i < text.size();) {
-    const Decoded c = decode_utf8(text, i);
-    const size_t end = i + static_cast<size_t>(c.length);
-    decompose(c.code_point, characters);
-    input.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(end)});
-    i = end;
-  }
-  // Canonical order: runs of marks by rising class, equal classes as they came.
-  for (size_t first = 0; first < characters.size();) {
-    size_t end = first + 1;
-    if (characters[first].combining != 0) {
-      while (end < characters.size() && characters[end].combining != 0) ++end;
-      std::stable_sort(characters.begin() + static_cast<ptrdiff_t>(first),
-                       characters.begin() + static_cast<ptrdiff_t>(end),
-                       [](const Part& a, const Part& b) { return a.combining < b.combining; });
+  size_t change = next_change(text, 0);
+  if (change == text.size()) return result;
+  size_t copied = 0;
+  while (change < text.size()) {
+    // The run begins with the character before, which marks may join, and ends before one that
+    // stands by itself.
+    size_t begin = change;
+    if (begin > copied) {
+      --begin;
+      while ((static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
     }
-    first = end;
+    size_t end = change;
+    while (end < text.size()) {
+      const Decoded c = decode_utf8(text, end);
+      if (end > change && !tables().may_change[c.code_point]) break;
+      end += static_cast<size_t>(c.length);
+    }
+    copy_unchanged(text, copied, begin, result);
+    normalize_run(text, begin, end, result);
+    copied = end;
+    change = next_change(text, end);
   }
-  compose_all(characters);
-  // As in the library, what comes out takes the input's characters in order and points to the first
-  // that it takes.
-  size_t taken = 0;
-  for (const Part& character : characters) {
-    append_utf8(character.code_point, result.text);
-    const size_t place = character.consumes > 0 ? taken : std::max<size_t>(taken, 1) - 1;
-    result.source.resize(result.text.size(), input[place]);
-    taken += character.consumes;
-  }
+  copy_unchanged(text, copied, text.size(), result);
   result.is_unchanged = result.text == text;
   if (result.is_unchanged) {
     result.text.clear();

@@ -41,10 +41,19 @@ Character at(std::string_view text, size_t position) {
 
 size_t skip(std::string_view text, size_t position, CharacterClass kind) {
   for (;;) {
+    while (position < text.size() && static_cast<unsigned char>(text[position]) < 0x80) {
+      if (kAscii[static_cast<unsigned char>(text[position])] != kind) return position;
+      ++position;
+    }
     const Character c = at(text, position);
     if (!c.is(kind)) return position;
     position += c.length;
   }
+}
+
+bool is_ascii_letter(std::string_view text, size_t position) {
+  return position < text.size() && static_cast<unsigned char>(text[position]) < 0x80 &&
+         kAscii[static_cast<unsigned char>(text[position])] == CharacterClass::kLetter;
 }
 
 /// Lower case as far as the contractions need it: the long s folds to s.
@@ -81,6 +90,10 @@ size_t end_of_blanks(std::string_view text, size_t begin) {
 }
 
 size_t end_of_qwen2_piece(std::string_view text, size_t begin) {
+  // Most pieces of most texts: a word, with the blank before it.
+  if (is_ascii_letter(text, begin) || (text[begin] == ' ' && is_ascii_letter(text, begin + 1))) {
+    return skip(text, begin + 1, CharacterClass::kLetter);
+  }
   const Character first = at(text, begin);
   if (first.code_point == '\'') {
     const size_t end = end_of_contraction(text, begin, true);
