@@ -2,9 +2,48 @@
 
 #include <sqlite3.h>
 
+#include <cctype>
+#include <cerrno>
+
 #include "msa/base/error.h"
 
 namespace msa::storage {
+namespace {
+
+constexpr int kBusyTimeoutMs = 10'000;
+
+/// Names a file that nobody changes while it is read.
+std::string immutable_uri(const std::filesystem::path& path) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string uri = "file:";
+  for (const char c : std::filesystem::absolute(path).string()) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 || c == '/' || c == '.' || c == '-' || c == '_') {
+      uri += c;
+    } else {
+      uri += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return uri + "?immutable=1";
+}
+
+/// Whether the last call that failed on the database or its log found no room. SQLite tells a full
+/// disk apart by itself, but not a quota or a limit on file sizes.
+bool has_no_room(sqlite3* database) {
+  for (const int which : {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER}) {
+    sqlite3_file* file = nullptr;
+    int error = 0;
+    if (sqlite3_file_control(database, "main", which, &file) != SQLITE_OK || file == nullptr ||
+        file->pMethods == nullptr ||
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error) != SQLITE_OK) {
+      continue;
+    }
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG) return true;
+  }
+  return false;
+}
+
+}  // namespace
 
 void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
 void Database::Close::operator()(sqlite3* database) const { sqlite3_close_v2(database); }
@@ -61,19 +100,50 @@ std::string Statement::blob(int column) const {
 Database::Database(const std::filesystem::path& path, Mode mode) : path_(path) {
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (mode == Mode::kCreate) flags |= SQLITE_OPEN_CREATE;
-  sqlite3* database = nullptr;
-  const int result = sqlite3_open_v2(path.c_str(), &database, flags, nullptr);
-  database_.reset(database);
-  if (result == SQLITE_CANTOPEN && mode != Mode::kCreate) {
+  std::error_code error;
+  if (mode != Mode::kCreate && !std::filesystem::exists(path, error)) {
     throw Error(ErrorCode::kNotFound, "cannot open ", path.string(), ": no such database");
   }
-  check(result);
-  check(sqlite3_busy_timeout(database, 10'000));
+  open(path.string(), flags);
+  if (mode == Mode::kRead && is_on_read_only_media()) {
+    flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_URI;
+    open(immutable_uri(path), flags);
+  }
+  if (mode == Mode::kRead) {
+    execute("PRAGMA query_only = ON");
+    return;
+  }
   execute("PRAGMA journal_mode = WAL");
   execute("PRAGMA synchronous = FULL");
   execute("PRAGMA secure_delete = ON");
   execute("PRAGMA foreign_keys = ON");
-  if (mode == Mode::kRead) execute("PRAGMA query_only = ON");
+}
+
+void Database::open(const std::string& name, int flags) {
+  sqlite3* database = nullptr;
+  const int result = sqlite3_open_v2(name.c_str(), &database, flags, nullptr);
+  database_.reset(database);
+  check(result);
+  check(sqlite3_busy_timeout(database, kBusyTimeoutMs));
+  execute("PRAGMA trusted_schema = OFF");
+  execute("PRAGMA cell_size_check = ON");
+}
+
+/// A write-ahead log needs files beside the database, even to be read.
+bool Database::is_on_read_only_media() const {
+  const int result =
+      sqlite3_exec(database_.get(), "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
+  if ((result & 0xff) != SQLITE_CANTOPEN && (result & 0xff) != SQLITE_READONLY) return false;
+  std::error_code error;
+  const auto log_bytes = std::filesystem::file_size(path_.string() + "-wal", error);
+  return error || log_bytes == 0;
+}
+
+void Database::checkpoint() const {
+  Statement row = prepare("PRAGMA wal_checkpoint(TRUNCATE)");
+  if (row.next() && row.integer(0) != 0) {
+    throw Error(ErrorCode::kLocked, path_.string(), ": its log is in use");
+  }
 }
 
 Statement Database::prepare(std::string_view sql) const {
@@ -96,6 +166,12 @@ void Database::check(int result) const {
     case SQLITE_ERROR:
     case SQLITE_SCHEMA:
       code = ErrorCode::kCorruption;
+      break;
+    case SQLITE_IOERR:
+      if (has_no_room(database_.get())) code = ErrorCode::kNoSpace;
+      break;
+    case SQLITE_TOOBIG:
+      code = ErrorCode::kLimit;
       break;
     case SQLITE_FULL:
       code = ErrorCode::kNoSpace;

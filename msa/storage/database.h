@@ -45,16 +45,21 @@ class Statement {
 };
 
 /// Not for use by several threads at once. Waits up to ten seconds for another process's lock.
+/// The file may come from anyone: SQLite runs without trust in its schema or its page layout.
 class Database {
  public:
   enum class Mode { kRead, kWrite, kCreate };
 
-  /// Write-ahead log, full synchronisation, deleted rows overwritten.
+  /// Write-ahead log, full synchronisation, deleted rows overwritten. kRead works beside a writer;
+  /// where the folder cannot be written to, only if no log is left over to be replayed.
   /// Throws Error(kNotFound), or Error(kCorruption) if the file is no database.
   Database(const std::filesystem::path& path, Mode mode);
 
   Statement prepare(std::string_view sql) const;
   void execute(const std::string& sql) const;
+
+  /// Moves everything from the log into the database file. Throws Error(kLocked) if others read it.
+  void checkpoint() const;
 
   /// Throws the Error that an SQLite result code stands for unless it is a success.
   void check(int result) const;
@@ -63,6 +68,9 @@ class Database {
   struct Close {
     void operator()(sqlite3* database) const;
   };
+
+  void open(const std::string& name, int flags);
+  bool is_on_read_only_media() const;
 
   std::filesystem::path path_;
   std::unique_ptr<sqlite3, Close> database_;

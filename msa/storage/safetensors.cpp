@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -72,15 +72,20 @@ TensorInfo parse_tensor(const Json& json, const std::string& name,
   }
   TensorInfo info;
   info.type = type->type;
+  // Sides of zero are left out of the product that must not overflow: what multiplies the other
+  // sides later (strides) may not overflow either.
   auto bytes = static_cast<uint64_t>(type->bytes);
+  bool is_empty = false;
   for (const Json& side : shape) {
     const uint64_t length = whole_number(side, path, name, "a side of the shape");
-    if (__builtin_mul_overflow(bytes, length, &bytes) || length > data_bytes + 1) {
-      // A side of a tensor with a zero side elsewhere may be large, but never larger than any use.
-      refuse(path, "tensor \"", name, "\": its shape is larger than the file");
+    is_empty |= length == 0;
+    if (__builtin_mul_overflow(bytes, std::max<uint64_t>(length, 1), &bytes) ||
+        bytes > std::numeric_limits<int64_t>::max()) {
+      refuse(path, "tensor \"", name, "\": its shape is larger than any file");
     }
     info.shape.push_back(static_cast<int64_t>(length));
   }
+  if (is_empty) bytes = 0;
   const uint64_t first = whole_number(offsets[0], path, name, "an offset");
   const uint64_t end = whole_number(offsets[1], path, name, "an offset");
   if (first > end || end > data_bytes) {

@@ -100,6 +100,8 @@ TEST(Safetensors, EveryLyingHeaderIsRefused) {
        file_of(tensor("F32", "[4611686018427387905]", "[0,4]"), four)},
       {"product overflows", file_of(tensor("U8", "[4294967296,4294967296]", "[0,0]"), "")},
       {"2^63 with zero", file_of(tensor("U8", "[9223372036854775808,0]", "[0,0]"), "")},
+      {"product overflows beside a zero",
+       file_of(tensor("U8", "[0,4294967296,4294967296]", "[0,0]"), "")},
       {"nine sides", file_of(tensor("F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), four)},
       {"offsets reversed", file_of(tensor("F32", "[1]", "[4,0]"), four)},
       {"offsets negative", file_of(tensor("F32", "[1]", "[-4,0]"), four)},
@@ -142,6 +144,16 @@ TEST(Safetensors, EveryLyingHeaderIsRefused) {
       EXPECT_NE(std::string(error.what()).find("attack"), std::string::npos) << error.what();
     }
   }
+}
+
+TEST(Safetensors, TensorsWithoutElementsMayHaveLongSides) {
+  const Folder folder("empty");
+  const auto file = SafetensorsFile::open(
+      real_file_system(),
+      folder.write("x",
+                   file_of(R"({"a":{"dtype":"F32","shape":[0,4096],"data_offsets":[0,0]}})", "")));
+  EXPECT_EQ(file->tensor("a").shape, (std::vector<int64_t>{0, 4096}));
+  EXPECT_NO_THROW(file->read("a", {}));
 }
 
 TEST(Safetensors, TruncatedOrChangedFilesAreRefusedOrHoldTheSameTensors) {

@@ -1,11 +1,15 @@
 #include "msa/storage/segment_file.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "msa/base/error.h"
+#include "msa/base/threads.h"
 
 namespace msa::storage {
 namespace {
+
+constexpr int64_t kBlocksInRun = 16;  // one after the other on one thread
 
 /// Writes to a file and digests its blocks on the way.
 class BlockWriter {
@@ -115,8 +119,9 @@ std::unique_ptr<SegmentFile> SegmentFile::open(FileSystem& files, const std::fil
           segment->header_->tensors().begin(), segment->header_->tensors().end(),
           [](const auto& a, const auto& b) { return a.second.offset < b.second.offset; })
           ->second.offset;
+  std::vector<std::byte> room;
   for (uint64_t block = 0; block < blocks_of(header_end); ++block) {
-    if (!segment->is_block_good(block)) {
+    if (!segment->is_block_good(block, segment->read_block(block, room))) {
       throw Error(ErrorCode::kCorruption, path.string(), " at byte ", block * kDigestBlockBytes,
                   ": the header's block is damaged");
     }
@@ -124,13 +129,17 @@ std::unique_ptr<SegmentFile> SegmentFile::open(FileSystem& files, const std::fil
   return segment;
 }
 
-bool SegmentFile::is_block_good(uint64_t block) const {
-  const uint64_t first = block * kDigestBlockBytes;
-  std::vector<std::byte> bytes(std::min(kDigestBlockBytes, digested_bytes_ - first));
-  file_->read_at(first, bytes);
+bool SegmentFile::is_block_good(uint64_t block, std::span<const std::byte> bytes) const {
   if (digest_of(bytes) != digests_[block]) return false;
   is_checked_[block].store(true, std::memory_order_release);
   return true;
+}
+
+std::span<std::byte> SegmentFile::read_block(uint64_t block, std::vector<std::byte>& room) const {
+  const uint64_t first = block * kDigestBlockBytes;
+  room.resize(std::min(kDigestBlockBytes, digested_bytes_ - first));
+  file_->read_at(first, room);
+  return room;
 }
 
 void SegmentFile::read(const std::string& name, uint64_t offset, std::span<std::byte> out) const {
@@ -139,22 +148,45 @@ void SegmentFile::read(const std::string& name, uint64_t offset, std::span<std::
   MSA_CHECK(offset <= info.num_bytes && out.size() <= info.num_bytes - offset, path().string(),
             ": bytes ", offset, " to ", offset + out.size(), " are outside tensor \"", name, "\"");
   const uint64_t first = info.offset + offset;
-  const uint64_t last_block = (first + out.size() - 1) / kDigestBlockBytes;
-  for (uint64_t block = first / kDigestBlockBytes; block <= last_block; ++block) {
-    if (!is_checked_[block].load(std::memory_order_acquire) && !is_block_good(block)) {
-      throw Error(ErrorCode::kCorruption, path().string(), " at byte ", block * kDigestBlockBytes,
+  const uint64_t end = first + out.size();
+  file_->read_at(first, out);
+  std::vector<std::byte> room;
+  for (uint64_t block = first / kDigestBlockBytes; block * kDigestBlockBytes < end; ++block) {
+    if (is_checked_[block].load(std::memory_order_acquire)) continue;
+    const uint64_t block_first = block * kDigestBlockBytes;
+    const uint64_t block_end = std::min(block_first + kDigestBlockBytes, digested_bytes_);
+    const uint64_t common_first = std::max(block_first, first);
+    const auto common = out.subspan(common_first - first, std::min(block_end, end) - common_first);
+    // A block that lies in the request as a whole is checked where it is. Of any other the part
+    // wanted is taken from the bytes that were checked.
+    const bool is_whole = common.size() == block_end - block_first;
+    const std::span<const std::byte> bytes = is_whole ? common : read_block(block, room);
+    if (!is_block_good(block, bytes)) {
+      throw Error(ErrorCode::kCorruption, path().string(), " at byte ", block_first,
                   ": the block is damaged (tensor \"", name, "\")");
     }
+    if (!is_whole) {
+      std::memcpy(common.data(), bytes.data() + (common_first - block_first), common.size());
+    }
   }
-  file_->read_at(first, out);
 }
 
 std::vector<uint64_t> SegmentFile::damaged_blocks() const {
-  std::vector<uint64_t> damaged;
-  for (uint64_t block = 0; block < digests_.size(); ++block) {
-    if (!is_block_good(block)) damaged.push_back(block * kDigestBlockBytes);
-  }
-  return damaged;
+  const auto num_blocks = static_cast<int64_t>(digests_.size());
+  const int64_t num_runs = (num_blocks + kBlocksInRun - 1) / kBlocksInRun;
+  std::vector<std::vector<uint64_t>> damaged(static_cast<size_t>(num_runs));
+  parallel_for(num_runs, [&](int64_t run) {
+    std::vector<std::byte> room;
+    const int64_t end = std::min((run + 1) * kBlocksInRun, num_blocks);
+    for (auto block = static_cast<uint64_t>(run * kBlocksInRun); block < static_cast<uint64_t>(end);
+         ++block) {
+      if (is_block_good(block, read_block(block, room))) continue;
+      damaged[static_cast<size_t>(run)].push_back(block * kDigestBlockBytes);
+    }
+  });
+  std::vector<uint64_t> all;
+  for (const auto& part : damaged) all.insert(all.end(), part.begin(), part.end());
+  return all;
 }
 
 }  // namespace msa::storage

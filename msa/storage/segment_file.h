@@ -43,17 +43,20 @@ class SegmentFile {
   const std::map<std::string, std::string>& metadata() const { return header_->metadata(); }
   const std::filesystem::path& path() const { return file_->path(); }
 
-  /// Bytes from `offset` within a tensor. Every block is checked when it is first touched.
-  /// Throws Error(kCorruption) with file and offset of a block that does not match.
+  /// Bytes from `offset` within a tensor. Every block is checked when it is first touched, on the
+  /// very bytes that are handed out; later reads of it are not checked again. `out` is undefined if
+  /// the call throws: Error(kInvalidArgument) if the range is not within the tensor,
+  /// Error(kCorruption) with file and offset of a block that does not match.
   void read(const std::string& name, uint64_t offset, std::span<std::byte> out) const;
 
-  /// Offsets of all damaged blocks; reads the whole file.
+  /// Offsets of all damaged blocks, rising; reads the whole file on all threads.
   std::vector<uint64_t> damaged_blocks() const;
 
  private:
   SegmentFile() = default;
 
-  bool is_block_good(uint64_t block) const;
+  bool is_block_good(uint64_t block, std::span<const std::byte> bytes) const;
+  std::span<std::byte> read_block(uint64_t block, std::vector<std::byte>& room) const;
 
   std::unique_ptr<File> file_;
   std::unique_ptr<SafetensorsFile> header_;
