@@ -4,8 +4,6 @@
 
 #include "msa/base/error.h"
 #include "msa/memory/bank_source.h"
-#include "msa/memory/segment_layout.h"
-#include "msa/storage/segment_file.h"
 
 namespace msa::memory {
 
@@ -62,52 +60,6 @@ Document Bank::document_of(const Passage& passage) const {
 
 std::unique_ptr<ChunkSource> Bank::source() const {
   return std::make_unique<BankSource>(files_, folder_, facts_, segments_, passages_);
-}
-
-std::vector<BankProblem> verify_bank(FileSystem& files, const std::filesystem::path& folder) {
-  if (!files.exists(folder / Catalog::kFile)) {
-    throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string());
-  }
-  std::vector<BankProblem> problems;
-  const auto catalog_path = (folder / Catalog::kFile).string();
-  std::unique_ptr<Catalog> catalog;
-  BankFacts facts;
-  try {
-    catalog = Catalog::open(folder, storage::Database::Mode::kRead);
-    problems = catalog->problems();
-    facts = catalog->facts();
-    const auto passages = catalog->passages();
-    const auto name_of = [&](int64_t id) {
-      for (const Passage& passage : passages) {
-        if (passage.id != id) continue;
-        const auto document = catalog->find(passage.document);
-        return document ? document->name : std::string();
-      }
-      return std::string();
-    };
-    for (const SegmentRow& row : catalog->segments()) {
-      const auto path = folder / "segments" / row.file;
-      try {
-        const auto segment =
-            storage::SegmentFile::open(files, path, static_cast<uint64_t>(row.bytes), row.digest);
-        const auto damaged = segment->damaged_blocks();
-        if (damaged.empty()) continue;
-        for (const uint64_t offset : damaged) {
-          std::string names;
-          for (const int64_t id : passages_in_block(*segment, facts, passages, row.id, offset)) {
-            names += (names.empty() ? "" : ", ") + name_of(id);
-          }
-          problems.push_back({path.string(), static_cast<int64_t>(offset), names,
-                              "the block of 256 KiB from here is damaged"});
-        }
-      } catch (const Error& error) {
-        problems.push_back({path.string(), 0, "", error.what()});
-      }
-    }
-  } catch (const Error& error) {
-    problems.push_back({catalog_path, -1, "", error.what()});
-  }
-  return problems;
 }
 
 }  // namespace msa::memory

@@ -35,12 +35,16 @@ class BankWriter {
   Known knows(const std::string& name, const std::string& title, const std::string& text) const;
 
   /// Makes documents durable: when it returns they survive any crash; if it throws, none of them is
-  /// in the bank. Every passage has its id (rising from next_passage_id()), span, tokens and
-  /// chunks; `encoded` holds their chunks in the same order.
+  /// in the bank (after a crash that follows a failed sync, all of them may be). Every passage has
+  /// its id (rising from next_passage_id()), span, tokens and chunks; `encoded` holds their chunks
+  /// in the same order. Throws Error(kInvalidArgument) for anything else and for a name that the
+  /// bank holds, Error(kNoSpace) or Error(kIo): the writer can then go on.
   void commit(std::vector<Document> documents, const EncodedDocuments& encoded);
 
  private:
   BankWriter(FileSystem& files, std::filesystem::path folder, BankFacts facts);
+
+  void clean();
 
   FileSystem& files_;
   std::filesystem::path folder_;
@@ -49,6 +53,7 @@ class BankWriter {
   std::unique_ptr<Catalog> catalog_;
   int64_t next_passage_id_ = 1;
   int64_t next_segment_ = 1;
+  bool has_failed_ = false;  // the last commit; what it left is still there
 };
 
 /// What was committed when it was opened, while a writer may go on. Calls may run at once.
@@ -87,7 +92,9 @@ class Bank {
   std::vector<Passage> passages_;
 };
 
-/// Reads every byte of a bank. Empty if all is as it was written.
+/// Reads every byte of a bank: the catalog's rows and references, every block of every segment, and
+/// that both say the same. Empty if all is as it was written; a writer may go on meanwhile.
+/// Throws Error(kNotFound) if there is no bank.
 std::vector<BankProblem> verify_bank(FileSystem& files, const std::filesystem::path& folder);
 
 }  // namespace msa::memory

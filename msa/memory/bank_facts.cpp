@@ -53,13 +53,21 @@ BankFacts facts_from(const std::map<std::string, std::string>& all, const std::s
     throw Error(ErrorCode::kInvalidFormat, what, " has the format ", number("format"),
                 ", this program reads up to ", kBankFormatVersion, ": use a newer one");
   }
+  const auto side = [&](const char* key, int64_t most) {
+    const int64_t value = number(key);
+    if (value < 1 || value > most) {
+      throw Error(ErrorCode::kCorruption, what, ": the fact \"", key, "\" must be in [1, ", most,
+                  "], it is ", value);
+    }
+    return value;
+  };
   return {.model_fingerprint = text("model_fingerprint"),
           .tokenizer_fingerprint = text("tokenizer_fingerprint"),
           .model_name = text("model_name"),
-          .shape = {.num_layers = number("router_layers"),
-                    .num_kv_heads = number("kv_heads"),
-                    .head_dim = number("head_dim"),
-                    .chunk_tokens = number("chunk_tokens")},
+          .shape = {.num_layers = side("router_layers", 512),
+                    .num_kv_heads = side("kv_heads", 1024),
+                    .head_dim = side("head_dim", 65536),
+                    .chunk_tokens = side("chunk_tokens", 65536)},
           .max_passage_tokens = number("max_passage_tokens"),
           .key_type = parse_type(text("key_type"), what),
           .content_type = parse_type(text("content_type"), what)};

@@ -16,28 +16,26 @@ BankSource::BankSource(FileSystem& files, const std::filesystem::path& folder,
     : facts_(facts), index_(facts.shape, facts.key_type) {
   std::vector<int64_t> num_chunks;
   std::vector<int64_t> first_row;  // of each segment's chunks in the index
-  size_t place = 0;
   int64_t row = 0;
   for (const SegmentRow& segment : segments) {
     segments_.push_back(storage::SegmentFile::open(files, folder / "segments" / segment.file,
                                                    static_cast<uint64_t>(segment.bytes),
                                                    segment.digest));
+    const std::span<const Passage> own = passages_in(passages, segment.id);
+    expect_segment(*segments_.back(), facts, segment, own);
     first_row.push_back(row);
     int64_t chunk = 0;
-    for (; place < passages.size() && passages[place].segment == segment.id; ++place) {
-      num_chunks.push_back(passages[place].chunks);
-      places_.push_back({segments_.size() - 1, chunk});
-      chunk += passages[place].chunks;
+    for (const Passage& passage : own) {
+      num_chunks.push_back(passage.chunks);
+      places_.push_back(
+          {.segment = segments_.size() - 1, .first_chunk = chunk, .passage_id = passage.id});
+      chunk += passage.chunks;
     }
-    if (chunk != segment.chunks) {
-      throw Error(ErrorCode::kCorruption, segments_.back()->path().string(), ": holds ",
-                  segment.chunks, " chunks, the catalog's passages have ", chunk);
-    }
-    row += chunk;
+    row += segment.chunks;
   }
-  if (place != passages.size()) {
-    throw Error(ErrorCode::kCorruption, folder.string(), ": passage ", passages[place].id,
-                " is in no segment, or ids do not rise from segment to segment");
+  if (places_.size() != passages.size()) {
+    throw Error(ErrorCode::kCorruption, folder.string(), ": ", passages.size() - places_.size(),
+                " passages of the catalog are in no segment");
   }
   index_.reserve(num_chunks);
   const int64_t num_layers = facts.shape.num_layers;
@@ -59,6 +57,8 @@ void BankSource::fetch(int64_t layer, std::span<const int64_t> documents, float*
                        float* value) const {
   const int64_t dim = facts_.shape.key_dim();
   const int64_t chunk_bytes = content_chunk_bytes(facts_);
+  MSA_CHECK(layer >= 0 && layer < facts_.shape.num_layers, "fetch: there is no router layer ",
+            layer);
   std::vector<std::byte> record;
   for (const int64_t document : documents) {
     MSA_CHECK(document >= 0 && document < num_documents(), "fetch: there is no document ",
@@ -68,8 +68,12 @@ void BankSource::fetch(int64_t layer, std::span<const int64_t> documents, float*
     // A passage's record holds all layers; this is one of them.
     const int64_t first = place.first_chunk * facts_.shape.num_layers + layer * count;
     record.resize(count * chunk_bytes);
-    segments_[place.segment]->read(kContentTensor, static_cast<uint64_t>(first * chunk_bytes),
-                                   record);
+    try {
+      segments_[place.segment]->read(kContentTensor, static_cast<uint64_t>(first * chunk_bytes),
+                                     record);
+    } catch (const Error& error) {
+      throw Error(error.code(), error.what(), ", wanted for passage ", place.passage_id);
+    }
     const std::byte* from = record.data();
     for (int64_t c = 0; c < count; ++c) {
       for (float** to : {&key, &value}) {
@@ -84,37 +88,6 @@ void BankSource::fetch(int64_t layer, std::span<const int64_t> documents, float*
       }
     }
   }
-}
-
-std::vector<int64_t> passages_in_block(const storage::SegmentFile& segment, const BankFacts& facts,
-                                       const std::vector<Passage>& passages, int64_t segment_id,
-                                       uint64_t offset) {
-  const auto block_first = static_cast<int64_t>(offset);
-  const int64_t block_end = block_first + static_cast<int64_t>(storage::kDigestBlockBytes);
-  const auto keys = static_cast<int64_t>(segment.tensor(kRoutingKeyTensor).offset);
-  const auto content = static_cast<int64_t>(segment.tensor(kContentTensor).offset);
-  const int64_t num_layers = facts.shape.num_layers;
-  const int64_t key_bytes = facts.shape.key_dim() * kernels::bytes_of(facts.key_type);
-  const int64_t record_bytes = num_layers * content_chunk_bytes(facts);
-  int64_t num_chunks = 0;
-  for (const Passage& p : passages) num_chunks += p.segment == segment_id ? p.chunks : 0;
-  const auto touches = [&](int64_t first, int64_t end) {
-    return first < block_end && end > block_first;
-  };
-  std::vector<int64_t> ids;
-  int64_t chunk = 0;
-  for (const Passage& p : passages) {
-    if (p.segment != segment_id) continue;
-    bool is_hit =
-        touches(content + chunk * record_bytes, content + (chunk + p.chunks) * record_bytes);
-    for (int64_t layer = 0; layer < num_layers; ++layer) {
-      const int64_t first = keys + (layer * num_chunks + chunk) * key_bytes;
-      is_hit |= touches(first, first + p.chunks * key_bytes);
-    }
-    if (is_hit) ids.push_back(p.id);
-    chunk += p.chunks;
-  }
-  return ids;
 }
 
 }  // namespace msa::memory

@@ -39,6 +39,7 @@ class BankSource final : public ChunkSource {
   struct Place {
     size_t segment = 0;       // in segments_
     int64_t first_chunk = 0;  // within the segment
+    int64_t passage_id = 0;
   };
 
   BankFacts facts_;
@@ -46,10 +47,5 @@ class BankSource final : public ChunkSource {
   std::vector<std::unique_ptr<storage::SegmentFile>> segments_;
   std::vector<Place> places_;  // [documents]
 };
-
-/// Ids of the passages whose keys or content lie in the digest block at `offset` of a segment.
-std::vector<int64_t> passages_in_block(const storage::SegmentFile& segment, const BankFacts& facts,
-                                       const std::vector<Passage>& passages, int64_t segment_id,
-                                       uint64_t offset);
 
 }  // namespace msa::memory

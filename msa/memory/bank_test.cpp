@@ -1,165 +1,169 @@
 #include "msa/memory/bank.h"
 
-#include <gtest/gtest.h>
-
-#include <filesystem>
-#include <fstream>
 #include <numeric>
-#include <random>
-#include <thread>
 
+#include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
+#include "msa/memory/bank_fixture.h"
 #include "msa/memory/memory_source.h"
+#include "msa/storage/database.h"
 
 namespace msa::memory {
 namespace {
 
-constexpr MemoryShape kShape{.num_layers = 2, .num_kv_heads = 2, .head_dim = 8, .chunk_tokens = 4};
+/// K and V of one passage in one layer.
+struct Content {
+  std::vector<float> key;
+  std::vector<float> value;
+  bool operator==(const Content&) const = default;
+};
 
-BankFacts facts() {
-  return {.model_fingerprint = "m",
-          .tokenizer_fingerprint = "t",
-          .model_name = "test",
-          .shape = kShape,
-          .max_passage_tokens = 100};
+Content content_of(const ChunkSource& source, int64_t layer, int64_t place) {
+  Content content;
+  content.key.resize(source.num_chunks(place) * source.shape().key_dim());
+  content.value.resize(content.key.size());
+  source.fetch(layer, std::span(&place, 1), content.key.data(), content.value.data());
+  return content;
 }
 
-class BankFolder {
- public:
-  explicit BankFolder(const std::string& name)
-      : path_(std::filesystem::path(testing::TempDir()) / ("msa_bank_" + name)) {
-    std::filesystem::remove_all(path_);
+/// Everything that a bank gives out is what the batches say, `from` places on.
+void expect_holds(const Bank& bank, const ChunkSource& source, const RandomBatch& batch,
+                  int64_t from, kernels::NumberType content_type) {
+  const MemorySource wanted(bank.facts().shape, batch.encoded, bank.facts().key_type);
+  int64_t n = 0;
+  for (const Document& document : batch.documents) {
+    const auto found = bank.find(document.name);
+    ASSERT_TRUE(found) << document.name;
+    EXPECT_EQ(found->title, document.title);
+    EXPECT_EQ(found->text, document.text);
+    EXPECT_EQ(found->attributes, document.attributes);
+    EXPECT_EQ(found->source, document.source);
+    ASSERT_EQ(found->passages.size(), document.passages.size());
+    for (const Passage& passage : document.passages) {
+      const int64_t place = from + n;
+      ASSERT_EQ(bank.place_of(passage.id), place);
+      EXPECT_EQ(bank.passages()[place].start, passage.start);
+      EXPECT_EQ(bank.passages()[place].end, passage.end);
+      EXPECT_EQ(bank.passages()[place].tokens, passage.tokens);
+      EXPECT_EQ(bank.document_of(bank.passages()[place]).name, document.name);
+      for (int64_t layer = 0; layer < bank.facts().shape.num_layers; ++layer) {
+        Content content = content_of(wanted, layer, n);
+        if (content_type == kernels::NumberType::kBFloat16) {
+          for (auto* rows : {&content.key, &content.value}) {
+            for (float& x : *rows) x = to_float(to_bfloat16(x));
+          }
+        }
+        EXPECT_EQ(content_of(source, layer, place), content) << document.name;
+      }
+      ++n;
+    }
   }
-  ~BankFolder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
+}
 
- private:
-  std::filesystem::path path_;
-};
+class BankOfTypes
+    : public BankTest,
+      public testing::WithParamInterface<std::pair<kernels::NumberType, kernels::NumberType>> {};
 
-struct Batch {
-  std::vector<Document> documents;
-  EncodedDocuments encoded;
-};
+TEST_P(BankOfTypes, GivesBackWhatWasCommittedAcrossSegments) {
+  BankFacts own = facts();
+  own.key_type = GetParam().first;
+  own.content_type = GetParam().second;
+  std::vector<RandomBatch> batches;
+  for (uint32_t seed = 0; seed < 3; ++seed) {
+    const auto writer = BankWriter::open(real_file_system(), folder(), own);
+    batches.push_back(next_batch(*writer, 4 + seed, seed));
+    writer->commit(batches.back().documents, batches.back().encoded);
+  }
+  const auto bank = open();
+  const auto source = bank->source();
+  EXPECT_EQ(bank->stats().documents, 15);
+  EXPECT_EQ(bank->stats().segments, 3);
+  EXPECT_EQ(bank->stats().passages, source->num_documents());
+  int64_t from = 0;
+  for (const RandomBatch& batch : batches) {
+    expect_holds(*bank, *source, batch, from, own.content_type);
+    from += static_cast<int64_t>(batch.encoded.num_chunks.size());
+  }
+  EXPECT_EQ(from, source->num_documents());
+  EXPECT_TRUE(verify().empty());
 
-/// Documents of one passage each, with random chunks.
-Batch make_batch(int64_t first_id, int64_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Batch batch;
-  batch.encoded.key.resize(kShape.num_layers);
-  batch.encoded.value.resize(kShape.num_layers);
-  batch.encoded.routing_key.resize(kShape.num_layers);
-  for (int64_t id = first_id; id < first_id + count; ++id) {
-    const int64_t chunks = 1 + static_cast<int64_t>(random() % 3);
-    const std::string text = "text of document " + std::to_string(id);
-    Document document{.row = 0,
-                      .name = "doc-" + std::to_string(id),
-                      .title = "Title",
-                      .text = text,
-                      .attributes = "{}",
-                      .source = "test",
-                      .passages = {}};
-    document.passages.push_back({.id = id,
-                                 .start = 0,
-                                 .end = static_cast<int64_t>(text.size()),
-                                 .tokens = chunks * 4,
-                                 .chunks = chunks});
-    batch.documents.push_back(document);
-    batch.encoded.num_chunks.push_back(chunks);
+  // Routed over three segments as over one memory in RAM.
+  EncodedDocuments all;
+  for (auto* layers : {&all.key, &all.value, &all.routing_key}) layers->resize(kShape.num_layers);
+  for (const RandomBatch& batch : batches) {
+    const EncodedDocuments& part = batch.encoded;
+    all.num_chunks.insert(all.num_chunks.end(), part.num_chunks.begin(), part.num_chunks.end());
     for (int64_t layer = 0; layer < kShape.num_layers; ++layer) {
-      for (auto* rows : {&batch.encoded.key[layer], &batch.encoded.value[layer],
-                         &batch.encoded.routing_key[layer]}) {
-        for (int64_t i = 0; i < chunks * kShape.key_dim(); ++i) rows->push_back(normal(random));
+      for (auto rows :
+           {&EncodedDocuments::key, &EncodedDocuments::value, &EncodedDocuments::routing_key}) {
+        auto& to = (all.*rows)[layer];
+        to.insert(to.end(), (part.*rows)[layer].begin(), (part.*rows)[layer].end());
       }
     }
   }
-  return batch;
-}
-
-void write(const std::filesystem::path& path, const BankFacts& facts, int64_t count,
-           uint32_t seed) {
-  auto writer = BankWriter::open(real_file_system(), path, facts);
-  Batch batch = make_batch(writer->next_passage_id(), count, seed);
-  writer->commit(batch.documents, batch.encoded);
-}
-
-TEST(Bank, GivesBackWhatWasCommittedAcrossSegments) {
-  const BankFolder folder("roundtrip");
-  for (const auto type : {kernels::NumberType::kFloat32, kernels::NumberType::kBFloat16,
-                          kernels::NumberType::kInt8}) {
-    std::filesystem::remove_all(folder.path());
-    BankFacts own = facts();
-    own.key_type = type;
-    own.content_type = kernels::NumberType::kFloat32;
-    write(folder.path(), own, 5, 1);
-    write(folder.path(), own, 7, 2);
-    const auto bank = Bank::open(real_file_system(), folder.path());
-    EXPECT_EQ(bank->stats().documents, 12);
-    EXPECT_EQ(bank->stats().segments, 2);
-    const auto source = bank->source();
-    ASSERT_EQ(source->num_documents(), 12);
-    // The second batch again, in RAM: equal choice, equal content.
-    const Batch second = make_batch(6, 7, 2);
-    const MemorySource wanted(kShape, second.encoded, type);
-    std::vector<float> query(3 * 4 * kShape.head_dim);
-    std::mt19937 random(3);
-    for (float& value : query) value = static_cast<float>(random() % 100) / 100 - 0.5F;
-    for (int64_t layer = 0; layer < kShape.num_layers; ++layer) {
-      std::vector<float> scores(12);
-      source->route(layer, {.values = query.data(), .num_tokens = 3, .num_heads = 4, .rule = {}},
-                    12, scores);
-      std::vector<float> expected(7);
-      wanted.route(layer, {.values = query.data(), .num_tokens = 3, .num_heads = 4, .rule = {}}, 7,
-                   expected);
-      for (int64_t n = 0; n < 7; ++n) {
-        EXPECT_NEAR(scores[5 + n], expected[n], 2e-3);
-        std::vector<float> key(source->num_chunks(5 + n) * kShape.key_dim());
-        std::vector<float> value(key.size());
-        std::vector<float> wanted_key(key.size());
-        std::vector<float> wanted_value(key.size());
-        const int64_t place = 5 + n;
-        source->fetch(layer, std::span(&place, 1), key.data(), value.data());
-        wanted.fetch(layer, std::span(&n, 1), wanted_key.data(), wanted_value.data());
-        EXPECT_EQ(key, wanted_key);
-        EXPECT_EQ(value, wanted_value);
-      }
+  const MemorySource wanted(kShape, std::move(all), own.key_type);
+  std::vector<float> query(3 * 4 * kShape.head_dim);
+  std::iota(query.begin(), query.end(), -40.0F);
+  for (int64_t layer = 0; layer < kShape.num_layers; ++layer) {
+    for (const auto head : {HeadReduce::kMean, HeadReduce::kMax}) {
+      const RoutingQuery asked{
+          .values = query.data(), .num_tokens = 3, .num_heads = 4, .rule = {.head = head}};
+      std::vector<float> scores(source->num_documents());
+      std::vector<float> wanted_scores(scores.size());
+      const auto chosen = source->route(layer, asked, 5, scores);
+      const auto wanted_chosen = wanted.route(layer, asked, 5, wanted_scores);
+      EXPECT_EQ(scores, wanted_scores);
+      for (size_t i = 0; i < 5; ++i) EXPECT_EQ(chosen[i].document, wanted_chosen[i].document);
     }
-    const auto document = bank->find("doc-8");
-    ASSERT_TRUE(document);
-    EXPECT_EQ(document->text, "text of document 8");
-    EXPECT_EQ(bank->place_of(8), 7);
-    EXPECT_TRUE(verify_bank(real_file_system(), folder.path()).empty());
   }
 }
 
-TEST(Bank, ReadersKeepTheirViewWhileAWriterGoesOn) {
-  const BankFolder folder("readers");
-  write(folder.path(), facts(), 3, 1);
-  const auto before = Bank::open(real_file_system(), folder.path());
+using kernels::NumberType;
+INSTANTIATE_TEST_SUITE_P(Types, BankOfTypes,
+                         testing::Values(std::pair(NumberType::kFloat32, NumberType::kFloat32),
+                                         std::pair(NumberType::kBFloat16, NumberType::kBFloat16),
+                                         std::pair(NumberType::kInt8, NumberType::kFloat32)),
+                         [](const auto& parameter) {
+                           return std::string(name_of(parameter.param.first)) + "_keys_" +
+                                  std::string(name_of(parameter.param.second)) + "_content";
+                         });
+
+TEST_F(BankTest, ListsDocumentsInPagesWithoutTexts) {
+  write(7, 1);
+  const auto bank = open();
+  std::vector<std::string> names;
+  for (int64_t offset = 0; offset < 9; offset += 3) {
+    for (const Document& document : bank->list(offset, 3)) {
+      EXPECT_TRUE(document.text.empty());
+      EXPECT_FALSE(document.passages.empty());
+      names.push_back(document.name);
+    }
+  }
+  ASSERT_EQ(names.size(), 7U);
+  EXPECT_EQ(names.front(), "doc-1");
+  EXPECT_FALSE(bank->find("no such name"));
+  EXPECT_FALSE(bank->place_of(0));
+  EXPECT_FALSE(bank->place_of(1000));
+}
+
+TEST_F(BankTest, ReadersKeepTheirViewWhileAWriterGoesOn) {
+  write(3, 1);
+  const auto before = open();
+  const auto passages = static_cast<int64_t>(before->passages().size());
   const auto source = before->source();
-  auto writer = BankWriter::open(real_file_system(), folder.path(), facts());
-  Batch batch = make_batch(writer->next_passage_id(), 4, 2);
-  writer->commit(batch.documents, batch.encoded);
-  EXPECT_EQ(source->num_documents(), 3);
-  EXPECT_EQ(Bank::open(real_file_system(), folder.path())->source()->num_documents(), 7);
-}
-
-TEST(Bank, ASecondWriterIsToldWhoHoldsTheLock) {
-  const BankFolder folder("lock");
-  const auto writer = BankWriter::open(real_file_system(), folder.path(), facts());
-  try {
-    BankWriter::open(real_file_system(), folder.path(), facts());
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kLocked);
-    EXPECT_NE(std::string(error.what()).find(std::to_string(getpid())), std::string::npos);
+  const auto writer = open_writer();
+  for (uint32_t seed = 2; seed < 30; ++seed) {
+    commit(*writer, 4, seed);
+    EXPECT_EQ(static_cast<int64_t>(open()->source()->num_documents()),
+              writer->next_passage_id() - 1);
+    EXPECT_TRUE(verify().empty());
   }
+  EXPECT_EQ(source->num_documents(), passages);
+  EXPECT_EQ(before->source()->num_documents(), passages);
 }
 
-TEST(Bank, RefusesEveryOtherFactAndNamesIt) {
-  const BankFolder folder("facts");
-  write(folder.path(), facts(), 2, 1);
+TEST_F(BankTest, RefusesEveryOtherFactAndNamesIt) {
+  write(2, 1);
   const std::vector<std::pair<std::string, std::function<void(BankFacts&)>>> changes{
       {"model_fingerprint", [](BankFacts& f) { f.model_fingerprint = "x"; }},
       {"tokenizer_fingerprint", [](BankFacts& f) { f.tokenizer_fingerprint = "x"; }},
@@ -168,218 +172,116 @@ TEST(Bank, RefusesEveryOtherFactAndNamesIt) {
       {"head_dim", [](BankFacts& f) { ++f.shape.head_dim; }},
       {"chunk_tokens", [](BankFacts& f) { ++f.shape.chunk_tokens; }},
       {"max_passage_tokens", [](BankFacts& f) { ++f.max_passage_tokens; }},
-      {"key_type", [](BankFacts& f) { f.key_type = kernels::NumberType::kInt8; }},
-      {"content_type", [](BankFacts& f) { f.content_type = kernels::NumberType::kFloat32; }}};
+      {"key_type", [](BankFacts& f) { f.key_type = NumberType::kInt8; }},
+      {"content_type", [](BankFacts& f) { f.content_type = NumberType::kFloat32; }}};
   for (const auto& [name, change] : changes) {
     BankFacts other = facts();
     change(other);
     try {
-      BankWriter::open(real_file_system(), folder.path(), other);
+      BankWriter::open(real_file_system(), folder(), other);
       ADD_FAILURE() << name;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kMismatch);
       EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
     }
   }
+  BankFacts renamed = facts();
+  renamed.model_name = "another name for the same";
+  EXPECT_NO_THROW(BankWriter::open(real_file_system(), folder(), renamed));
 }
 
-TEST(Bank, AFolderThatIsSomethingElseIsLeftAlone) {
-  const BankFolder folder("other");
-  std::filesystem::create_directory(folder.path());
-  std::ofstream(folder.path() / "thesis.txt") << "mine";
-  EXPECT_THROW(BankWriter::open(real_file_system(), folder.path(), facts()), Error);
-  EXPECT_TRUE(std::filesystem::exists(folder.path() / "thesis.txt"));
+/// Writes a fact with the digest that belongs to it: what another program, or an attacker, may do.
+void set_fact(const std::filesystem::path& catalog, const std::string& key,
+              const std::string& value) {
+  const storage::Database database(catalog, storage::Database::Mode::kWrite);
+  const std::string digest = row_digest(Fact{key, value});
+  database.prepare("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)")
+      .bind(1, key)
+      .bind(2, value)
+      .bind(3, std::as_bytes(std::span(digest)))
+      .run();
 }
 
-/// The bytes of a file, changed and put back.
-class Damage {
- public:
-  Damage(const std::filesystem::path& path, int64_t offset, unsigned bit)
-      : path_(path), offset_(offset) {
-    flip(bit);
-    bit_ = bit;
+TEST_F(BankTest, ANewerFormatIsRefusedWithAWordOnWhatToDo) {
+  write(1, 1);
+  set_fact(catalog(), "format", "2");
+  try {
+    open();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidFormat);
+    EXPECT_NE(std::string(error.what()).find("newer"), std::string::npos) << error.what();
   }
-  ~Damage() { flip(bit_); }
-
- private:
-  void flip(unsigned bit) {
-    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekg(offset_);
-    const int byte = file.get();
-    file.seekp(offset_);
-    file.put(static_cast<char>(byte ^ (1 << bit)));
-  }
-  std::filesystem::path path_;
-  int64_t offset_;
-  unsigned bit_ = 0;
-};
-
-TEST(VerifyBank, FindsAFlippedBitInEveryByteOfASegmentAndNamesItsDocuments) {
-  const BankFolder folder("flips");
-  write(folder.path(), facts(), 3, 1);
-  const auto segment = folder.path() / "segments" / "000001.msa";
-  const auto size = static_cast<int64_t>(std::filesystem::file_size(segment));
-  int64_t named = 0;
-  for (int64_t offset = 0; offset < size; ++offset) {
-    const Damage damage(segment, offset, static_cast<unsigned>(offset % 8));
-    const auto problems = verify_bank(real_file_system(), folder.path());
-    ASSERT_FALSE(problems.empty()) << "byte " << offset << " of " << size;
-    EXPECT_EQ(problems.front().file, segment.string());
-    EXPECT_GE(problems.front().offset, 0);
-    named += problems.front().document.find("doc-") != std::string::npos;
-    // Nothing wrong is ever used: opening or reading fails.
-    const auto bank = Bank::open(real_file_system(), folder.path());
-    EXPECT_THROW(
-        {
-          const auto source = bank->source();
-          std::vector<int64_t> all(source->num_documents());
-          std::iota(all.begin(), all.end(), 0);
-          std::vector<float> rows(100 * kShape.key_dim());
-          source->fetch(0, all, rows.data(), rows.data());
-        },
-        Error);
-  }
-  RecordProperty("bytes", static_cast<int>(size));
-  EXPECT_TRUE(verify_bank(real_file_system(), folder.path()).empty());
 }
 
-TEST(VerifyBank, FindsFlippedBitsInTheCatalogOrTheyChangeNothing) {
-  const BankFolder folder("catalog");
-  write(folder.path(), facts(), 3, 1);
-  // Everything into the database file itself.
-  { const auto bank = Bank::open(real_file_system(), folder.path()); }
-  const auto catalog = folder.path() / Catalog::kFile;
-  const auto size = static_cast<int64_t>(std::filesystem::file_size(catalog));
-  std::mt19937 random(4);
-  int64_t found = 0;
-  int64_t unused = 0;
-  for (int round = 0; round < 400; ++round) {
-    const auto offset = static_cast<int64_t>(random() % static_cast<uint32_t>(size));
-    const auto copy = folder.path().string() + "_copy";
-    std::filesystem::remove_all(copy);
-    std::filesystem::copy(folder.path(), copy, std::filesystem::copy_options::recursive);
-    const Damage damage(std::filesystem::path(copy) / Catalog::kFile, offset,
-                        static_cast<unsigned>(random() % 8));
-    if (!verify_bank(real_file_system(), copy).empty()) {
-      ++found;
-    } else {
-      // Free space of a page: every document must be there unchanged.
-      const auto bank = Bank::open(real_file_system(), copy);
-      for (int64_t id = 1; id <= 3; ++id) {
-        const auto document = bank->find("doc-" + std::to_string(id));
-        ASSERT_TRUE(document) << "byte " << offset;
-        EXPECT_EQ(document->text, "text of document " + std::to_string(id));
-      }
-      EXPECT_EQ(bank->source()->num_documents(), 3);
-      ++unused;
-    }
-    std::filesystem::remove_all(copy);
+TEST_F(BankTest, FactsThatNoBankCanHaveAreRefused) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
+           {"kv_heads", "0"},
+           {"head_dim", "-1"},
+           {"head_dim", "999999999999"},
+           {"router_layers", "99999999999999999999999"},
+           {"chunk_tokens", ""},
+           {"chunk_tokens", "4 "},
+           {"key_type", "f99"},
+           {"format", "x"}}) {
+    std::filesystem::remove_all(folder());
+    write(1, 1);
+    set_fact(catalog(), key, value);
+    EXPECT_THROW(open(), Error) << key << " = " << value;
+    EXPECT_FALSE(verify().empty()) << key << " = " << value;
   }
-  EXPECT_GT(found, 0);
-  RecordProperty("found", static_cast<int>(found));
-  RecordProperty("unused", static_cast<int>(unused));
+  std::filesystem::remove_all(folder());
+  write(1, 1);
+  set_fact(catalog(), "next_passage_id", "99999999999999999999999");
+  EXPECT_THROW(open_writer(), Error);
 }
 
-TEST(VerifyBank, FindsAMissingAndATruncatedSegment) {
-  const BankFolder folder("missing");
-  write(folder.path(), facts(), 3, 1);
-  const auto segment = folder.path() / "segments" / "000001.msa";
-  std::filesystem::resize_file(segment, std::filesystem::file_size(segment) - 1);
-  EXPECT_FALSE(verify_bank(real_file_system(), folder.path()).empty());
-  std::filesystem::remove(segment);
-  EXPECT_FALSE(verify_bank(real_file_system(), folder.path()).empty());
+TEST_F(BankTest, ACatalogWithOtherTablesIsRefused) {
+  for (const char* change :
+       {"CREATE TABLE more (x)", "CREATE VIEW more AS SELECT 1",
+        "CREATE TRIGGER more AFTER INSERT ON passages BEGIN DELETE FROM documents; END",
+        "DROP INDEX passages_by_document", "ALTER TABLE documents ADD COLUMN x TEXT"}) {
+    std::filesystem::remove_all(folder());
+    write(1, 1);
+    storage::Database(catalog(), storage::Database::Mode::kWrite).execute(change);
+    EXPECT_THROW(open(), Error) << change;
+    EXPECT_THROW(open_writer(), Error) << change;
+    EXPECT_FALSE(verify().empty()) << change;
+  }
 }
 
-/// A disk that fails at one call: that call and all later writes find no space.
-class FailingFileSystem final : public FileSystem {
- public:
-  explicit FailingFileSystem(int64_t good_calls) : left_(good_calls) {}
-  bool has_failed() const { return left_ < 0; }
-
-  std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
-    return real().open_to_read(path);
-  }
-  std::unique_ptr<File> create(const std::filesystem::path& path) override {
-    spend();
-    return std::make_unique<FailingFile>(*this, real().create(path));
-  }
-  void rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
-    spend();
-    real().rename(from, to);
-  }
-  void remove(const std::filesystem::path& path) override { real().remove(path); }
-  void create_directory(const std::filesystem::path& path) override {
-    real().create_directory(path);
-  }
-  void sync_directory(const std::filesystem::path& path) override {
-    spend();
-    real().sync_directory(path);
-  }
-  bool exists(const std::filesystem::path& path) override { return real().exists(path); }
-  std::vector<std::string> list(const std::filesystem::path& path) override {
-    return real().list(path);
-  }
-  uint64_t free_bytes(const std::filesystem::path& path) override {
-    return real().free_bytes(path);
-  }
-
- private:
-  class FailingFile final : public File {
-   public:
-    FailingFile(FailingFileSystem& files, std::unique_ptr<File> file)
-        : files_(files), file_(std::move(file)) {}
-    void read_at(uint64_t offset, std::span<std::byte> out) const override {
-      file_->read_at(offset, out);
-    }
-    void append(std::span<const std::byte> bytes) override {
-      files_.spend();
-      file_->append(bytes);
-    }
-    void sync() override {
-      files_.spend();
-      file_->sync();
-    }
-    uint64_t size() const override { return file_->size(); }
-    const std::filesystem::path& path() const override { return file_->path(); }
-
-   private:
-    FailingFileSystem& files_;
-    std::unique_ptr<File> file_;
-  };
-
-  static FileSystem& real() { return real_file_system(); }
-  void spend() {
-    if (left_-- <= 0) {
-      left_ = -1;
-      throw Error(ErrorCode::kNoSpace, "no space (test)");
-    }
-  }
-  int64_t left_;
-};
-
-TEST(Bank, AFullDiskAtAnyCallLosesNothingAndTheNextWriterGoesOn) {
-  const BankFolder folder("full");
-  write(folder.path(), facts(), 2, 1);
-  int64_t tried = 0;
-  for (int64_t good_calls = 0;; ++good_calls) {
-    FailingFileSystem files(good_calls);
-    int64_t wanted = Bank::open(real_file_system(), folder.path())->stats().documents;
+TEST_F(BankTest, WhatIsNoBankIsNotFoundAndNotMade) {
+  for (const char* part : {"", "absent"}) {
     try {
-      auto writer = BankWriter::open(files, folder.path(), facts());
-      Batch batch = make_batch(writer->next_passage_id(), 2, static_cast<uint32_t>(good_calls));
-      writer->commit(batch.documents, batch.encoded);
-      wanted += 2;
+      Bank::open(real_file_system(), folder() / part);
+      ADD_FAILURE();
     } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::kNoSpace);
-      ++tried;
+      EXPECT_EQ(error.code(), ErrorCode::kNotFound);
     }
-    EXPECT_EQ(Bank::open(real_file_system(), folder.path())->stats().documents, wanted);
-    EXPECT_TRUE(verify_bank(real_file_system(), folder.path()).empty());
-    if (!files.has_failed()) break;
+    EXPECT_THROW(verify_bank(real_file_system(), folder() / part), Error);
   }
-  EXPECT_GE(tried, 8);
-  write(folder.path(), facts(), 1, 9);
-  EXPECT_TRUE(verify_bank(real_file_system(), folder.path()).empty());
+  EXPECT_FALSE(std::filesystem::exists(folder()));
+}
+
+TEST_F(BankTest, ABankOfFormatOneIsReadForEver) {
+  // The test may not write beside the recorded files.
+  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/bank_format_1", folder(),
+                        std::filesystem::copy_options::recursive);
+  EXPECT_TRUE(verify().empty());
+  const auto bank = open();
+  EXPECT_EQ(bank->facts().model_name, "test");
+  const RandomBatch first =
+      make_random_batch(kShape, {.first_id = 1, .num_documents = 3, .max_passages = 2, .seed = 1});
+  const RandomBatch second =
+      make_random_batch(kShape, {.first_id = first.documents.back().passages.back().id + 1,
+                                 .num_documents = 2,
+                                 .max_passages = 2,
+                                 .seed = 2});
+  const auto source = bank->source();
+  expect_holds(*bank, *source, first, 0, NumberType::kBFloat16);
+  expect_holds(*bank, *source, second, static_cast<int64_t>(first.encoded.num_chunks.size()),
+               NumberType::kBFloat16);
+  EXPECT_NO_THROW(open_writer());
 }
 
 }  // namespace

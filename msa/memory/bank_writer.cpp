@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdio>
 #include <set>
 
 #include "msa/base/error.h"
@@ -92,20 +91,37 @@ storage::WrittenSegment write(FileSystem& files, const std::filesystem::path& pa
                                  {"chunk_tokens", std::to_string(facts.shape.chunk_tokens)}});
 }
 
-std::string segment_name(int64_t id) {
-  char name[32];
-  std::snprintf(name, sizeof name, "%06lld.msa", static_cast<long long>(id));
-  return name;
+void expect_storable(const EncodedDocuments& encoded, const MemoryShape& shape) {
+  int64_t num_chunks = 0;
+  for (const int64_t count : encoded.num_chunks) {
+    MSA_CHECK(count >= 0, "a passage has ", count, " chunks");
+    num_chunks += count;
+  }
+  for (const auto* layers : {&encoded.key, &encoded.value, &encoded.routing_key}) {
+    MSA_CHECK(static_cast<int64_t>(layers->size()) == shape.num_layers, "the bank has ",
+              shape.num_layers, " router layers, ", layers->size(), " were encoded");
+    for (const std::vector<float>& rows : *layers) {
+      MSA_CHECK(static_cast<int64_t>(rows.size()) == num_chunks * shape.key_dim(), num_chunks,
+                " chunks of ", shape.key_dim(), " numbers are ", num_chunks * shape.key_dim(),
+                ", got ", rows.size());
+      if (!std::all_of(rows.begin(), rows.end(), [](float x) { return x - x == 0.0F; })) {
+        throw Error(ErrorCode::kInternal, "the encoded documents hold a value that is not finite");
+      }
+    }
+  }
 }
 
-void expect_storable(const EncodedDocuments& encoded) {
-  const auto is_finite = [](const std::vector<std::vector<float>>& layers) {
-    return std::all_of(layers.begin(), layers.end(), [](const std::vector<float>& rows) {
-      return std::all_of(rows.begin(), rows.end(), [](float x) { return x - x == 0.0F; });
-    });
-  };
-  if (!is_finite(encoded.key) || !is_finite(encoded.value) || !is_finite(encoded.routing_key)) {
-    throw Error(ErrorCode::kInternal, "the encoded documents hold a value that is not finite");
+/// Throws unless the folder holds nothing but what an interrupted creation may have left, or a bank
+/// that another process has just made.
+void expect_ours(FileSystem& files, const std::filesystem::path& folder) {
+  const std::set<std::string> own{"LOCK", "segments", "tmp"};
+  for (const std::string& name : files.list(folder)) {
+    if (own.contains(name) || name.starts_with(Catalog::kNewFile) ||
+        name.starts_with(Catalog::kFile)) {
+      continue;
+    }
+    throw Error(ErrorCode::kInvalidFormat, folder.string(),
+                " is neither a bank nor empty: it holds ", name);
   }
 }
 
@@ -118,65 +134,89 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
                                              const BankFacts& facts) {
   MSA_CHECK(facts.content_type != kernels::NumberType::kInt8, "content can be f32 or bf16");
   auto writer = std::unique_ptr<BankWriter>(new BankWriter(files, folder, facts));
-  const bool is_new = !files.exists(folder / Catalog::kFile);
-  if (is_new) {
+  if (!files.exists(folder / Catalog::kFile)) {
+    const bool is_new = !files.exists(folder);
     files.create_directory(folder);
-    // What an interrupted creation may have left; anything else is not ours.
-    const std::set<std::string> own{"LOCK", "segments", "tmp"};
-    for (const std::string& name : files.list(folder)) {
-      if (own.contains(name) || name.starts_with(Catalog::kNewFile)) continue;
-      throw Error(ErrorCode::kInvalidFormat, folder.string(),
-                  " is neither a bank nor empty: it holds ", name);
+    if (is_new) {
+      const auto parent = std::filesystem::absolute(folder / "").parent_path().parent_path();
+      files.sync_directory(parent);
     }
+    expect_ours(files, folder);
   }
   writer->lock_ = FileLock::acquire(folder / "LOCK");
   files.create_directory(folder / "segments");
   files.create_directory(folder / "tmp");
-  for (const std::string& name : files.list(folder / "tmp")) files.remove(folder / "tmp" / name);
   if (!files.exists(folder / Catalog::kFile)) Catalog::create(files, folder, facts);
   writer->catalog_ = Catalog::open(folder, storage::Database::Mode::kWrite);
   expect_equal(writer->catalog_->facts(), facts, "the bank " + folder.string());
-  std::set<std::string> known;
-  for (const SegmentRow& segment : writer->catalog_->segments()) {
-    known.insert(segment.file);
-    writer->next_segment_ = segment.id + 1;
-  }
-  for (const std::string& name : files.list(folder / "segments")) {
-    if (!known.contains(name)) files.remove(folder / "segments" / name);
-  }
   writer->next_passage_id_ = writer->catalog_->next_passage_id();
+  writer->next_segment_ = writer->catalog_->next_segment();
+  writer->clean();
   return writer;
+}
+
+void BankWriter::clean() {
+  for (const std::string& name : files_.list(folder_ / "tmp")) {
+    files_.remove(folder_ / "tmp" / name);
+  }
+  std::set<std::string> known;
+  for (const SegmentRow& segment : catalog_->segments()) {
+    known.insert(segment.file);
+    next_segment_ = std::max(next_segment_, segment.id + 1);
+  }
+  std::vector<std::string> unknown = files_.list(folder_ / "segments");
+  std::erase_if(unknown, [&](const std::string& name) { return known.contains(name); });
+  if (unknown.empty()) return;
+  // A commit that failed after its segment was published may have left a whole transaction in
+  // SQLite's log that nothing points to yet. Overwrite it before its segment goes: a crash must not
+  // bring it back.
+  catalog_->reserve_segments_below(next_segment_ + static_cast<int64_t>(unknown.size()));
+  next_segment_ = catalog_->next_segment();
+  for (const std::string& name : unknown) files_.remove(folder_ / "segments" / name);
 }
 
 BankWriter::Known BankWriter::knows(const std::string& name, const std::string& title,
                                     const std::string& text) const {
-  const auto digest = catalog_->content_digest(name);
-  if (!digest) return Known::kNo;
-  return *digest == Catalog::content_digest(title, text) ? Known::kSame : Known::kOther;
+  const auto is_same = catalog_->is_same(name, title, text);
+  if (!is_same) return Known::kNo;
+  return *is_same ? Known::kSame : Known::kOther;
 }
 
 void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments& encoded) {
-  expect_storable(encoded);
-  SegmentData data = convert(encoded, facts_);
-  SegmentRow row{.id = next_segment_, .file = segment_name(next_segment_)};
-  int64_t next_id = next_passage_id_;
+  expect_storable(encoded, facts_.shape);
+  SegmentRow row;
+  std::vector<int64_t> passage_id;
+  std::set<std::string_view> names;
   for (const Document& document : documents) {
+    MSA_CHECK(names.insert(document.name).second && !catalog_->has(document.name),
+              "the document \"", document.name, "\" is in the bank already");
+    MSA_CHECK(!document.passages.empty(), "the document \"", document.name, "\" has no passage");
     for (const Passage& passage : document.passages) {
-      MSA_CHECK(passage.id == next_id++, "passage ids must rise by one from ", next_passage_id_,
-                ", got ", passage.id);
-      const size_t place = data.passage_id.size();
+      const size_t place = passage_id.size();
+      const int64_t id = next_passage_id_ + static_cast<int64_t>(place);
+      MSA_CHECK(passage.id == id, "passage ids must rise by one from ", next_passage_id_, ", got ",
+                passage.id, " for ", id);
       MSA_CHECK(place < encoded.num_chunks.size() && encoded.num_chunks[place] == passage.chunks,
                 "passage ", passage.id, " has other chunks than were encoded");
-      data.passage_id.push_back(passage.id);
+      MSA_CHECK(passage.start >= 0 && passage.start <= passage.end && passage.tokens >= 0 &&
+                    passage.end <= static_cast<int64_t>(document.text.size()),
+                "passage ", passage.id, " is not within its document");
+      passage_id.push_back(passage.id);
       row.tokens += passage.tokens;
     }
   }
-  MSA_CHECK(data.passage_id.size() == encoded.num_chunks.size() && !data.passage_id.empty(),
-            encoded.num_chunks.size(), " passages were encoded, ", data.passage_id.size(),
+  MSA_CHECK(passage_id.size() == encoded.num_chunks.size() && !passage_id.empty(),
+            encoded.num_chunks.size(), " passages were encoded, ", passage_id.size(),
             " are to be committed");
+  SegmentData data = convert(encoded, facts_);
+  data.passage_id = std::move(passage_id);
   row.passages = static_cast<int64_t>(data.passage_id.size());
   row.chunks = data.first_chunk.back();
 
+  if (has_failed_) clean();
+  has_failed_ = true;
+  row.id = next_segment_++;  // never used again, even if this commit fails
+  row.file = segment_file_name(row.id);
   const auto temporary = folder_ / "tmp" / row.file;
   const storage::WrittenSegment written = write(files_, temporary, data, facts_);
   row.bytes = static_cast<int64_t>(written.num_bytes);
@@ -184,8 +224,8 @@ void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments&
   files_.rename(temporary, folder_ / "segments" / row.file);
   files_.sync_directory(folder_ / "segments");
   catalog_->add(row, documents);
-  ++next_segment_;
-  next_passage_id_ = next_id;
+  next_passage_id_ += row.passages;
+  has_failed_ = false;
 }
 
 }  // namespace msa::memory

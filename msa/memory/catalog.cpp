@@ -1,10 +1,10 @@
 #include "msa/memory/catalog.h"
 
-#include <cstring>
+#include <charconv>
 #include <map>
+#include <span>
 
 #include "msa/base/error.h"
-#include "msa/base/json.h"
 
 namespace msa::memory {
 namespace {
@@ -13,127 +13,17 @@ using storage::Database;
 using storage::Statement;
 using storage::Transaction;
 
-constexpr const char* kSchema = R"(
-CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest BLOB NOT NULL) STRICT;
-CREATE TABLE segments (
-  id INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, passages INTEGER NOT NULL, chunks INTEGER NOT NULL,
-  tokens INTEGER NOT NULL, bytes INTEGER NOT NULL, table_digest BLOB NOT NULL, digest BLOB NOT NULL) STRICT;
-CREATE TABLE documents (
-  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL,
-  attributes TEXT NOT NULL, source TEXT NOT NULL, content BLOB NOT NULL, digest BLOB NOT NULL) STRICT;
-CREATE TABLE passages (
-  id INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents(id), start INTEGER NOT NULL,
-  end INTEGER NOT NULL, tokens INTEGER NOT NULL, chunks INTEGER NOT NULL,
-  segment INTEGER NOT NULL REFERENCES segments(id), digest BLOB NOT NULL) STRICT;
-CREATE INDEX passages_by_document ON passages(document);
-)";
-
-/// The digest of a row: its columns, each with its length.
-class RowDigest {
- public:
-  RowDigest& add(std::string_view text) {
-    add(static_cast<int64_t>(text.size()));
-    digester_.add(text);
-    return *this;
-  }
-  RowDigest& add(int64_t number) {
-    digester_.add(std::as_bytes(std::span(&number, 1)));
-    return *this;
-  }
-  std::string finish() const {
-    const storage::Digest digest = digester_.finish();
-    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-  }
-
- private:
-  storage::Digester digester_;
-};
+constexpr const char* kNextPassageId = "next_passage_id";
+constexpr const char* kNextSegment = "next_segment";
 
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
-std::string row_digest(const std::string& key, const std::string& value) {
-  return RowDigest().add(key).add(value).finish();
+std::string without_space(std::string text) {
+  std::erase_if(text, [](char c) { return c == ' ' || c == '\n'; });
+  return text;
 }
-
-std::string row_digest(const SegmentRow& row) {
-  const std::string table(reinterpret_cast<const char*>(row.digest.data()), row.digest.size());
-  return RowDigest()
-      .add(row.id)
-      .add(row.file)
-      .add(row.passages)
-      .add(row.chunks)
-      .add(row.tokens)
-      .add(row.bytes)
-      .add(table)
-      .finish();
-}
-
-std::string row_digest(const Document& d, const std::string& content) {
-  return RowDigest()
-      .add(d.row)
-      .add(d.name)
-      .add(d.title)
-      .add(d.text)
-      .add(d.attributes)
-      .add(d.source)
-      .add(content)
-      .finish();
-}
-
-std::string row_digest(const Passage& p) {
-  return RowDigest()
-      .add(p.id)
-      .add(p.document)
-      .add(p.start)
-      .add(p.end)
-      .add(p.tokens)
-      .add(p.chunks)
-      .add(p.segment)
-      .finish();
-}
-
-Passage read_passage(const Statement& row) {
-  return {.id = row.integer(0),
-          .document = row.integer(1),
-          .start = row.integer(2),
-          .end = row.integer(3),
-          .tokens = row.integer(4),
-          .chunks = row.integer(5),
-          .segment = row.integer(6)};
-}
-
-SegmentRow read_segment(const Statement& row) {
-  SegmentRow segment{.id = row.integer(0),
-                     .file = row.text(1),
-                     .passages = row.integer(2),
-                     .chunks = row.integer(3),
-                     .tokens = row.integer(4),
-                     .bytes = row.integer(5)};
-  const std::string digest = row.blob(6);
-  if (digest.size() == segment.digest.size()) {
-    std::memcpy(segment.digest.data(), digest.data(), digest.size());
-  }
-  return segment;
-}
-
-Document read_document(const Statement& row) {
-  return {.row = row.integer(0),
-          .name = row.text(1),
-          .title = row.text(2),
-          .text = row.text(3),
-          .attributes = row.text(4),
-          .source = row.text(5),
-          .passages = {}};
-}
-
-constexpr const char* kPassageColumns =
-    "SELECT id, document, start, end, tokens, chunks, segment, digest FROM passages ";
-constexpr const char* kDocumentColumns =
-    "SELECT id, name, title, text, attributes, source, content, digest FROM documents ";
-constexpr const char* kSegmentColumns =
-    "SELECT id, file, passages, chunks, tokens, bytes, table_digest, digest FROM segments ";
 
 }  // namespace
 
@@ -145,17 +35,21 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
   for (const std::string& name : files.list(folder)) {
     if (name.starts_with(kNewFile)) files.remove(folder / name);
   }
+  files.create(folder / kNewFile);  // SQLite keeps the mode of a file that exists
   {
     const Database database(folder / kNewFile, Database::Mode::kCreate);
     Transaction transaction(database);
-    database.execute(kSchema);
+    for (const char* statement : kCatalogSchema) database.execute(statement);
     auto insert = database.prepare("INSERT INTO facts VALUES (?, ?, ?)");
     auto all = facts_to_text(facts);
-    all["next_passage_id"] = "1";
+    all[kNextPassageId] = "1";
+    all[kNextSegment] = "1";
     for (const auto& [key, value] : all) {
-      insert.bind(1, key).bind(2, value).bind(3, bytes_of(row_digest(key, value))).run();
+      insert.bind(1, key).bind(2, value).bind(3, bytes_of(row_digest(Fact{key, value}))).run();
     }
     transaction.commit();
+    // Only the database file is renamed.
+    database.checkpoint();
   }
   files.rename(folder / kNewFile, folder / kFile);
   files.sync_directory(folder);
@@ -165,31 +59,79 @@ std::unique_ptr<Catalog> Catalog::open(const std::filesystem::path& folder, Data
   return std::unique_ptr<Catalog>(new Catalog(folder / kFile, mode));
 }
 
+template <typename Row>
+Row Catalog::expect_good(Statement& statement, Checked<Row> (*read)(const Statement&),
+                         const char* kind) const {
+  Checked<Row> checked = read(statement);
+  if (!checked.is_good) {
+    throw Error(ErrorCode::kCorruption, path_.string(), ": the row of ", kind, " ",
+                statement.text(0), " is damaged");
+  }
+  return std::move(checked.row);
+}
+
 BankFacts Catalog::facts() const {
   const std::lock_guard lock(mutex_);
   std::map<std::string, std::string> all;
-  auto rows = database_.prepare("SELECT key, value, digest FROM facts");
+  auto rows = database_.prepare(kSelectFact);
   while (rows.next()) {
-    if (rows.blob(2) != row_digest(rows.text(0), rows.text(1))) {
-      throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", rows.text(0),
-                  "\" is damaged");
-    }
-    all[rows.text(0)] = rows.text(1);
+    Fact fact = expect_good(rows, read_fact, "the fact");
+    all[std::move(fact.key)] = std::move(fact.value);
   }
-  return facts_from(all, path_.string());
+  BankFacts facts = facts_from(all, path_.string());
+  if (!has_our_tables()) {
+    throw Error(ErrorCode::kCorruption, path_.string(), ": its tables are not those of a bank");
+  }
+  return facts;
 }
 
-int64_t Catalog::next_passage_id() const {
+bool Catalog::has_our_tables() const {
+  auto rows =
+      database_.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid");
+  for (const char* statement : kCatalogSchema) {
+    if (!rows.next() || without_space(rows.text(0)) != without_space(statement)) return false;
+  }
+  return !rows.next();
+}
+
+int64_t Catalog::number(const char* fact, int64_t otherwise) const {
   const std::lock_guard lock(mutex_);
-  auto row = database_.prepare("SELECT value FROM facts WHERE key = 'next_passage_id'");
-  return row.next() ? std::stoll(row.text(0)) : 1;
+  auto rows = database_.prepare(std::string(kSelectFact) + "WHERE key = ?");
+  rows.bind(1, fact);
+  if (!rows.next()) return otherwise;
+  const std::string text = expect_good(rows, read_fact, "the fact").value;
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1) {
+    throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", fact, "\" is no number");
+  }
+  return value;
+}
+
+void Catalog::set(const char* fact, int64_t value) {
+  const Fact row{fact, std::to_string(value)};
+  database_.prepare("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)")
+      .bind(1, row.key)
+      .bind(2, row.value)
+      .bind(3, bytes_of(row_digest(row)))
+      .run();
+}
+
+int64_t Catalog::next_passage_id() const { return number(kNextPassageId, 1); }
+int64_t Catalog::next_segment() const { return number(kNextSegment, 1); }
+
+void Catalog::reserve_segments_below(int64_t next) {
+  const std::lock_guard lock(mutex_);
+  Transaction transaction(database_);
+  set(kNextSegment, next);
+  transaction.commit();
 }
 
 void Catalog::add(const SegmentRow& segment, std::vector<Document>& documents) {
   const std::lock_guard lock(mutex_);
   Transaction transaction(database_);
-  const std::string table(reinterpret_cast<const char*>(segment.digest.data()),
-                          segment.digest.size());
+  const std::string_view table(reinterpret_cast<const char*>(segment.digest.data()),
+                               segment.digest.size());
   database_.prepare("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
       .bind(1, segment.id)
       .bind(2, segment.file)
@@ -235,80 +177,85 @@ void Catalog::add(const SegmentRow& segment, std::vector<Document>& documents) {
           .run();
     }
   }
-  const std::string value = std::to_string(next_id);
-  database_.prepare("UPDATE facts SET value = ?, digest = ? WHERE key = 'next_passage_id'")
-      .bind(1, value)
-      .bind(2, bytes_of(row_digest("next_passage_id", value)))
-      .run();
+  set(kNextPassageId, next_id);
+  set(kNextSegment, segment.id + 1);
   transaction.commit();
 }
 
 std::vector<SegmentRow> Catalog::segments() const {
   const std::lock_guard lock(mutex_);
   std::vector<SegmentRow> segments;
-  auto rows = database_.prepare(std::string(kSegmentColumns) + "ORDER BY id");
-  while (rows.next()) segments.push_back(read_segment(rows));
+  auto rows = database_.prepare(std::string(kSelectSegment) + "ORDER BY id");
+  while (rows.next()) segments.push_back(expect_good(rows, read_segment, "segment"));
   return segments;
 }
 
 std::vector<Passage> Catalog::passages() const {
   const std::lock_guard lock(mutex_);
   std::vector<Passage> passages;
-  auto rows = database_.prepare(std::string(kPassageColumns) + "ORDER BY id");
-  while (rows.next()) passages.push_back(read_passage(rows));
+  auto rows = database_.prepare(std::string(kSelectPassage) + "ORDER BY id");
+  while (rows.next()) passages.push_back(expect_good(rows, read_passage, "passage"));
   return passages;
+}
+
+Document Catalog::with_passages(Statement& statement) const {
+  Document document = expect_good(statement, read_document, "document");
+  auto rows = database_.prepare(std::string(kSelectPassage) + "WHERE document = ? ORDER BY id");
+  rows.bind(1, document.row);
+  while (rows.next()) {
+    document.passages.push_back(expect_good(rows, read_passage, "passage"));
+    if (document.passages.back().end > static_cast<int64_t>(document.text.size())) {
+      throw Error(ErrorCode::kCorruption, path_.string(), ": passage ", rows.text(0),
+                  " is not within its document");
+    }
+  }
+  return document;
 }
 
 std::optional<Document> Catalog::document(Statement statement) const {
   if (!statement.next()) return std::nullopt;
-  Document document = read_document(statement);
-  if (statement.blob(7) != row_digest(document, statement.blob(6))) {
-    throw Error(ErrorCode::kCorruption, path_.string(), ": the row of document \"", document.name,
-                "\" is damaged");
-  }
-  auto rows = database_.prepare(std::string(kPassageColumns) + "WHERE document = ? ORDER BY id");
-  rows.bind(1, document.row);
-  while (rows.next()) document.passages.push_back(read_passage(rows));
-  return document;
+  return with_passages(statement);
 }
 
 std::optional<Document> Catalog::find(const std::string& name) const {
   const std::lock_guard lock(mutex_);
-  auto rows = database_.prepare(std::string(kDocumentColumns) + "WHERE name = ?");
+  auto rows = database_.prepare(std::string(kSelectDocument) + "WHERE name = ?");
   rows.bind(1, name);
   return document(std::move(rows));
 }
 
 std::optional<Document> Catalog::find(int64_t row) const {
   const std::lock_guard lock(mutex_);
-  auto rows = database_.prepare(std::string(kDocumentColumns) + "WHERE id = ?");
+  auto rows = database_.prepare(std::string(kSelectDocument) + "WHERE id = ?");
   rows.bind(1, row);
   return document(std::move(rows));
 }
 
-std::optional<std::string> Catalog::content_digest(const std::string& name) const {
+bool Catalog::has(const std::string& name) const {
   const std::lock_guard lock(mutex_);
-  auto rows = database_.prepare("SELECT content FROM documents WHERE name = ?");
+  auto rows = database_.prepare("SELECT 1 FROM documents WHERE name = ?");
   rows.bind(1, name);
-  if (!rows.next()) return std::nullopt;
-  return rows.blob(0);
+  return rows.next();
 }
 
-std::string Catalog::content_digest(const std::string& title, const std::string& text) {
-  return RowDigest().add(title).add(text).finish();
+std::optional<bool> Catalog::is_same(const std::string& name, std::string_view title,
+                                     std::string_view text) const {
+  const std::lock_guard lock(mutex_);
+  auto rows = database_.prepare(std::string(kSelectDocument) + "WHERE name = ?");
+  rows.bind(1, name);
+  if (!rows.next()) return std::nullopt;
+  const Document document = expect_good(rows, read_document, "document");
+  return document.title == title && document.text == text;
 }
 
 std::vector<Document> Catalog::list(int64_t offset, int64_t limit) const {
   const std::lock_guard lock(mutex_);
-  auto rows = database_.prepare(
-      "SELECT id, name, title, '', attributes, source FROM documents ORDER BY id LIMIT ? OFFSET ?");
+  auto rows = database_.prepare(std::string(kSelectDocument) + "ORDER BY id LIMIT ? OFFSET ?");
   rows.bind(1, limit).bind(2, offset);
-  auto own = database_.prepare(std::string(kPassageColumns) + "WHERE document = ? ORDER BY id");
   std::vector<Document> documents;
   while (rows.next()) {
-    documents.push_back(read_document(rows));
-    own.bind(1, documents.back().row);
-    while (own.next()) documents.back().passages.push_back(read_passage(own));
+    documents.push_back(with_passages(rows));
+    documents.back().text.clear();
   }
   return documents;
 }
@@ -342,33 +289,27 @@ std::vector<BankProblem> Catalog::problems() const {
   }
   auto references = database_.prepare("PRAGMA foreign_key_check");
   while (references.next()) report("", "a row of " + references.text(0) + " refers to nothing");
-  auto facts = database_.prepare("SELECT key, value, digest FROM facts");
+  auto facts = database_.prepare(kSelectFact);
   while (facts.next()) {
-    if (facts.blob(2) != row_digest(facts.text(0), facts.text(1))) {
-      report("", "the fact \"" + facts.text(0) + "\" is damaged");
-    }
+    const auto [row, is_good] = read_fact(facts);
+    if (!is_good) report("", "the fact \"" + row.key + "\" is damaged");
   }
-  auto segments = database_.prepare(kSegmentColumns);
+  auto segments = database_.prepare(kSelectSegment);
   while (segments.next()) {
-    const SegmentRow row = read_segment(segments);
-    if (segments.blob(7) != row_digest(row)) report("", "the row of " + row.file + " is damaged");
+    const auto [row, is_good] = read_segment(segments);
+    if (!is_good) report("", "the row of segment " + std::to_string(row.id) + " is damaged");
   }
-  auto documents = database_.prepare(kDocumentColumns);
+  auto documents = database_.prepare(kSelectDocument);
   while (documents.next()) {
-    const Document row = read_document(documents);
-    const std::string content = documents.blob(6);
-    if (documents.blob(7) != row_digest(row, content) ||
-        content != content_digest(row.title, row.text)) {
-      report(row.name, "the row of the document is damaged");
-    }
+    const auto [row, is_good] = read_document(documents);
+    if (!is_good) report(row.name, "the row of the document is damaged");
   }
   auto passages = database_.prepare(
       "SELECT p.id, p.document, p.start, p.end, p.tokens, p.chunks, p.segment, p.digest, d.name, "
       "length(CAST(d.text AS BLOB)) FROM passages p LEFT JOIN documents d ON d.id = p.document");
   while (passages.next()) {
-    const Passage row = read_passage(passages);
-    if (passages.blob(7) != row_digest(row) || row.start < 0 || row.end < row.start ||
-        row.end > passages.integer(9)) {
+    const auto [row, is_good] = read_passage(passages);
+    if (!is_good || row.end > passages.integer(9)) {
       report(passages.text(8), "the row of passage " + std::to_string(row.id) + " is damaged");
     }
   }

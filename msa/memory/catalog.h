@@ -7,27 +7,18 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "msa/base/file_system.h"
 #include "msa/memory/bank_facts.h"
+#include "msa/memory/catalog_rows.h"
 #include "msa/storage/database.h"
-#include "msa/storage/digest.h"
 
 namespace msa::memory {
 
-/// A committed segment file.
-struct SegmentRow {
-  int64_t id = 0;
-  std::string file;  // name within segments/
-  int64_t passages = 0;
-  int64_t chunks = 0;
-  int64_t tokens = 0;
-  int64_t bytes = 0;
-  storage::Digest digest{};
-};
-
-/// Every row carries a digest over its other columns. Calls may overlap: they wait for each other.
+/// Every row carries a digest over its other columns, checked whenever the row is read: all reads
+/// throw Error(kCorruption) naming a damaged row. Calls may overlap: they wait for each other.
 class Catalog {
  public:
   static constexpr const char* kFile = "catalog.db";
@@ -39,37 +30,51 @@ class Catalog {
   static std::unique_ptr<Catalog> open(const std::filesystem::path& folder,
                                        storage::Database::Mode mode);
 
-  /// Throws Error(kCorruption) if a fact is absent or damaged, Error(kInvalidFormat) for a newer
-  /// format.
+  /// Throws Error(kCorruption) if a fact is absent or damaged or the tables are not ours,
+  /// Error(kInvalidFormat) for a newer format.
   BankFacts facts() const;
   int64_t next_passage_id() const;
+  int64_t next_segment() const;
+
+  /// One transaction that takes every number below `next` out of use for segments. After it,
+  /// nothing that a failed commit may have left in SQLite's log can come back.
+  void reserve_segments_below(int64_t next);
 
   /// One transaction: a segment, its documents (rows are filled in) and their passages.
   void add(const SegmentRow& segment, std::vector<Document>& documents);
 
-  std::vector<SegmentRow> segments() const;
-  std::vector<Passage> passages() const;  // by rising id
+  std::vector<SegmentRow> segments() const;  // by rising id
+  std::vector<Passage> passages() const;     // by rising id
 
   /// Documents by name or row; text included.
   std::optional<Document> find(const std::string& name) const;
   std::optional<Document> find(int64_t row) const;
 
-  /// Digest over title and text of the document of that name, to tell whether it has changed.
-  std::optional<std::string> content_digest(const std::string& name) const;
-  static std::string content_digest(const std::string& title, const std::string& text);
+  bool has(const std::string& name) const;
+
+  /// Whether the document of that name has this title and text; nothing if there is no such name.
+  std::optional<bool> is_same(const std::string& name, std::string_view title,
+                              std::string_view text) const;
 
   /// Documents without text, `limit` from `offset` on, by row.
   std::vector<Document> list(int64_t offset, int64_t limit) const;
 
-  BankStats stats() const;
+  BankStats stats() const;  // all but bytes
 
-  /// Damaged rows, and what SQLite itself finds.
+  /// Everything damaged: rows, references between them, and what SQLite itself finds.
   std::vector<BankProblem> problems() const;
 
  private:
   explicit Catalog(const std::filesystem::path& path, storage::Database::Mode mode);
 
   std::optional<Document> document(storage::Statement statement) const;
+  Document with_passages(storage::Statement& statement) const;
+  int64_t number(const char* fact, int64_t otherwise) const;
+  void set(const char* fact, int64_t value);
+  bool has_our_tables() const;
+  template <typename Row>
+  Row expect_good(storage::Statement& statement, Checked<Row> (*read)(const storage::Statement&),
+                  const char* kind) const;
 
   std::filesystem::path path_;
   storage::Database database_;

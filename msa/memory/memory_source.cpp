@@ -18,6 +18,7 @@ MemorySource::MemorySource(const MemoryShape& shape, EncodedDocuments documents,
 
 void MemorySource::fetch(int64_t layer, std::span<const int64_t> documents, float* key,
                          float* value) const {
+  MSA_CHECK(layer >= 0 && layer < shape().num_layers, "fetch: there is no router layer ", layer);
   const int64_t width = shape().key_dim();
   for (const int64_t document : documents) {
     MSA_CHECK(document >= 0 && document < num_documents(), "fetch: there is no document ",

@@ -5,11 +5,14 @@
 
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
+#include "msa/base/threads.h"
 #include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/top_documents.h"
 
 namespace msa::memory {
 namespace {
+
+constexpr int64_t kDocumentsInRun = 64;  // one after the other on one thread
 
 /// q~ [T, F] with q~ . k~ = scale * mean over heads of Q^R[t, h] . K^R[c, g(h)]: the head mean
 /// commutes with the product, and so does a mean over tokens.
@@ -80,6 +83,7 @@ std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const Ro
                                                          int64_t top_k,
                                                          std::span<float> document_scores) const {
   MSA_CHECK(layer >= 0 && layer < shape_.num_layers, "route: there is no router layer ", layer);
+  MSA_CHECK(top_k >= 0, "route: top_k must not be negative, got ", top_k);
   MSA_CHECK(
       query.num_tokens > 0 && query.num_heads > 0 && query.num_heads % shape_.num_kv_heads == 0,
       "route: ", query.num_heads, " heads of ", query.num_tokens, " tokens do not fit ",
@@ -112,63 +116,76 @@ std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const Ro
   return selected;
 }
 
-float RoutingIndex::key_at(const Layer& layer, int64_t chunk, int64_t column) const {
-  const int64_t place = chunk * shape_.key_dim() + column;
+/// One chunk's key as float32 [F].
+void RoutingIndex::read_key(const Layer& layer, int64_t chunk, std::span<float> key) const {
+  const int64_t first = chunk * shape_.key_dim();
   switch (key_type_) {
     case kernels::NumberType::kFloat32:
-      return reinterpret_cast<const float*>(layer.keys.data())[place];
+      std::copy_n(reinterpret_cast<const float*>(layer.keys.data()) + first, key.size(),
+                  key.begin());
+      break;
     case kernels::NumberType::kBFloat16:
-      return to_float(reinterpret_cast<const BFloat16*>(layer.keys.data())[place]);
+      std::transform(reinterpret_cast<const BFloat16*>(layer.keys.data()) + first,
+                     reinterpret_cast<const BFloat16*>(layer.keys.data()) + first + key.size(),
+                     key.begin(), to_float);
+      break;
     case kernels::NumberType::kInt8:
-      return layer.scales[chunk] *
-             static_cast<float>(reinterpret_cast<const int8_t*>(layer.keys.data())[place]);
+      std::transform(reinterpret_cast<const int8_t*>(layer.keys.data()) + first,
+                     reinterpret_cast<const int8_t*>(layer.keys.data()) + first + key.size(),
+                     key.begin(), [scale = layer.scales[chunk]](int8_t value) {
+                       return scale * static_cast<float>(value);
+                     });
+      break;
   }
-  return 0;
 }
 
-/// The rules that do not fold: a maximum over heads, or a mean over chunks. One chunk at a time.
-void RoutingIndex::score_general(const Layer& layer, const RoutingQuery& query,
-                                 std::span<float> scores) const {
+/// The score of one chunk: over heads, then over tokens.
+double RoutingIndex::score_chunk(const RoutingQuery& query, std::span<const float> key) const {
   const int64_t group = query.num_heads / shape_.num_kv_heads;
   const int64_t first = query.rule.query == QueryReduce::kLast ? query.num_tokens - 1 : 0;
-  const bool takes_max = query.rule.head == HeadReduce::kMax;
-  std::vector<float> key(shape_.key_dim());
-  const auto token_score = [&](int64_t t) {
-    double best = -std::numeric_limits<double>::infinity();
+  double best = -std::numeric_limits<double>::infinity();
+  double total = 0;
+  for (int64_t t = first; t < query.num_tokens; ++t) {
+    double best_head = -std::numeric_limits<double>::infinity();
     double sum = 0;
     for (int64_t h = 0; h < query.num_heads; ++h) {
       const float* q = query.values + (t * query.num_heads + h) * shape_.head_dim;
       const float* k = key.data() + h / group * shape_.head_dim;
       double dot = 0;
       for (int64_t d = 0; d < shape_.head_dim; ++d) dot += static_cast<double>(q[d]) * k[d];
-      best = std::max(best, dot);
+      best_head = std::max(best_head, dot);
       sum += dot;
     }
-    return (takes_max ? best : sum / static_cast<double>(query.num_heads)) * query.rule.scale;
-  };
-  for (int64_t n = 0; n < num_documents(); ++n) {
-    double highest = -std::numeric_limits<double>::infinity();
-    double sum = 0;
-    for (int64_t c = first_chunk_[n]; c < first_chunk_[n + 1]; ++c) {
-      for (int64_t i = 0; i < shape_.key_dim(); ++i) key[i] = key_at(layer, c, i);
-      double best = -std::numeric_limits<double>::infinity();
-      double total = 0;
-      for (int64_t t = first; t < query.num_tokens; ++t) {
-        const double score = token_score(t);
-        best = std::max(best, score);
-        total += score;
-      }
-      const double chunk = query.rule.query == QueryReduce::kMean
-                               ? total / static_cast<double>(query.num_tokens)
-                               : best;
-      highest = std::max(highest, chunk);
-      sum += chunk;
-    }
-    const int64_t count = num_chunks(n);
-    scores[n] = static_cast<float>(query.rule.chunk == ChunkReduce::kMean && count > 0
-                                       ? sum / static_cast<double>(count)
-                                       : highest);
+    const double score = query.rule.head == HeadReduce::kMax
+                             ? best_head
+                             : sum / static_cast<double>(query.num_heads);
+    best = std::max(best, score);
+    total += score;
   }
+  const bool is_mean = query.rule.query == QueryReduce::kMean;
+  return query.rule.scale * (is_mean ? total / static_cast<double>(query.num_tokens) : best);
+}
+
+/// The rules that do not fold: a maximum over heads, or a mean over chunks. One chunk at a time.
+void RoutingIndex::score_general(const Layer& layer, const RoutingQuery& query,
+                                 std::span<float> scores) const {
+  const int64_t num_runs = (num_documents() + kDocumentsInRun - 1) / kDocumentsInRun;
+  parallel_for(num_runs, [&](int64_t run) {
+    std::vector<float> key(shape_.key_dim());
+    const int64_t end = std::min((run + 1) * kDocumentsInRun, num_documents());
+    for (int64_t n = run * kDocumentsInRun; n < end; ++n) {
+      double highest = -std::numeric_limits<double>::infinity();
+      double sum = 0;
+      for (int64_t c = first_chunk_[n]; c < first_chunk_[n + 1]; ++c) {
+        read_key(layer, c, key);
+        const double score = score_chunk(query, key);
+        highest = std::max(highest, score);
+        sum += score;
+      }
+      const bool is_mean = query.rule.chunk == ChunkReduce::kMean && num_chunks(n) > 0;
+      scores[n] = static_cast<float>(is_mean ? sum / static_cast<double>(num_chunks(n)) : highest);
+    }
+  });
 }
 
 }  // namespace msa::memory

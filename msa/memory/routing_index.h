@@ -27,6 +27,8 @@ class RoutingIndex {
   std::span<std::byte> rows(int64_t layer, int64_t first_row, int64_t num_rows);
   std::span<float> scales(int64_t layer, int64_t first_row, int64_t num_rows);
 
+  /// As ChunkSource::route. Where the rule folds, one pass of kernels::route_scores; else every
+  /// chunk's score in double precision.
   std::vector<kernels::ScoredDocument> route(int64_t layer, const RoutingQuery& query,
                                              int64_t top_k, std::span<float> document_scores) const;
 
@@ -47,7 +49,8 @@ class RoutingIndex {
   };
 
   void score_general(const Layer& layer, const RoutingQuery& query, std::span<float> scores) const;
-  float key_at(const Layer& layer, int64_t chunk, int64_t column) const;
+  double score_chunk(const RoutingQuery& query, std::span<const float> key) const;
+  void read_key(const Layer& layer, int64_t chunk, std::span<float> key) const;
 
   MemoryShape shape_;
   kernels::NumberType key_type_;

@@ -1,10 +1,13 @@
 #pragma once
-// Names and order of what a segment file of a bank holds.
+// Names, types and order of what a segment file of a bank holds.
 
 #include <cstdint>
+#include <span>
 
 #include "msa/memory/bank_facts.h"
+#include "msa/memory/catalog_rows.h"
 #include "msa/storage/safetensors.h"
+#include "msa/storage/segment_file.h"
 
 namespace msa::memory {
 
@@ -20,10 +23,15 @@ inline int64_t content_chunk_bytes(const BankFacts& facts) {
   return 2 * facts.shape.key_dim() * kernels::bytes_of(facts.content_type);
 }
 
-inline storage::DataType data_type(kernels::NumberType type) {
-  return type == kernels::NumberType::kFloat32    ? storage::DataType::kF32
-         : type == kernels::NumberType::kBFloat16 ? storage::DataType::kBF16
-                                                  : storage::DataType::kI8;
-}
+storage::DataType data_type(kernels::NumberType type);
+
+/// The passages of one segment, of all passages of a bank by rising id. Ids rise from segment to
+/// segment.
+std::span<const Passage> passages_in(std::span<const Passage> all, int64_t segment);
+
+/// Throws Error(kCorruption) unless the file is what the catalog says of it: every tensor of the
+/// type and shape that the facts ask for, made by the same model, and `passages` in their order.
+void expect_segment(const storage::SegmentFile& segment, const BankFacts& facts,
+                    const SegmentRow& row, std::span<const Passage> passages);
 
 }  // namespace msa::memory

@@ -1,62 +1,58 @@
-// Commits small batches to a bank without end, and prints a document's number once it is
-// acknowledged.
+// Commits small batches to a bank, and prints the last passage's id once a batch is acknowledged.
+//
+//   ingest_child BANK            without end
+//   ingest_child BANK COMMITS    so many, each with a writer of its own, waiting for the lock
+
+#include <unistd.h>
 
 #include <cstdio>
-#include <random>
+#include <string>
 
 #include "msa/base/error.h"
 #include "msa/memory/bank.h"
+#include "tests/crash/batches.h"
+
+namespace msa::memory {
+namespace {
+
+void commit_next(BankWriter& writer) {
+  const RandomBatch batch = crash_batch(writer.next_passage_id());
+  writer.commit(batch.documents, batch.encoded);
+  std::printf("%lld\n", static_cast<long long>(writer.next_passage_id() - 1));
+  std::fflush(stdout);
+}
+
+std::unique_ptr<BankWriter> open(const char* folder) {
+  return BankWriter::open(real_file_system(), folder, crash_facts());
+}
+
+std::unique_ptr<BankWriter> open_when_free(const char* folder) {
+  for (;;) {
+    try {
+      return open(folder);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kLocked) throw;
+      usleep(500);
+    }
+  }
+}
+
+int run(int argc, char** argv) {
+  if (argc == 2) {
+    for (const auto writer = open(argv[1]);;) commit_next(*writer);
+  }
+  if (argc != 3) return 2;
+  for (int left = std::stoi(argv[2]); left > 0; --left) commit_next(*open_when_free(argv[1]));
+  return 0;
+}
+
+}  // namespace
+}  // namespace msa::memory
 
 int main(int argc, char** argv) {
-  using namespace msa;
-  if (argc != 3) return 2;
-  const memory::MemoryShape shape{
-      .num_layers = 2, .num_kv_heads = 2, .head_dim = 8, .chunk_tokens = 4};
-  const memory::BankFacts facts{.model_fingerprint = "m",
-                                .tokenizer_fingerprint = "t",
-                                .model_name = "crash",
-                                .shape = shape,
-                                .max_passage_tokens = 100};
-  std::mt19937 random(static_cast<uint32_t>(std::stoul(argv[2])));
   try {
-    auto writer = memory::BankWriter::open(real_file_system(), argv[1], facts);
-    for (;;) {
-      std::vector<memory::Document> documents;
-      memory::EncodedDocuments encoded;
-      encoded.key.resize(2);
-      encoded.value.resize(2);
-      encoded.routing_key.resize(2);
-      const int64_t count = 1 + static_cast<int64_t>(random() % 5);
-      for (int64_t id = writer->next_passage_id(); count > static_cast<int64_t>(documents.size());
-           ++id) {
-        const int64_t chunks = 1 + static_cast<int64_t>(random() % 40);
-        memory::Document document{.row = 0,
-                                  .name = std::to_string(id),
-                                  .title = "",
-                                  .text = "text " + std::to_string(id),
-                                  .attributes = "{}",
-                                  .source = "",
-                                  .passages = {}};
-        document.passages.push_back({.id = id,
-                                     .start = 0,
-                                     .end = static_cast<int64_t>(document.text.size()),
-                                     .tokens = chunks * 4,
-                                     .chunks = chunks});
-        documents.push_back(document);
-        encoded.num_chunks.push_back(chunks);
-        for (int layer = 0; layer < 2; ++layer) {
-          for (auto* rows :
-               {&encoded.key[layer], &encoded.value[layer], &encoded.routing_key[layer]}) {
-            rows->insert(rows->end(), chunks * shape.key_dim(), static_cast<float>(id));
-          }
-        }
-      }
-      const int64_t last = documents.back().passages.back().id;
-      writer->commit(documents, encoded);
-      std::printf("%lld\n", static_cast<long long>(last));
-      std::fflush(stdout);
-    }
-  } catch (const Error& error) {
+    return msa::memory::run(argc, argv);
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }

@@ -1,0 +1,290 @@
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <functional>
+#include <limits>
+
+#include "msa/base/error.h"
+#include "msa/memory/bank.h"
+#include "msa/memory/bank_fixture.h"
+
+namespace msa::memory {
+namespace {
+
+ErrorCode code_of(const std::function<void()>& action, std::string* message = nullptr) {
+  try {
+    action();
+  } catch (const Error& error) {
+    if (message != nullptr) *message = error.what();
+    return error.code();
+  }
+  ADD_FAILURE() << "no error";
+  return ErrorCode::kInternal;
+}
+
+TEST_F(BankTest, ASecondWriterIsToldWhoHoldsTheLock) {
+  const auto writer = open_writer();
+  std::string message;
+  EXPECT_EQ(code_of([&] { open_writer(); }, &message), ErrorCode::kLocked);
+  EXPECT_NE(message.find(std::to_string(getpid())), std::string::npos) << message;
+}
+
+TEST_F(BankTest, TheLockIsFreeWhenItsWriterIsGoneAndItsNumberIsStale) {
+  write(1, 1);
+  std::ofstream(folder() / "LOCK") << "1";
+  EXPECT_NO_THROW(open_writer());
+}
+
+TEST_F(BankTest, AFolderThatIsSomethingElseIsLeftAlone) {
+  std::filesystem::create_directory(folder());
+  std::ofstream(folder() / "thesis.txt") << "mine";
+  EXPECT_EQ(code_of([&] { open_writer(); }), ErrorCode::kInvalidFormat);
+  EXPECT_TRUE(std::filesystem::exists(folder() / "thesis.txt"));
+  EXPECT_FALSE(std::filesystem::exists(catalog()));
+}
+
+TEST_F(BankTest, NobodyElseMayReadABank) {
+  const auto writer = open_writer();
+  commit(*writer, 2, 1);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder())) {
+    struct stat status {};
+    ASSERT_EQ(stat(entry.path().c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, entry.is_directory() ? 0700U : 0600U) << entry.path();
+  }
+}
+
+TEST_F(BankTest, KnowsWhatItHoldsSoThatIngestCanGoOn) {
+  const auto writer = open_writer();
+  const RandomBatch batch = next_batch(*writer, 2, 1);
+  writer->commit(batch.documents, batch.encoded);
+  const Document& held = batch.documents[1];
+  using Known = BankWriter::Known;
+  EXPECT_EQ(writer->knows(held.name, held.title, held.text), Known::kSame);
+  EXPECT_EQ(writer->knows(held.name, held.title, held.text + "."), Known::kOther);
+  EXPECT_EQ(writer->knows(held.name, "", held.title + held.text), Known::kOther);
+  EXPECT_EQ(writer->knows("new", held.title, held.text), Known::kNo);
+}
+
+TEST_F(BankTest, RefusesBatchesThatDoNotFitTogetherAndGoesOn) {
+  const auto writer = open_writer();
+  commit(*writer, 2, 1);
+  using Change = std::function<void(RandomBatch&)>;
+  const std::vector<std::pair<std::string, Change>> changes{
+      {"a name twice", [](RandomBatch& b) { b.documents[1].name = b.documents[0].name; }},
+      {"a name that is there", [](RandomBatch& b) { b.documents[1].name = "doc-1"; }},
+      {"an id too high", [](RandomBatch& b) { ++b.documents[1].passages[0].id; }},
+      {"an id of old", [](RandomBatch& b) { b.documents[0].passages[0].id = 1; }},
+      {"other chunks", [](RandomBatch& b) { ++b.documents[0].passages[0].chunks; }},
+      {"past the text", [](RandomBatch& b) { b.documents[0].passages[0].end = 1000; }},
+      {"before the text", [](RandomBatch& b) { b.documents[0].passages[0].start = -1; }},
+      {"no passage", [](RandomBatch& b) { b.documents[0].passages.clear(); }},
+      {"a document less", [](RandomBatch& b) { b.documents.pop_back(); }},
+      {"nothing", [](RandomBatch& b) { b.documents.clear(); }},
+      {"a layer less", [](RandomBatch& b) { b.encoded.key.pop_back(); }},
+      {"a number less", [](RandomBatch& b) { b.encoded.value[1].pop_back(); }},
+      {"negative chunks", [](RandomBatch& b) { b.encoded.num_chunks[0] = -1; }}};
+  for (const auto& [name, change] : changes) {
+    RandomBatch batch = next_batch(*writer, 2, 2);
+    change(batch);
+    EXPECT_EQ(code_of([&] { writer->commit(batch.documents, batch.encoded); }),
+              ErrorCode::kInvalidArgument)
+        << name;
+    EXPECT_EQ(open()->stats().segments, 1) << name;
+  }
+  RandomBatch batch = next_batch(*writer, 2, 2);
+  batch.encoded.routing_key[0][3] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(code_of([&] { writer->commit(batch.documents, batch.encoded); }), ErrorCode::kInternal);
+  commit(*writer, 2, 2);
+  EXPECT_EQ(open()->stats().documents, 4);
+  EXPECT_TRUE(verify().empty());
+}
+
+TEST_F(BankTest, RemovesWhatAnInterruptedWriterLeft) {
+  write(2, 1);
+  std::ofstream(folder() / "tmp" / "000002.msa") << "half";
+  std::filesystem::copy_file(segment(1), segment(2));
+  EXPECT_TRUE(verify().empty()) << "a commit may be under way";
+  const auto writer = open_writer();
+  EXPECT_FALSE(std::filesystem::exists(segment(2)));
+  EXPECT_FALSE(std::filesystem::exists(folder() / "tmp" / "000002.msa"));
+  commit(*writer, 1, 2);
+  EXPECT_TRUE(std::filesystem::exists(segment(3))) << "a number is not used again";
+  EXPECT_TRUE(verify().empty());
+}
+
+/// A disk that fails at one call: that call and all later writes find no space.
+class FailingFileSystem final : public FileSystem {
+ public:
+  explicit FailingFileSystem(int64_t good_calls) : left_(good_calls) {}
+  bool has_failed() const { return left_ < 0; }
+  void fail_after(int64_t good_calls) { left_ = good_calls; }
+
+  std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
+    return real().open_to_read(path);
+  }
+  std::unique_ptr<File> create(const std::filesystem::path& path) override {
+    spend();
+    return std::make_unique<FailingFile>(*this, real().create(path));
+  }
+  void rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
+    spend();
+    real().rename(from, to);
+  }
+  void remove(const std::filesystem::path& path) override { real().remove(path); }
+  void create_directory(const std::filesystem::path& path) override {
+    real().create_directory(path);
+  }
+  void sync_directory(const std::filesystem::path& path) override {
+    spend();
+    real().sync_directory(path);
+  }
+  bool exists(const std::filesystem::path& path) override { return real().exists(path); }
+  std::vector<std::string> list(const std::filesystem::path& path) override {
+    return real().list(path);
+  }
+  uint64_t free_bytes(const std::filesystem::path& path) override {
+    return real().free_bytes(path);
+  }
+
+ private:
+  class FailingFile final : public File {
+   public:
+    FailingFile(FailingFileSystem& files, std::unique_ptr<File> file)
+        : files_(files), file_(std::move(file)) {}
+    void read_at(uint64_t offset, std::span<std::byte> out) const override {
+      file_->read_at(offset, out);
+    }
+    void append(std::span<const std::byte> bytes) override {
+      files_.spend();
+      file_->append(bytes);
+    }
+    void sync() override {
+      files_.spend();
+      file_->sync();
+    }
+    uint64_t size() const override { return file_->size(); }
+    const std::filesystem::path& path() const override { return file_->path(); }
+
+   private:
+    FailingFileSystem& files_;
+    std::unique_ptr<File> file_;
+  };
+
+  static FileSystem& real() { return real_file_system(); }
+  void spend() {
+    if (left_-- <= 0) {
+      left_ = -1;
+      throw Error(ErrorCode::kNoSpace, "no space (test)");
+    }
+  }
+  int64_t left_;
+};
+
+TEST_F(BankTest, AFullDiskAtAnyCallLosesNothingAndTheNextWriterGoesOn) {
+  for (const bool is_made_anew : {true, false}) {
+    std::filesystem::remove_all(folder());
+    write(1, 9);
+    int64_t documents = 1;
+    int64_t failures = 0;
+    for (int64_t good_calls = 0;; ++good_calls) {
+      if (is_made_anew) {
+        std::filesystem::remove_all(folder());
+        documents = 0;
+      }
+      FailingFileSystem files(good_calls);
+      try {
+        commit(*open_writer(files), 2, static_cast<uint32_t>(good_calls));
+        documents += 2;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kNoSpace);
+        ++failures;
+      }
+      if (std::filesystem::exists(catalog())) {
+        EXPECT_EQ(open()->stats().documents, documents) << "after " << good_calls << " calls";
+        EXPECT_TRUE(verify().empty());
+      } else {
+        EXPECT_EQ(documents, 0);
+      }
+      if (!files.has_failed()) break;
+      write(1, 9);  // there is room again
+      ++documents;
+      EXPECT_EQ(open()->stats().documents, documents);
+      EXPECT_TRUE(verify().empty());
+    }
+    EXPECT_GE(failures, is_made_anew ? 14 : 10);
+  }
+}
+
+TEST_F(BankTest, AWriterGoesOnByItselfAfterAFullDisk) {
+  write(1, 1);
+  int64_t documents = 1;
+  FailingFileSystem files(1'000'000);
+  const auto writer = open_writer(files);
+  for (int64_t good_calls = 0; good_calls < 12; ++good_calls) {
+    files.fail_after(good_calls);
+    const auto seed = static_cast<uint32_t>(good_calls);
+    try {
+      commit(*writer, 1, seed);
+      ++documents;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kNoSpace);
+    }
+    files.fail_after(1'000'000);
+    commit(*writer, 2, seed);
+    documents += 2;
+    EXPECT_EQ(open()->stats().documents, documents);
+    EXPECT_TRUE(verify().empty());
+  }
+}
+
+/// The operating system refuses to make any file of this process larger, SQLite's included.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : signal_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, signal_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*signal_)(int);
+};
+
+TEST_F(BankTest, WhenTheSystemRefusesToWriteAtAnySizeNothingIsLost) {
+  int64_t documents = 0;
+  int64_t failures = 0;
+  for (rlim_t bytes = 0; bytes < 160'000; bytes += 1500) {
+    try {
+      const FileSizeLimit limit(bytes);
+      const auto writer = open_writer();
+      for (uint32_t seed = 0; seed < 5; ++seed) {
+        commit(*writer, 3, seed);
+        documents += 3;
+      }
+    } catch (const Error& error) {
+      // SQLite does not always say why it could not write.
+      EXPECT_TRUE(error.code() == ErrorCode::kNoSpace || error.code() == ErrorCode::kIo)
+          << error.what();
+      ++failures;
+    }
+    if (!std::filesystem::exists(catalog())) continue;
+    ASSERT_EQ(open()->stats().documents, documents) << "limit " << bytes;
+    ASSERT_TRUE(verify().empty()) << "limit " << bytes;
+  }
+  EXPECT_GE(failures, 10);
+  EXPECT_GT(documents, 0);
+  write(1, 9);
+  EXPECT_TRUE(verify().empty());
+}
+
+}  // namespace
+}  // namespace msa::memory

@@ -1,0 +1,151 @@
+#include "msa/memory/catalog_rows.h"
+
+#include <cstdio>
+#include <cstring>
+#include <span>
+
+namespace msa::memory {
+namespace {
+
+using storage::Statement;
+
+/// Digests columns: an integer as its eight bytes, anything else after its length.
+class RowDigest {
+ public:
+  RowDigest& add(std::string_view bytes) {
+    add(static_cast<int64_t>(bytes.size()));
+    digester_.add(bytes);
+    return *this;
+  }
+  RowDigest& add(int64_t number) {
+    digester_.add(std::as_bytes(std::span(&number, 1)));
+    return *this;
+  }
+  std::string finish() const {
+    const storage::Digest digest = digester_.finish();
+    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+  }
+
+ private:
+  storage::Digester digester_;
+};
+
+}  // namespace
+
+const std::array<const char*, 5> kCatalogSchema{
+    "CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest BLOB NOT NULL) STRICT",
+    "CREATE TABLE segments (id INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, "
+    "passages INTEGER NOT NULL, chunks INTEGER NOT NULL, tokens INTEGER NOT NULL, "
+    "bytes INTEGER NOT NULL, table_digest BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
+    "CREATE TABLE documents (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, "
+    "title TEXT NOT NULL, text TEXT NOT NULL, attributes TEXT NOT NULL, source TEXT NOT NULL, "
+    "content BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
+    "CREATE TABLE passages (id INTEGER PRIMARY KEY, "
+    "document INTEGER NOT NULL REFERENCES documents(id), start INTEGER NOT NULL, "
+    "end INTEGER NOT NULL, tokens INTEGER NOT NULL, chunks INTEGER NOT NULL, "
+    "segment INTEGER NOT NULL REFERENCES segments(id), digest BLOB NOT NULL) STRICT",
+    "CREATE INDEX passages_by_document ON passages(document)"};
+
+std::string segment_file_name(int64_t id) {
+  char name[32];
+  std::snprintf(name, sizeof name, "%06lld.msa", static_cast<long long>(id));
+  return name;
+}
+
+std::string row_digest(const Fact& fact) {
+  return RowDigest().add(fact.key).add(fact.value).finish();
+}
+
+std::string row_digest(const SegmentRow& s) {
+  const std::string_view table(reinterpret_cast<const char*>(s.digest.data()), s.digest.size());
+  return RowDigest()
+      .add(s.id)
+      .add(s.file)
+      .add(s.passages)
+      .add(s.chunks)
+      .add(s.tokens)
+      .add(s.bytes)
+      .add(table)
+      .finish();
+}
+
+std::string row_digest(const Passage& p) {
+  return RowDigest()
+      .add(p.id)
+      .add(p.document)
+      .add(p.start)
+      .add(p.end)
+      .add(p.tokens)
+      .add(p.chunks)
+      .add(p.segment)
+      .finish();
+}
+
+std::string row_digest(const Document& d, std::string_view content) {
+  return RowDigest()
+      .add(d.row)
+      .add(d.name)
+      .add(d.title)
+      .add(d.text)
+      .add(d.attributes)
+      .add(d.source)
+      .add(content)
+      .finish();
+}
+
+std::string content_digest(std::string_view title, std::string_view text) {
+  return RowDigest().add(title).add(text).finish();
+}
+
+Checked<Fact> read_fact(const Statement& statement) {
+  Checked<Fact> fact{{statement.text(0), statement.text(1)}};
+  fact.is_good = statement.blob(2) == row_digest(fact.row);
+  return fact;
+}
+
+Checked<SegmentRow> read_segment(const Statement& statement) {
+  Checked<SegmentRow> segment{{.id = statement.integer(0),
+                               .file = statement.text(1),
+                               .passages = statement.integer(2),
+                               .chunks = statement.integer(3),
+                               .tokens = statement.integer(4),
+                               .bytes = statement.integer(5)}};
+  SegmentRow& row = segment.row;
+  const std::string table = statement.blob(6);
+  if (table.size() != row.digest.size()) return segment;
+  std::memcpy(row.digest.data(), table.data(), table.size());
+  segment.is_good = statement.blob(7) == row_digest(row) && row.file == segment_file_name(row.id) &&
+                    row.passages > 0 && row.chunks >= 0 && row.bytes > 0;
+  return segment;
+}
+
+Checked<Passage> read_passage(const Statement& statement) {
+  Checked<Passage> passage{{.id = statement.integer(0),
+                            .document = statement.integer(1),
+                            .start = statement.integer(2),
+                            .end = statement.integer(3),
+                            .tokens = statement.integer(4),
+                            .chunks = statement.integer(5),
+                            .segment = statement.integer(6)}};
+  const Passage& row = passage.row;
+  passage.is_good = statement.blob(7) == row_digest(row) && row.id > 0 && row.start >= 0 &&
+                    row.end >= row.start && row.tokens >= 0 && row.chunks >= 0;
+  return passage;
+}
+
+Checked<Document> read_document(const Statement& statement) {
+  Checked<Document> document{{.row = statement.integer(0),
+                              .name = statement.text(1),
+                              .title = statement.text(2),
+                              .text = statement.text(3),
+                              .attributes = statement.text(4),
+                              .source = statement.text(5),
+                              .passages = {}}};
+  const Document& row = document.row;
+  const std::string content = statement.blob(6);
+  document.is_good = statement.blob(7) == row_digest(row, content) &&
+                     content == content_digest(row.title, row.text);
+  return document;
+}
+
+}  // namespace msa::memory

@@ -1,0 +1,68 @@
+#pragma once
+// The catalog's tables, and how their rows are read, digested and checked.
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "msa/memory/bank_facts.h"
+#include "msa/storage/database.h"
+#include "msa/storage/digest.h"
+
+namespace msa::memory {
+
+/// A committed segment file.
+struct SegmentRow {
+  int64_t id = 0;
+  std::string file;  // name within segments/: segment_file_name(id)
+  int64_t passages = 0;
+  int64_t chunks = 0;
+  int64_t tokens = 0;
+  int64_t bytes = 0;
+  storage::Digest digest{};  // of the file's digest table
+};
+
+/// "000017.msa"
+std::string segment_file_name(int64_t id);
+
+/// What creates an empty catalog, one statement each, as SQLite keeps them.
+extern const std::array<const char*, 5> kCatalogSchema;
+
+/// The beginning of a query for whole rows, in the order that the functions below read.
+inline constexpr const char* kSelectFact = "SELECT key, value, digest FROM facts ";
+inline constexpr const char* kSelectSegment =
+    "SELECT id, file, passages, chunks, tokens, bytes, table_digest, digest FROM segments ";
+inline constexpr const char* kSelectPassage =
+    "SELECT id, document, start, end, tokens, chunks, segment, digest FROM passages ";
+inline constexpr const char* kSelectDocument =
+    "SELECT id, name, title, text, attributes, source, content, digest FROM documents ";
+
+/// A row and whether it is what was written: its digest is right, and its numbers make sense.
+template <typename Row>
+struct Checked {
+  Row row;
+  bool is_good = false;
+};
+
+struct Fact {
+  std::string key;
+  std::string value;
+};
+
+Checked<Fact> read_fact(const storage::Statement& statement);
+Checked<SegmentRow> read_segment(const storage::Statement& statement);
+Checked<Passage> read_passage(const storage::Statement& statement);
+/// Without its passages.
+Checked<Document> read_document(const storage::Statement& statement);
+
+/// The column `digest` of a row. All digests are 16 bytes.
+std::string row_digest(const Fact& fact);
+std::string row_digest(const SegmentRow& segment);
+std::string row_digest(const Passage& passage);
+std::string row_digest(const Document& document, std::string_view content);
+
+/// The column `content` of a document.
+std::string content_digest(std::string_view title, std::string_view text);
+
+}  // namespace msa::memory

@@ -1,0 +1,223 @@
+#include <fstream>
+#include <numeric>
+#include <random>
+
+#include "msa/base/error.h"
+#include "msa/memory/bank.h"
+#include "msa/memory/bank_fixture.h"
+#include "msa/storage/database.h"
+#include "msa/storage/segment_file.h"
+
+namespace msa::memory {
+namespace {
+
+void flip(const std::filesystem::path& path, int64_t offset, unsigned bit) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(offset);
+  const int byte = file.get();
+  file.seekp(offset);
+  file.put(static_cast<char>(byte ^ (1 << bit)));
+}
+
+/// Puts a file back as it was, at the end and whenever asked.
+class Keep {
+ public:
+  explicit Keep(std::filesystem::path path) : path_(std::move(path)) {
+    std::ifstream file(path_, std::ios::binary);
+    bytes_.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  ~Keep() { restore(); }
+  Keep(const Keep&) = delete;
+  Keep& operator=(const Keep&) = delete;
+  void restore() const {
+    for (const char* log : {"-wal", "-shm"}) std::filesystem::remove(path_.string() + log);
+    std::ofstream(path_, std::ios::binary) << bytes_;
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::string bytes_;
+};
+
+/// Everything that a bank can give out.
+struct AllOfIt {
+  std::string words;
+  std::vector<float> numbers;
+  bool operator==(const AllOfIt&) const = default;
+};
+
+AllOfIt read_all(const Bank& bank) {
+  AllOfIt all;
+  const auto source = bank.source();
+  for (const Document& listed : bank.list(0, 1000)) {
+    const Document document = bank.find(listed.name).value();
+    for (const auto* part : {&document.name, &document.title, &document.text, &document.attributes,
+                             &document.source}) {
+      all.words += *part + '\n';
+    }
+  }
+  for (const Passage& p : bank.passages()) {
+    for (const int64_t x : {p.id, p.document, p.start, p.end, p.tokens, p.chunks, p.segment}) {
+      all.words += std::to_string(x) + ' ';
+    }
+    const int64_t place = bank.place_of(p.id).value();
+    for (int64_t layer = 0; layer < source->shape().num_layers; ++layer) {
+      std::vector<float> rows(2 * source->num_chunks(place) * source->shape().key_dim());
+      source->fetch(layer, std::span(&place, 1), rows.data(), rows.data() + rows.size() / 2);
+      all.numbers.insert(all.numbers.end(), rows.begin(), rows.end());
+    }
+  }
+  std::vector<float> query(4 * source->shape().head_dim);
+  std::iota(query.begin(), query.end(), -16.0F);
+  for (int64_t layer = 0; layer < source->shape().num_layers; ++layer) {
+    std::vector<float> scores(source->num_documents());
+    source->route(layer, {.values = query.data(), .num_tokens = 1, .num_heads = 4, .rule = {}}, 1,
+                  scores);
+    all.numbers.insert(all.numbers.end(), scores.begin(), scores.end());
+  }
+  return all;
+}
+
+TEST_F(BankTest, EveryFlippedByteOfASegmentIsFoundNamedAndNeverUsed) {
+  write(3, 1);
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(segment(1)));
+  for (int64_t offset = 0; offset < size; ++offset) {
+    const Keep keep(segment(1));
+    flip(segment(1), offset, static_cast<unsigned>(offset % 8));
+    const auto problems = verify();
+    ASSERT_EQ(problems.size(), 1U) << "byte " << offset << " of " << size;
+    ASSERT_EQ(problems[0].file, segment(1).string());
+    ASSERT_EQ(problems[0].offset, 0);
+    ASSERT_NE(problems[0].document.find("doc-1"), std::string::npos) << problems[0].document;
+    ASSERT_THROW(read_all(*open()), Error) << "byte " << offset;
+  }
+  EXPECT_TRUE(verify().empty());
+}
+
+TEST_F(BankTest, InALargeSegmentOnlyTheDocumentsOfTheBlockAreNamed) {
+  BankFacts own = facts();
+  own.shape.head_dim = 64;
+  own.key_type = kernels::NumberType::kInt8;
+  const RandomBatch batch = make_random_batch(
+      own.shape, {.first_id = 1, .num_documents = 60, .max_chunks = 60, .seed = 3});
+  BankWriter::open(real_file_system(), folder(), own)->commit(batch.documents, batch.encoded);
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(segment(1)));
+  const auto block = static_cast<int64_t>(storage::kDigestBlockBytes);
+  ASSERT_GT(size, 8 * block);
+  // The last record's last bytes: before the table of digests.
+  const int64_t table = size / block * 16 + 16;
+  const int64_t last = size - table - 1;
+  flip(segment(1), last, 3);
+  const auto problems = verify();
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_EQ(problems[0].offset, last / block * block);
+  EXPECT_NE(problems[0].document.find("doc-60"), std::string::npos) << problems[0].document;
+  EXPECT_EQ(problems[0].document.find("doc-1,"), std::string::npos) << problems[0].document;
+  // The others go on: only what lies in the block cannot be fetched.
+  const auto source = open()->source();
+  std::vector<float> rows(2 * 60 * own.shape.key_dim());
+  int64_t refused = 0;
+  for (int64_t place = 0; place < source->num_documents(); ++place) {
+    try {
+      source->fetch(1, std::span(&place, 1), rows.data(), rows.data() + rows.size() / 2);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCorruption);
+      EXPECT_NE(std::string(error.what()).find("passage " + std::to_string(place + 1)),
+                std::string::npos)
+          << error.what();
+      ++refused;
+    }
+  }
+  EXPECT_GE(refused, 1);
+  EXPECT_LT(refused, 30);
+}
+
+TEST_F(BankTest, FlippedBitsOfTheCatalogAreFoundOrChangeNothing) {
+  const uint32_t seed = 4;
+  write(60, 1);
+  write(40, 2);
+  const AllOfIt before = read_all(*open());
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(catalog()));
+  std::mt19937 random(seed);
+  int64_t found = 0;
+  int64_t harmless = 0;
+  for (int round = 0; round < 300; ++round) {
+    const auto offset = static_cast<int64_t>(random() % static_cast<uint32_t>(size));
+    const Keep keep(catalog());
+    flip(catalog(), offset, static_cast<unsigned>(random() % 8));
+    if (!verify().empty()) {
+      ++found;
+      continue;
+    }
+    // Space that no row uses: all that the bank gives out is as it was.
+    ++harmless;
+    ASSERT_EQ(read_all(*open()), before) << "byte " << offset << " seed " << seed;
+  }
+  RecordProperty("found", static_cast<int>(found));
+  RecordProperty("harmless", static_cast<int>(harmless));
+  EXPECT_GT(found, 100);
+}
+
+TEST_F(BankTest, EveryColumnOfTheCatalogIsCovered) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> tables{
+      {"facts", {"value", "digest"}},
+      {"segments",
+       {"id", "file", "passages", "chunks", "tokens", "bytes", "table_digest", "digest"}},
+      {"documents", {"id", "name", "title", "text", "attributes", "source", "content", "digest"}},
+      {"passages", {"id", "document", "start", "end", "tokens", "chunks", "segment", "digest"}}};
+  write(3, 1);
+  write(2, 2);
+  const auto change = [&](const std::string& sql) {
+    const storage::Database database(catalog(), storage::Database::Mode::kWrite);
+    database.execute("PRAGMA foreign_keys = OFF");
+    database.execute(sql);
+  };
+  const auto type_of = [&](const std::string& table, const std::string& column) {
+    const storage::Database database(catalog(), storage::Database::Mode::kRead);
+    auto rows = database.prepare("SELECT typeof(" + column + ") FROM " + table);
+    return rows.next() ? rows.text(0) : "nothing";
+  };
+  for (const auto& [table, columns] : tables) {
+    for (const std::string& column : columns) {
+      const Keep keep(catalog());
+      const std::string type = type_of(table, column);
+      const std::string other = type == "integer" ? column + " + 1000"
+                                : type == "text"  ? column + " || 'x'"
+                                                  : "zeroblob(16)";
+      change("UPDATE " + table + " SET " + column + " = " + other +
+             " WHERE rowid = (SELECT max(rowid) FROM " + table + ")");
+      EXPECT_FALSE(verify().empty()) << table << "." << column;
+      EXPECT_THROW(read_all(*open()), Error) << table << "." << column;
+    }
+    const Keep keep(catalog());
+    change("DELETE FROM " + table + " WHERE rowid = (SELECT min(rowid) FROM " + table + ")");
+    EXPECT_FALSE(verify().empty()) << "a row less in " << table;
+  }
+  EXPECT_TRUE(verify().empty());
+}
+
+TEST_F(BankTest, MissingTruncatedSwappedAndUnknownSegmentsAreFound) {
+  write(3, 1);
+  write(3, 2);
+  write(3, 3);
+  const auto problems_of = [&] {
+    EXPECT_THROW(open()->source(), Error);
+    return verify();
+  };
+  {
+    const Keep keep(segment(2));
+    std::filesystem::resize_file(segment(2), std::filesystem::file_size(segment(2)) - 1);
+    ASSERT_EQ(problems_of().size(), 1U);
+    EXPECT_NE(problems_of()[0].document.find("doc-"), std::string::npos);
+    std::filesystem::remove(segment(2));
+    EXPECT_EQ(problems_of().size(), 1U);
+    std::filesystem::copy_file(segment(1), segment(2));
+    EXPECT_EQ(problems_of().size(), 1U);
+  }
+  EXPECT_TRUE(verify().empty());
+  std::ofstream(folder() / "segments" / "000000.msa") << "x";
+  EXPECT_EQ(verify().size(), 1U);
+}
+
+}  // namespace
+}  // namespace msa::memory
