@@ -1,4 +1,4 @@
-# Every library from outside, found in one place. docs/dependencies.md says what each is for.
+# Every library from outside, found in one place. docs/architecture.md says what each is for.
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(PkgConfig REQUIRED)

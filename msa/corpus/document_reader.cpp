@@ -254,9 +254,6 @@ std::vector<Question> read_questions(FileSystem& files, const std::filesystem::p
     Question question;
     question.line = lines.line_number();
     question.text = json_string(json, "question", what);
-    if (is_blank(question.text)) {
-      throw Error(ErrorCode::kInvalidFormat, what, ": the question is empty");
-    }
     if (json_has(json, "id")) question.id = string_or_number(json.at("id"));
     for (const auto& [key, list] :
          {std::pair{"answers", &question.answers}, std::pair{"documents", &question.documents}}) {

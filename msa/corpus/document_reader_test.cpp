@@ -275,8 +275,8 @@ TEST_F(DocumentReaderTest, ReadsQuestionsWithWhatIsKnownOfThem) {
 
 TEST_F(DocumentReaderTest, RefusesBadQuestionsNamingFileAndLine) {
   for (const char* line :
-       {"{", "[]", "{\"id\":\"x\"}", "{\"question\":7}", "{\"question\":\" \"}",
-        "{\"question\":\"x\",\"answers\":\"x\"}", "{\"question\":\"x\",\"documents\":[null]}"}) {
+       {"{", "[]", "{\"id\":\"x\"}", "{\"question\":7}", "{\"question\":\"x\",\"answers\":\"x\"}",
+        "{\"question\":\"x\",\"documents\":[null]}"}) {
     const auto path = write("q.jsonl", std::string("{\"question\":\"x\"}\n") + line + "\n");
     try {
       read_questions(real_file_system(), path);

@@ -42,6 +42,28 @@ TEST(WordsOf, TellsTheBytesThatEachWordCameFrom) {
   EXPECT_EQ(words[1].end, 12);
 }
 
+TEST(WordsOf, EndsAWordBehindATurkishCapitalIWithADot) {
+  EXPECT_EQ(texts_of("\xC4\xB0zmir x\xC4\xB0"), (Texts{"i", "zmir", "xi"}));
+  const auto words = words_of("\xC4\xB0zmir");
+  EXPECT_EQ(words[0].end, 2);
+  EXPECT_EQ(words[1].start, 2);
+}
+
+TEST(LowerCase, MapsTheTurkishCapitalIWithADotToTwoCharacters) {
+  EXPECT_EQ(lower_case("\xC4\xB0z"), "i\xCC\x87z");
+}
+
+TEST(LowerCase, MapsASigmaThatEndsAWordToTheFinalOne) {
+  const std::string capital = "\xCE\xA3", small = "\xCF\x83", last = "\xCF\x82";
+  EXPECT_EQ(lower_case("A" + capital), "a" + last);
+  EXPECT_EQ(lower_case("A" + capital + " B"), "a" + last + " b");
+  EXPECT_EQ(lower_case("A" + capital + "B"), "a" + small + "b");
+  EXPECT_EQ(lower_case(capital), small);
+  EXPECT_EQ(lower_case("1" + capital), "1" + small);
+  EXPECT_EQ(lower_case("A\xCC\x81" + capital + "'"), "a\xCC\x81" + last + "'");
+  EXPECT_EQ(lower_case("A" + capital + "'B"), "a" + small + "'b");
+}
+
 TEST(LowerCase, KeepsAllButUpperCaseLetters) {
   EXPECT_EQ(lower_case("A-B \xC3\x89 \xE2\x82\xAC 9"), "a-b \xC3\xA9 \xE2\x82\xAC 9");
 }

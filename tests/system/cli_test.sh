@@ -84,8 +84,8 @@ expect "no passage" 3 'has no document' "$msa" bank show "$bank" nothing
 printf '{"id":"one","text":"A good text."}\n{"id":"two","text":"bad \xff"}\n{"id":"three","text":"  "}\n{"id":4}\nnot json\n{"id":"one","text":"Another."}\n' >"$work/bad.jsonl"
 printf 'fine' >"$work/note.txt"
 printf 'broken \xc3\x28' >"$work/broken.md"
-for wanted in "bad.jsonl:2: not UTF-8 at byte" "bad.jsonl:3: the text is empty" 'bad.jsonl:4: line 4: the key "text" is missing' \
-  "bad.jsonl:5: line 5: not JSON" 'bad.jsonl:6: the name "one" came before' "broken.md:1: not UTF-8" "2 documents in"; do
+for wanted in "bad.jsonl:2: not UTF-8 at byte" "bad.jsonl:3: the text is empty" 'bad.jsonl:4: the line: the key "text" is missing' \
+  "bad.jsonl:5: the line: not JSON" 'bad.jsonl:6: the name "one" came before' "broken.md:1: not UTF-8" "2 documents in"; do
   rm -rf "$work/bad_bank"
   expect "bad documents: $wanted" 0 "$wanted" "$msa" ingest "$work/bad_bank" "$work/bad.jsonl" "$work/note.txt" "$work/broken.md"
 done
