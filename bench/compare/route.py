@@ -21,11 +21,12 @@ def documents_of(chunk_scores: torch.Tensor, document: torch.Tensor, count: int)
     return best.scatter_reduce(0, document, chunk_scores, "amax").topk(TOP_K).indices
 
 
-def per_head(query, key, document, count):
-    """query [H, T, D], key [G, C, D]: scores of every head, then their mean."""
-    grouped = query.view(KV_HEADS, HEADS // KV_HEADS, -1, DIM)
-    scores = torch.matmul(grouped, key.unsqueeze(1).transpose(-1, -2)).flatten(0, 1)
-    return documents_of(scores.mean(0).amax(0), document, count)
+def per_head(query, key, is_padding, document, count):
+    """query [1, H, T, D], key [G, C, D], is_padding [1, T]: scores of every head, padded tokens masked, then the mean."""
+    grouped = query.view(1, KV_HEADS, HEADS // KV_HEADS, -1, DIM)
+    scores = torch.matmul(grouped, key[None, :, None].transpose(-1, -2)).flatten(1, 2)
+    scores.masked_fill_(is_padding[:, None, :, None], float("-inf"))
+    return documents_of(scores.mean(1).amax(1)[0], document, count)
 
 
 def folded(query, key, document, count):
@@ -54,14 +55,15 @@ def main() -> None:
     document = torch.arange(o.chunks) // CHUNKS_PER_DOCUMENT
     query = torch.nn.functional.normalize(torch.randn(HEADS, o.tokens, DIM), dim=-1)
     keys = [torch.nn.functional.normalize(torch.randn(KV_HEADS, o.chunks, DIM), dim=-1) for _ in range(o.layers)]
+    is_padding = torch.zeros(1, o.tokens, dtype=torch.bool)
     fold = query.view(KV_HEADS, HEADS // KV_HEADS, o.tokens, DIM).sum(1).transpose(0, 1).flatten(1) / HEADS
     for dtype in (torch.float32, torch.bfloat16):
         q, f, first = query.to(dtype), fold.to(dtype), keys[0].to(dtype)
         flat = [k.transpose(0, 1).flatten(1).to(dtype).contiguous() for k in keys]
         with torch.inference_mode():
-            same = len(set(per_head(q, first, document, count).tolist())
+            same = len(set(per_head(q[None], first, is_padding, document, count).tolist())
                        & set(folded(f, flat[0], document, count).tolist()))
-            head_ms = median_ms(lambda: per_head(q, first, document, count), o.repeats) * o.layers
+            head_ms = median_ms(lambda: per_head(q[None], first, is_padding, document, count), o.repeats) * o.layers
             fold_ms = median_ms(lambda: [folded(f, k, document, count) for k in flat], o.repeats)
         print(json.dumps({"program": f"torch {torch.__version__}", "type": str(dtype).removeprefix("torch."),
                           "threads": o.threads, "per_head_ms": round(head_ms), "folded_ms": round(fold_ms, 1),

@@ -240,7 +240,10 @@ TEST_F(BankTest, ACatalogWithOtherTablesIsRefused) {
   for (const char* change :
        {"CREATE TABLE more (x)", "CREATE VIEW more AS SELECT 1",
         "CREATE TRIGGER more AFTER INSERT ON passages BEGIN DELETE FROM documents; END",
-        "DROP INDEX passages_by_document", "ALTER TABLE documents ADD COLUMN x TEXT"}) {
+        "DROP INDEX passages_by_document", "ALTER TABLE documents ADD COLUMN x TEXT",
+        // Would never end.
+        "DROP TABLE facts; CREATE VIEW facts AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT "
+        "n + 1 FROM c) SELECT n AS key, n AS value, n AS digest FROM c WHERE n < 0"}) {
     std::filesystem::remove_all(folder());
     write(1, 1);
     storage::Database(catalog(), storage::Database::Mode::kWrite).execute(change);

@@ -71,6 +71,7 @@ class Catalog {
   Document with_passages(storage::Statement& statement) const;
   int64_t number(const char* fact, int64_t otherwise) const;
   void set(const char* fact, int64_t value);
+  bool has_our_facts() const;
   bool has_our_tables() const;
   template <typename Row>
   Row expect_good(storage::Statement& statement, Checked<Row> (*read)(const storage::Statement&),
