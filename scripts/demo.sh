@@ -14,14 +14,14 @@ echo "== Encoding examples/ into $bank"
 
 echo
 echo "== Asking $(wc -l <examples/questions.jsonl) questions that the model was not trained on"
-"$msa" ask "$bank" --questions examples/questions.jsonl --output build/demo/answers.jsonl 2>/dev/null
+"$msa" ask "$bank" --questions examples/questions.jsonl --output build/demo/answers.jsonl
 paste -d '\n' examples/questions.jsonl build/demo/answers.jsonl | jq -rn '
   def norm: ascii_downcase | gsub("[[:punct:]]"; "") | gsub("\\b(a|an|the)\\b"; " ") | gsub("\\s+"; " ") | ltrimstr(" ") | rtrimstr(" ");
   [inputs] as $lines
   | [range(0; $lines | length; 2) | {q: $lines[.], a: $lines[. + 1]}]
   | (map(. + {
-      right: (.a.answer | norm) as $got | any(.q.answers[]; norm == $got),
-      found: (.q.documents as $gold | any(.a.evidence[]; .name as $n | $gold | index($n)))})) as $all
+      right: ((.a.answer | norm) as $got | any(.q.answers[]; norm == $got)),
+      found: (.q.documents as $gold | any(.a.evidence[]; .name as $n | $gold | index($n) != null))})) as $all
   | ($all[] | "",
       "Q: \(.q.question)",
       "A: \(.a.answer)   [\(if .right then "right" else "wrong; expected \(.q.answers[0])" end); document \(if .found then "found" else "not found" end); \(.a.timing_ms.total | round) ms]",

@@ -16,6 +16,12 @@ step() { # step NAME COMMAND...: runs it and says how long it took
   echo "setup: $name: $((SECONDS - start)) s"
 }
 
+quietly() { # quietly LOG COMMAND...: shows the output of a command that fails
+  local log=$1
+  shift
+  "$@" >"$log" 2>&1 || { cat "$log"; exit 1; }
+}
+
 install_packages() {
   local missing=() as_root=()
   for package in "${packages[@]}"; do
@@ -43,9 +49,9 @@ install_torch() {
 }
 
 build() {
-  cmake --preset release -DMSA_TORCH_DIR="$MSA_TORCH_DIR" >build-release.log 2>&1 || { cat build-release.log; exit 1; }
-  rm -f build-release.log
-  cmake --build --preset release | tail -n 1
+  mkdir -p build
+  quietly build/configure.log cmake --preset release -DMSA_TORCH_DIR="$MSA_TORCH_DIR"
+  quietly build/build.log cmake --build --preset release
 }
 
 step "Debian packages" install_packages

@@ -10,10 +10,14 @@ git ls-files '*.h' '*.cpp' | grep -v unicode_tables.cpp | xargs clang-format --d
 echo "test: release"
 ctest --preset release --output-on-failure
 
+echo "test: demo"
+scripts/demo.sh
+
 for preset in asan tsan; do
   echo "test: $preset"
-  cmake --preset "$preset" >/dev/null
-  cmake --build --preset "$preset" | tail -n 1
+  for step in "cmake --preset $preset" "cmake --build --preset $preset"; do
+    $step >"build/$preset.log" 2>&1 || { cat "build/$preset.log"; exit 1; }
+  done
 done
 ctest --preset asan --output-on-failure
 # OpenMP's own library is not instrumented: one thread of it, and the threads that tests start themselves.
