@@ -6,16 +6,17 @@
 namespace msa::cli {
 namespace {
 
-double rounded(double value, double unit) { return std::round(value / unit) * unit; }
+/// To so many units in one; the division keeps the shortest decimal form.
+double rounded(double value, double units) { return std::round(value * units) / units; }
 
-OrderedJson milliseconds(double value) { return rounded(value, 1e-3); }
+OrderedJson milliseconds(double value) { return rounded(value, 1e3); }
 
 OrderedJson documents_json(const std::vector<engine::ScoredPassage>& documents) {
   OrderedJson list = OrderedJson::array();
   for (const auto& document : documents) {
     list.push_back({{"id", document.id},
                     {"name", document.name},
-                    {"score", rounded(static_cast<double>(document.score), 1e-6)}});
+                    {"score", rounded(static_cast<double>(document.score), 1e6)}});
   }
   return list;
 }
@@ -25,7 +26,7 @@ OrderedJson layers_json(const std::vector<engine::Round::Layer>& layers) {
   for (const auto& layer : layers) {
     OrderedJson routed = OrderedJson::array();
     for (const auto& [id, score] : layer.passages) {
-      routed.push_back({{"id", id}, {"score", rounded(static_cast<double>(score), 1e-6)}});
+      routed.push_back({{"id", id}, {"score", rounded(static_cast<double>(score), 1e6)}});
     }
     list.push_back({{"layer", layer.layer}, {"documents", std::move(routed)}});
   }

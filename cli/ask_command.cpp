@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 
@@ -44,7 +46,9 @@ void add_ask_flags(CLI::App& command, Flags& flags) {
   add_flag(command, "--top-p", flags.options.top_p, "Sample from this share of the probability");
   add_flag(command, "--seed", flags.options.seed, "Of the sampler");
   add_flag(command, "--read", flags.options.given_passages,
-           "Read these passages (ids) in place of retrieving");
+           "Read these passages (ids, joined by commas) in place of retrieving")
+      ->delimiter(',')
+      ->allow_extra_args(false);
 }
 
 engine::AskOptions options_of(const Flags& flags) {
@@ -52,6 +56,7 @@ engine::AskOptions options_of(const Flags& flags) {
   options.ids = flags.ids == "free"          ? engine::IdDecoding::kFree
                 : flags.ids == "constrained" ? engine::IdDecoding::kConstrained
                                              : engine::IdDecoding::kFused;
+  engine::expect_valid(options);
   return options;
 }
 
@@ -67,14 +72,24 @@ Opened open(const Flags& flags) {
   return opened;
 }
 
+/// Errors of one question, or of one document that it needs; the others can still be answered.
+bool is_of_question(ErrorCode code) {
+  return code == ErrorCode::kInvalidArgument || code == ErrorCode::kCorruption ||
+         code == ErrorCode::kLimit;
+}
+
 /// One line out for every line in; a question that fails gives a line with the error.
 void ask_many(const Flags& flags) {
   MSA_CHECK(!flags.output_file.empty(), "--questions needs --output FILE.jsonl");
+  std::error_code ignored;
+  MSA_CHECK(!std::filesystem::equivalent(flags.questions_file, flags.output_file, ignored),
+            "--output must not be the file of --questions, got ", flags.output_file);
   const auto questions = corpus::read_questions(real_file_system(), flags.questions_file);
-  std::ofstream out(flags.output_file, std::ios::binary | std::ios::trunc);
-  if (!out) throw Error(ErrorCode::kIo, "cannot write ", flags.output_file);
   const Opened opened = open(flags);
   const engine::AskOptions options = options_of(flags);
+  const StopSignals signals;
+  std::ofstream out(flags.output_file, std::ios::binary | std::ios::trunc);
+  if (!out) throw Error(ErrorCode::kIo, "cannot write ", flags.output_file);
   const auto start = std::chrono::steady_clock::now();
   auto last = start;
   int64_t failed = 0;
@@ -85,12 +100,17 @@ void ask_many(const Flags& flags) {
     try {
       line.update(to_json(opened.engine->ask(questions[i].text, options)));
     } catch (const Error& error) {
+      if (!is_of_question(error.code())) throw;
       ++failed;
       line["question"] = questions[i].text;
       line["error"] = {{"code", error_code_name(error.code())}, {"message", error.what()}};
     }
     out << to_line(line) << '\n';
-    if (!out.flush()) throw Error(ErrorCode::kNoSpace, "cannot write ", flags.output_file);
+    errno = 0;
+    if (!out.flush()) {
+      throw Error(errno == ENOSPC ? ErrorCode::kNoSpace : ErrorCode::kIo, "cannot write ",
+                  flags.output_file);
+    }
     const auto now = std::chrono::steady_clock::now();
     if (now - last > std::chrono::seconds(1) || i + 1 == questions.size()) {
       last = now;
@@ -119,12 +139,13 @@ void ask(const Flags& flags) {
   if (flags.is_json) {
     print_json(to_json(answer));
   } else {
-    std::fputs(to_text(answer, flags.shows_trace).c_str(), stdout);
+    print(to_text(answer, flags.shows_trace));
   }
 }
 
 /// Lines from stdin; every one is a question of its own.
 void chat(const Flags& flags) {
+  const StopSignals signals;
   const Opened opened = open(flags);
   const engine::AskOptions options = options_of(flags);
   const bool is_person = isatty(STDIN_FILENO) != 0;
@@ -151,17 +172,22 @@ void chat(const Flags& flags) {
       continue;
     }
     try {
+      if (flags.is_json) {
+        print_json(to_json(opened.engine->ask(line, options)));
+        continue;
+      }
       const auto answer = opened.engine->ask(line, options, [](std::string_view text) {
-        std::fwrite(text.data(), 1, text.size(), stdout);
+        print(text);
         std::fflush(stdout);
       });
       // The answer itself has been written already.
-      std::fputs(("\n" + to_text(answer, shows_trace).substr(answer.answer.size() + 1)).c_str(),
-                 stdout);
+      print("\n" + to_text(answer, shows_trace).substr(answer.answer.size() + 1));
     } catch (const Error& error) {
+      if (!is_of_question(error.code())) throw;
       std::printf("msa: %s\n", error.what());
     }
   }
+  if (stop_requested) throw Error(ErrorCode::kInterrupted, "stopped");
 }
 
 void route(const Flags& flags) {
@@ -201,6 +227,7 @@ void add_chat(CLI::App& app) {
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
   add_ask_flags(command, *flags);
   command.add_flag("--trace", flags->shows_trace, "Show how documents were found");
+  command.add_flag("--json", flags->is_json, "Print a whole answer object for every line");
   command.footer("Example: msa chat notes.bank");
   command.callback([flags] { chat(*flags); });
 }

@@ -1,9 +1,11 @@
 #include "cli/command.h"
 
-#include <malloc.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
@@ -13,6 +15,18 @@ namespace msa::cli {
 std::atomic<bool> stop_requested{false};
 
 namespace {
+
+void request_stop(int) {
+  if (stop_requested.exchange(true)) _exit(130);
+}
+
+void handle_signals(void (*handler)(int)) {
+  struct sigaction action = {};
+  action.sa_handler = handler;  // no SA_RESTART: a read that waits for a line ends
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
 
 /// The folder models/ of the installation or of the source tree that holds the program.
 std::filesystem::path embedded_model() {
@@ -27,10 +41,18 @@ std::filesystem::path embedded_model() {
 
 }  // namespace
 
+StopSignals::StopSignals() { handle_signals(request_stop); }
+StopSignals::~StopSignals() { handle_signals(SIG_DFL); }
+
 void ModelFlags::add_to(CLI::App& command) {
   add_flag(command, "--model", folder, "Model folder (default: the embedded model)");
   add_flag(command, "--precision", precision, "Matrix products in auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
+  add_flag(command, "--routing", routing,
+           "Which routing vectors are normalised: those of the paper, or of the published code")
+      ->check(CLI::IsMember({"paper", "published"}));
+  command.add_flag("--allow-two-top-k", allows_two_top_k,
+                   "Accept a config.json whose doc_top_k and top_k_docs differ; doc_top_k counts");
   add_flag(command, "--threads", threads, "Threads, 0 = one per core");
 }
 
@@ -41,6 +63,9 @@ std::unique_ptr<engine::LoadedModel> ModelFlags::load(bool prefers_bf16) const {
   if (options.folder.empty()) {
     throw Error(ErrorCode::kNotFound, "no embedded model beside the program: give --model DIR");
   }
+  if (routing == "published")
+    options.transformer.config.routing = model::RoutingConvention::kPublished;
+  options.transformer.config.allow_two_top_k = allows_two_top_k;
   bool is_bf16 = precision == "bf16";
 #if defined(__x86_64__)
   if (precision == "auto" && prefers_bf16) is_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
@@ -53,8 +78,20 @@ std::unique_ptr<engine::LoadedModel> ModelFlags::load(bool prefers_bf16) const {
 }
 
 void print_json(const OrderedJson& value) {
-  std::fputs((to_line(value) + "\n").c_str(), stdout);
-  std::fflush(stdout);
+  print(to_line(value) + "\n");
+  expect_written();
+}
+
+void print(std::string_view text) {
+  errno = 0;
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void expect_written() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  const int reason = errno;
+  throw Error(reason == ENOSPC ? ErrorCode::kNoSpace : ErrorCode::kIo, "cannot write the output",
+              reason == 0 ? "" : ": ", reason == 0 ? "" : std::strerror(reason));
 }
 
 bool has_terminal() { return isatty(STDERR_FILENO) != 0; }

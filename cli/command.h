@@ -6,19 +6,32 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "msa/base/json.h"
 #include "msa/engine/loaded_model.h"
 
 namespace msa::cli {
 
-/// Set by SIGINT and SIGTERM: long work commits what it has and stops.
+/// Set by SIGINT and SIGTERM while a StopSignals lives: work commits what it has and stops.
 extern std::atomic<bool> stop_requested;
+
+/// While it lives, the first SIGINT or SIGTERM sets stop_requested and interrupts a blocking read;
+/// a second one ends the program at once. Without it both end the program, as they do by default.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+};
 
 /// Flags that choose and load a model.
 struct ModelFlags {
   std::string folder;
   std::string precision = "auto";
+  std::string routing = "paper";
+  bool allows_two_top_k = false;
   int threads = 0;
 
   void add_to(CLI::App& command);
@@ -36,8 +49,14 @@ CLI::Option* add_flag(CLI::App& command, const std::string& name, Value& value,
   return command.add_option(name, value, help)->envname(twin)->capture_default_str();
 }
 
-/// Prints a JSON value on one line of stdout.
+/// Prints a JSON value on one line of stdout. Throws as expect_written.
 void print_json(const OrderedJson& value);
+
+/// Writes text to stdout as it is, zero bytes included.
+void print(std::string_view text);
+
+/// Throws Error(kNoSpace) or Error(kIo) unless everything printed so far has been written.
+void expect_written();
 
 /// True if stderr is a terminal: progress may overwrite its line.
 bool has_terminal();

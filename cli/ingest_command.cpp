@@ -58,6 +58,7 @@ class ProgressLine {
 };
 
 void run(Flags& flags) {
+  const StopSignals signals;
   const auto model = flags.model.load(/*prefers_bf16=*/true);
   ProgressLine line;
   engine::IngestOptions& options = flags.options;

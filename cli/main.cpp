@@ -2,10 +2,11 @@
 
 #include <malloc.h>
 
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "cli/command.h"
 #include "msa/base/error.h"
@@ -53,12 +54,40 @@ int exit_code(msa::ErrorCode code) {
 int fail(bool is_json, msa::ErrorCode code, const char* message) {
   std::fprintf(stderr, "msa: %s\n", message);
   if (is_json) {
-    msa::cli::print_json({{"error", {{"code", msa::error_code_name(code)}, {"message", message}}}});
+    const msa::OrderedJson json{
+        {"error", {{"code", msa::error_code_name(code)}, {"message", message}}}};
+    std::puts(msa::to_line(json).c_str());
   }
   return exit_code(code);
 }
 
-void request_stop(int) { msa::cli::stop_requested = true; }
+// The parser takes "[a,b]" for a list of two. A question or a folder may be called so: what stands
+// in brackets passes it behind a mark that no argument begins with.
+constexpr char kMark = '\x1e';
+
+std::vector<std::string> marked(int argc, char** argv) {
+  std::vector<std::string> arguments;
+  for (int i = argc - 1; i > 0; --i) {  // the parser wants them in reverse
+    std::string argument = argv[i];
+    const bool is_bracketed = argument.starts_with('[') && argument.ends_with(']');
+    arguments.push_back(is_bracketed ? kMark + argument : argument);
+  }
+  return arguments;
+}
+
+void unmark_options(CLI::App& command) {
+  for (CLI::Option* option : command.get_options()) {
+    option->transform(CLI::Validator(
+        [](std::string& value) {
+          if (value.starts_with(kMark)) value.erase(0, 1);
+          return std::string();
+        },
+        ""));
+  }
+  for (CLI::App* subcommand : command.get_subcommands([](CLI::App*) { return true; })) {
+    unmark_options(*subcommand);
+  }
+}
 
 }  // namespace
 
@@ -67,9 +96,6 @@ int main(int argc, char** argv) {
   // time.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGINT, request_stop);
-  std::signal(SIGTERM, request_stop);
 
   CLI::App app("A language model with a memory of documents: encode once, ask with evidence.",
                "msa");
@@ -89,10 +115,14 @@ int main(int argc, char** argv) {
   bool is_json = false;
   for (int i = 1; i < argc; ++i) is_json |= std::string(argv[i]) == "--json";
   try {
-    app.parse(argc, argv);
+    unmark_options(app);
+    app.parse(marked(argc, argv));
+    msa::cli::expect_written();
     return 0;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    const std::string message = std::string(error.what()) + " (--help tells more)";
+    return fail(is_json, msa::ErrorCode::kInvalidArgument, message.c_str());
   } catch (const msa::Error& error) {
     return fail(is_json, error.code(), error.what());
   } catch (const std::bad_alloc&) {

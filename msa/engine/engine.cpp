@@ -5,6 +5,7 @@
 #include "msa/base/error.h"
 #include "msa/engine/conversation.h"
 #include "msa/engine/loaded_model.h"
+#include "msa/engine/sampler.h"
 #include "msa/text/unicode.h"
 
 namespace msa::engine {
@@ -22,7 +23,9 @@ void expect_question(std::string_view question) {
   }
 }
 
-void expect_options(const AskOptions& options) {
+}  // namespace
+
+void expect_valid(const AskOptions& options) {
   MSA_CHECK(options.max_rounds >= 1 && options.max_rounds <= 100,
             "max_rounds must be in [1, 100], got ", options.max_rounds);
   MSA_CHECK(options.max_documents_per_round >= 1 && options.max_documents_per_round <= 64,
@@ -33,15 +36,19 @@ void expect_options(const AskOptions& options) {
             "num_documents must be in [0, 10000], got ", options.num_documents);
   MSA_CHECK(options.routing_weight >= 0 && options.routing_weight <= 1e6,
             "routing_weight must be in [0, 1e6], got ", options.routing_weight);
+  const Sampler sampler(
+      {.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed});
 }
-
-}  // namespace
 
 Engine::Engine(const LoadedModel& model, std::unique_ptr<memory::Bank> bank)
     : model_(model), bank_(std::move(bank)) {}
 
 std::unique_ptr<Engine> Engine::open(FileSystem& files, const LoadedModel& model,
                                      const std::filesystem::path& folder) {
+  if (!model.config().has_memory()) {
+    throw Error(ErrorCode::kMismatch, "the model ", model.name(),
+                " has no router layers: it cannot use a memory");
+  }
   auto engine = std::unique_ptr<Engine>(new Engine(model, memory::Bank::open(files, folder)));
   memory::BankFacts wanted = engine->bank_->facts();
   wanted.model_name = model.name();
@@ -56,7 +63,7 @@ std::unique_ptr<Engine> Engine::open(FileSystem& files, const LoadedModel& model
 Answer Engine::ask(std::string_view question, const AskOptions& options,
                    const OnText& on_text) const {
   expect_question(question);
-  expect_options(options);
+  expect_valid(options);
   return Conversation(model_, *bank_, *source_, question, options).ask(on_text);
 }
 

@@ -15,6 +15,10 @@ namespace msa::engine {
 
 class LoadedModel;
 
+/// Throws Error(kInvalidArgument) naming an option that is out of range, what was wanted and what
+/// came.
+void expect_valid(const AskOptions& options);
+
 /// One bank under one model. ask and route may run at once on several threads.
 class Engine {
  public:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <numeric>
 #include <set>
 
 #include "msa/base/error.h"
@@ -33,11 +35,13 @@ void append_rows(std::vector<std::vector<float>>& all, std::vector<std::vector<f
   }
 }
 
-/// Encodes passages in packed passes of about kPassTokens tokens. `stop` is looked at between
-/// passes.
+/// Encodes passages in packed passes of about kPassTokens tokens. `after_pass(tokens so far)` says
+/// whether to go on; where it says no, the result holds the first passages only.
 memory::EncodedDocuments encode(const model::Transformer& transformer,
-                                const std::vector<std::vector<int32_t>>& passages) {
+                                const std::vector<std::vector<int32_t>>& passages,
+                                const std::function<bool(int64_t)>& after_pass) {
   memory::EncodedDocuments all;
+  int64_t num_encoded = 0;
   for (size_t first = 0; first < passages.size();) {
     size_t end = first;
     int64_t num_tokens = 0;
@@ -52,8 +56,25 @@ memory::EncodedDocuments encode(const model::Transformer& transformer,
     append_rows(all.value, std::move(part.value));
     append_rows(all.routing_key, std::move(part.routing_key));
     first = end;
+    num_encoded += num_tokens;
+    if (!after_pass(num_encoded)) break;
   }
   return all;
+}
+
+/// Keeps the first `num_passages` passages.
+void truncate(memory::EncodedDocuments& encoded, size_t num_passages) {
+  const auto kept = encoded.num_chunks.begin() + static_cast<ptrdiff_t>(num_passages);
+  const int64_t all =
+      std::accumulate(encoded.num_chunks.begin(), encoded.num_chunks.end(), int64_t{0});
+  const int64_t num_chunks = std::accumulate(encoded.num_chunks.begin(), kept, int64_t{0});
+  encoded.num_chunks.erase(kept, encoded.num_chunks.end());
+  for (auto* layers : {&encoded.key, &encoded.value, &encoded.routing_key}) {
+    for (std::vector<float>& rows : *layers) {
+      if (all > 0)
+        rows.resize(rows.size() / static_cast<size_t>(all) * static_cast<size_t>(num_chunks));
+    }
+  }
 }
 
 /// The facts of the bank if it exists, with this model's in place of its own, else those of the
@@ -112,7 +133,7 @@ class Ingest {
 
   void add(const corpus::SourceDocument& source) {
     if (!names_.insert(source.name).second) {
-      report(source.file, source.line, "the name \"" + source.name + "\" came before in this run");
+      report(source.file, source.line, "the name \"" + source.name + "\" came before");
       return;
     }
     switch (writer_->knows(source.name, source.title, source.text)) {
@@ -159,18 +180,47 @@ class Ingest {
                   " MiB are free on the volume, at least ", options_.min_free_bytes >> 20,
                   " MiB must stay so; ", progress_.documents, " documents are in the bank");
     }
-    const auto encoded = encode(model_.transformer(), batch_.tokens);
-    const auto num_passages = static_cast<int64_t>(batch_.tokens.size());
-    const auto num_documents = static_cast<int64_t>(batch_.documents.size());
-    for (const int64_t count : encoded.num_chunks) progress_.chunks += count;
-    writer_->commit(std::move(batch_.documents), encoded);
-    progress_.documents += num_documents;
-    progress_.passages += num_passages;
-    progress_.tokens += batch_.num_tokens;
-    progress_.input_bytes_read = reader_.bytes_read();
+    const int64_t tokens_before = progress_.tokens;
+    const uint64_t bytes_before = progress_.input_bytes_read;
+    auto encoded = encode(model_.transformer(), batch_.tokens, [&](int64_t num_encoded) {
+      const double share =
+          static_cast<double>(num_encoded) / static_cast<double>(batch_.num_tokens);
+      progress_.tokens = tokens_before + num_encoded;
+      progress_.input_bytes_read =
+          bytes_before +
+          static_cast<uint64_t>(share * static_cast<double>(reader_.bytes_read() - bytes_before));
+      show_progress();
+      return !is_stopped();
+    });
+    keep_whole_documents(encoded);
+    if (!batch_.documents.empty()) {
+      for (const int64_t count : encoded.num_chunks) progress_.chunks += count;
+      progress_.passages += static_cast<int64_t>(encoded.num_chunks.size());
+      const auto num_documents = static_cast<int64_t>(batch_.documents.size());
+      writer_->commit(std::move(batch_.documents), encoded);
+      progress_.documents += num_documents;
+      show_progress();
+    }
+    batch_ = {};
+    names_.clear();
+  }
+
+  /// Drops the documents of the batch that have passages which were not encoded.
+  void keep_whole_documents(memory::EncodedDocuments& encoded) {
+    size_t num_documents = 0;
+    size_t num_passages = 0;
+    for (const memory::Document& document : batch_.documents) {
+      if (num_passages + document.passages.size() > encoded.num_chunks.size()) break;
+      num_passages += document.passages.size();
+      ++num_documents;
+    }
+    batch_.documents.resize(num_documents);
+    truncate(encoded, num_passages);
+  }
+
+  void show_progress() {
     progress_.seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     if (options_.on_progress) options_.on_progress(progress_);
-    batch_ = {};
   }
 
   FileSystem& files_;
@@ -180,7 +230,7 @@ class Ingest {
   corpus::DocumentReader reader_;
   memory::BankFacts facts_;
   std::unique_ptr<memory::BankWriter> writer_;
-  std::set<std::string> names_;
+  std::set<std::string> names_;  // of the batch; the bank knows those before
   Batch batch_;
   int64_t next_id_ = 1;
   Clock::time_point start_ = Clock::now();

@@ -18,10 +18,10 @@ class LoadedModel;
 
 /// State of a run; every count is of this run alone.
 struct IngestProgress {
-  int64_t documents = 0;  // committed
-  int64_t passages = 0;
-  int64_t tokens = 0;  // encoded and committed
-  int64_t chunks = 0;
+  int64_t documents = 0;          // committed
+  int64_t passages = 0;           // committed
+  int64_t tokens = 0;             // encoded; at the end all are committed
+  int64_t chunks = 0;             // committed
   int64_t skipped = 0;            // already in the bank with the same text
   int64_t failed = 0;             // reported through on_problem
   uint64_t input_bytes = 0;       // of all inputs
@@ -45,10 +45,10 @@ struct IngestOptions {
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;      // of a new bank
   kernels::NumberType content_type = kernels::NumberType::kBFloat16;  // of a new bank: f32 or bf16
   uint64_t min_free_bytes = uint64_t{256} << 20;           // stops before the volume has less
-  std::function<void(const IngestProgress&)> on_progress;  // after every batch
+  std::function<void(const IngestProgress&)> on_progress;  // after every pass of about 2,000 tokens
   std::function<void(const IngestProblem&)> on_problem;
-  const std::atomic<bool>* stop =
-      nullptr;  // set: commits what is encoded, then throws Error(kInterrupted)
+  // Set: commits the documents that are encoded, at once, then throws Error(kInterrupted).
+  const std::atomic<bool>* stop = nullptr;
 };
 
 /// Resumable: run again with the same inputs, documents that are there are skipped.

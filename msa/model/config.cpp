@@ -26,8 +26,9 @@ std::vector<int64_t> parse_router_layers(const Json& msa, int64_t num_layers,
     return layers;
   }
   int64_t number = -1;
+  bool is_after_blank = false;  // within one number
   for (const char c : text + ",") {
-    if (c >= '0' && c <= '9' && number < num_layers) {
+    if (c >= '0' && c <= '9' && number < num_layers && !is_after_blank) {
       number = std::max<int64_t>(number, 0) * 10 + (c - '0');
     } else if (c == ',' && number >= 0) {
       layers.push_back(number);
@@ -35,6 +36,7 @@ std::vector<int64_t> parse_router_layers(const Json& msa, int64_t num_layers,
     } else if (c != ' ' && c != ',') {
       refuse(what, "router_layer_idx", "\"all\" or layer numbers joined by commas", text);
     }
+    is_after_blank = c == ' ' && number >= 0;
   }
   if (!std::is_sorted(layers.begin(), layers.end()) ||
       std::adjacent_find(layers.begin(), layers.end()) != layers.end() ||
@@ -67,7 +69,8 @@ int64_t parse_top_k(const Json& msa, const ConfigOptions& options, std::string_v
   const int64_t second = has_second ? json_integer(msa, "top_k_docs", 1, kMaxTopK, what) : 16;
   if (has_first && has_second && first != second && !options.allow_two_top_k) {
     throw Error(ErrorCode::kInvalidFormat, what, ": \"doc_top_k\" is ", first,
-                " and \"top_k_docs\" is ", second, "; inference and training would differ");
+                " and \"top_k_docs\" is ", second,
+                "; inference and training would differ (allow_two_top_k takes doc_top_k)");
   }
   return has_first ? first : second;
 }

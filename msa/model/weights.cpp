@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <bit>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -20,12 +22,28 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
+/// What of a config changes the keys and content of a memory, besides the weights.
+std::string encoding_facts(const ModelConfig& config) {
+  std::string text;
+  const auto add = [&](const auto value) { text += std::to_string(value) + ' '; };
+  for (const int64_t value :
+       {config.num_layers, config.embed_dim, config.ffn_dim, config.num_heads, config.num_kv_heads,
+        config.head_dim, config.vocab_size, config.msa.chunk_tokens,
+        int64_t{config.msa.has_own_router}, int64_t{config.msa.normalises_routing}}) {
+    add(value);
+  }
+  add(std::bit_cast<uint64_t>(config.rms_eps));
+  add(std::bit_cast<uint64_t>(config.rope_theta));
+  for (const int64_t layer : config.msa.router_layers) add(layer);
+  return text;
+}
+
 /// Reads tensors by name, checks them, and remembers which were asked for.
 class Reader {
  public:
   Reader(const storage::TensorFiles& files, const ModelConfig& config)
       : files_(files), config_(config) {
-    digester_.add(config.raw.dump());
+    digester_.add(encoding_facts(config));
   }
 
   bool has(const std::string& name) const { return files_.find(name) != nullptr; }
@@ -136,11 +154,13 @@ LayerWeights read_layer(Reader& reader, const ModelConfig& config, int64_t layer
   return weights;
 }
 
-LayerWeights with_matrices(const LayerWeights& weights, at::ScalarType type) {
+/// Every matrix in the type that `type_of` gives for it.
+template <typename TypeOf>
+LayerWeights with_matrices(const LayerWeights& weights, TypeOf type_of) {
   LayerWeights result = weights;
   for (at::Tensor LayerWeights::*matrix :
        {&LayerWeights::input, &LayerWeights::output, &LayerWeights::gate_up, &LayerWeights::down}) {
-    result.*matrix = (weights.*matrix).to(type).contiguous();
+    result.*matrix = (weights.*matrix).to(type_of(weights.*matrix)).contiguous();
   }
   return result;
 }
@@ -166,8 +186,8 @@ Weights load_weights(FileSystem& files, const std::filesystem::path& folder,
   weights.step.head = head.to(smaller(head));
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     const LayerWeights stored = read_layer(reader, config, layer);
-    weights.layers.push_back(with_matrices(stored, type));
-    weights.step.layers.push_back(with_matrices(stored, smaller(stored.output)));
+    weights.layers.push_back(with_matrices(stored, [&](const at::Tensor&) { return type; }));
+    weights.step.layers.push_back(with_matrices(stored, smaller));
   }
   reader.refuse_unknown();
   weights.num_parameters = reader.num_parameters();

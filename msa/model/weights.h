@@ -53,7 +53,8 @@ struct Weights {
   } step;
 
   int64_t num_parameters = 0;
-  std::string fingerprint;  // 32 hex digits over names, types, shapes and bytes as stored
+  // 32 hex digits over all tensors as stored, and what of the config changes a memory.
+  std::string fingerprint;
 };
 
 /// Reads model.safetensors or its shards. Throws Error(kInvalidFormat) naming the tensor if one is
