@@ -21,6 +21,16 @@ if(MSA_BUILD_BENCH)
   find_package(benchmark REQUIRED)
 endif()
 
+# Toolkit 13 knows no compute capability below 7.5; CMake before 3.31 knows no C++20 of it, so kernels are C++17.
+if(MSA_WITH_CUDA)
+  set(CMAKE_CUDA_STANDARD 17)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
+  endif()
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+endif()
+
 # The CPU half of an unpacked torch wheel. Its own CUDA libraries are neither linked nor loaded.
 if(MSA_WITH_TORCH)
   if(NOT MSA_TORCH_DIR)

@@ -1,6 +1,6 @@
 # msa_library(<folder> [DEPENDS <target>...]): one CMake target per folder of msa/.
 #   *.cpp          -> library msa_<folder>
-#   *_test.cpp     -> program <folder>_test, run by CTest
+#   *_test.cpp     -> program <folder>_test, run by CTest (*_cuda_test.cpp: see msa/kernels)
 #   Headers form a header set, so that each is compiled on its own.
 function(msa_library folder)
   cmake_parse_arguments(arg "" "" "DEPENDS;TEST_DEPENDS" ${ARGN})
@@ -10,6 +10,7 @@ function(msa_library folder)
   file(GLOB tests CONFIGURE_DEPENDS *_test.cpp)
   if(tests)
     list(REMOVE_ITEM sources ${tests})
+    list(FILTER tests EXCLUDE REGEX "_cuda_test\\.cpp$")
   endif()
   add_library(${target} STATIC ${sources})
   target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS "${CMAKE_SOURCE_DIR}" FILES ${headers})

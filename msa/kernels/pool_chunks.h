@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "msa/kernels/cuda_stream.h"
+
 namespace msa::kernels {
 
 /// pooled[c] = mean of row[s] over the rows s of chunk c. Chunks never cross a document's border; a
@@ -22,5 +24,12 @@ struct PoolChunksParams {
 
 /// Documents [first, end).
 void pool_chunks(const PoolChunksParams& params, int64_t first, int64_t end);
+
+/// All `num_documents` documents and their `num_chunks` chunks; every pointer is to device memory.
+/// A mean is bit-equal to the CPU's; a normalised one sums its squares in another order. Returns
+/// once the work is queued. Only in the cuda preset. Throws Error(kDevice) if it cannot be
+/// launched.
+void pool_chunks_cuda(const PoolChunksParams& params, int64_t num_documents, int64_t num_chunks,
+                      CudaStream stream);
 
 }  // namespace msa::kernels
