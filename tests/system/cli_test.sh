@@ -168,5 +168,26 @@ kill -TERM $pid
 wait $pid
 if [ $? -eq 130 ] && grep -q "run the same command again" "$work/stopped.log"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: SIGTERM"; fi
 
+# Bench: numbers are checked, small ones work, and as many documents are compared as there are.
+bench_is_fit() { # bench_is_fit ARGS...: a number outside its range is named, not run
+  expect "bench $*" 2 "not in range" "$msa" bench "$@"
+}
+bench_is_fit route --repeats 0
+bench_is_fit route --chunks -5
+bench_is_fit route --chunks 0
+bench_is_fit route --tokens 0
+bench_is_fit route --layers 0
+bench_is_fit route --dim 0
+bench_is_fit encode --batch 0
+bench_is_fit encode --length 0
+bench_is_fit decode --length 0
+bench_is_fit decode --repeats -1
+for type in f32 bf16 int8; do
+  expect "bench route $type" 0 '"of":16' "$msa" bench route --type $type --chunks 500 --layers 2 --repeats 1 --json
+done
+expect "bench route with two documents" 0 "2 of 2 documents" "$msa" bench route --chunks 10 --repeats 1
+expect "bench decode of few tokens" 0 "tokens/s" "$msa" bench decode --length 4 --repeats 1
+expect "bench encode of one token" 0 "tokens/s" "$msa" bench encode --batch 1 --length 1 --repeats 1
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
