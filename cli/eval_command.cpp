@@ -1,10 +1,13 @@
 // msa eval: how good answers are.
 
-#include <unistd.h>
-
+#include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
+#include <optional>
 
 #include "cli/command.h"
 #include "msa/base/error.h"
@@ -71,38 +74,115 @@ void print_text(const eval::QaReport& r, bool has_reading) {
   std::printf("%.0f ms a question (median)\n", r.milliseconds_per_question);
 }
 
-void run(Flags& flags) {
-  const auto model = flags.model.load(false);
+/// The folder that the bank is in: the one given, else a new one that goes when this does.
+class WorkFolder {
+ public:
+  explicit WorkFolder(const std::string& given) : path_(given), is_temporary_(given.empty()) {
+    if (!is_temporary_) return;
+    std::string name = (std::filesystem::temp_directory_path() / "msa-eval-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) {
+      throw Error(ErrorCode::kIo, "cannot make the folder ", name, ": ", std::strerror(errno));
+    }
+    path_ = name;
+  }
+  ~WorkFolder() {
+    std::error_code ignored;
+    if (is_temporary_) std::filesystem::remove_all(path_, ignored);
+  }
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  bool is_temporary_;
+};
+
+/// A line a second on stderr, which overwrites itself on a terminal; the last one stays.
+class Progress {
+ public:
+  void show(const std::string& text, bool is_last) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::seconds(1) && !is_last) return;
+    last_ = now;
+    const bool is_terminal = has_terminal();
+    std::fprintf(stderr, "%s%s%s", is_terminal ? "\r" : "", text.c_str(),
+                 is_terminal ? "\033[K" : "\n");
+    is_open_ = is_terminal;
+    if (is_last) close();
+  }
+  void close() {
+    if (is_open_) std::fputs("\n", stderr);
+    is_open_ = false;
+  }
+  ~Progress() { close(); }
+
+ private:
+  std::chrono::steady_clock::time_point last_{};
+  bool is_open_ = false;
+};
+
+/// One line a question to a file; every line is there when write() returns.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path) : path_(path) {
+    errno = 0;
+    out_.open(path, std::ios::binary | std::ios::trunc);
+    expect_good();
+  }
+  void write(const std::string& line) {
+    errno = 0;
+    out_ << line << '\n' << std::flush;
+    expect_good();
+  }
+
+ private:
+  void expect_good() const {
+    if (out_) return;
+    const bool is_full = errno == ENOSPC || errno == EFBIG || errno == EDQUOT;
+    throw Error(is_full ? ErrorCode::kNoSpace : ErrorCode::kIo, "cannot write ", path_, ": ",
+                std::strerror(errno));
+  }
+
+  std::string path_;
+  std::ofstream out_;
+};
+
+eval::QaReport evaluate(Flags& flags) {
   eval::QaOptions& options = flags.options;
   options.set = flags.set;
   options.extra = flags.extra;
   options.reads = !flags.routes_only;
-  const bool is_temporary = flags.work.empty();
-  options.work = is_temporary ? std::filesystem::temp_directory_path() /
-                                    ("msa-eval-" + std::to_string(getpid()))
-                              : std::filesystem::path(flags.work);
-  auto last = std::chrono::steady_clock::now();
-  options.on_progress = [&](int64_t done, int64_t total) {
-    const auto now = std::chrono::steady_clock::now();
-    if (stop_requested) throw Error(ErrorCode::kInterrupted, "stopped after ", done, " questions");
-    if (now - last < std::chrono::seconds(1) && done != total) return;
-    last = now;
-    std::fprintf(stderr, "%s%lld of %lld questions%s", has_terminal() ? "\r" : "",
-                 static_cast<long long>(done), static_cast<long long>(total),
-                 has_terminal() && done != total ? "\033[K" : "\n");
-  };
-  std::ofstream out;
+  options.stop = &stop_requested;
+  std::optional<OutputFile> out;
   if (!flags.output.empty()) {
-    out.open(flags.output, std::ios::binary | std::ios::trunc);
-    if (!out) throw Error(ErrorCode::kIo, "cannot write ", flags.output);
-    options.on_question = [&](const std::string& line) { out << line << '\n'; };
+    out.emplace(flags.output);
+    options.on_question = [&](const std::string& line) { out->write(line); };
   }
-  const auto report = eval::evaluate_qa(real_file_system(), *model, options);
-  if (is_temporary) std::filesystem::remove_all(options.work);
+  Progress progress;
+  options.on_ingest = [&](const engine::IngestProgress& p) {
+    const double rate = p.seconds > 0 ? static_cast<double>(p.tokens) / p.seconds : 0;
+    progress.show(std::to_string(p.documents) + " documents encoded, " + std::to_string(p.tokens) +
+                      " tokens, " + std::to_string(std::llround(rate)) + " tokens/s",
+                  false);
+  };
+  options.on_progress = [&](int64_t done, int64_t total) {
+    progress.show(std::to_string(done) + " of " + std::to_string(total) + " questions",
+                  done == total);
+  };
+  const auto model = flags.model.load(false);
+  const WorkFolder work(flags.work);
+  options.work = work.path();
+  return eval::evaluate_qa(real_file_system(), *model, options);
+}
+
+void run(Flags& flags) {
+  const auto report = evaluate(flags);
   if (flags.is_json) {
     print_json(to_json(report));
   } else {
-    print_text(report, options.reads);
+    print_text(report, flags.options.reads);
   }
 }
 
@@ -118,13 +198,18 @@ void add_eval(CLI::App& app) {
       .add_option("SET_DIR", flags->set,
                   "Folder with documents.jsonl and questions.jsonl (also .zst)")
       ->required();
-  command.add_option("--extra", flags->extra, "Documents among which those of the set are hidden");
-  command.add_option("--num-extra", flags->options.num_extra,
-                     "So many of them, drawn with a fixed seed");
+  CLI::Option* extra = add_flag(command, "--extra", flags->extra,
+                                "Documents among which those of the set are hidden");
+  command
+      .add_option("--num-extra", flags->options.num_extra,
+                  "So many of them, drawn with a fixed seed (default: all)")
+      ->envname("MSA_NUM_EXTRA")
+      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000}))
+      ->needs(extra);
   command.add_option("--questions", flags->options.questions,
                      "The first N, or a file of question ids");
-  command.add_option("--work", flags->work,
-                     "Folder for the bank, kept and used again (default: temporary)");
+  add_flag(command, "--work", flags->work,
+           "Folder for the bank, kept and used again (default: temporary)");
   command.add_option("--output", flags->output, "One JSON line a question");
   command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read");
   flags->model.add_to(command);

@@ -1,6 +1,7 @@
 #include "msa/eval/qa.h"
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
 #include "msa/base/error.h"
@@ -16,6 +17,9 @@ namespace {
 
 constexpr int64_t kDepth = 16;
 
+/// A durable commit that often: what a line of progress and a stop wait for.
+constexpr int64_t kCommitTokens = 32'000;
+
 /// Whether a ranking's first and first sixteen names hold a gold one.
 struct Hit {
   bool at_1 = false;
@@ -27,18 +31,27 @@ struct Hit {
   }
 };
 
-template <typename Names>
-Hit hit_of(const QaSet& set, const corpus::Question& question, const Names& names) {
+/// `names` as ranking() leaves them.
+Hit hit_of(const QaSet& set, const corpus::Question& question,
+           const std::vector<std::string>& names) {
   Hit hit;
-  int64_t place = 0;
   for (const std::string& name : names) {
-    if (place >= kDepth) break;
     const bool is_gold = set.is_gold(question, name);
-    hit.at_1 |= is_gold && place == 0;
+    hit.at_1 |= is_gold && name == names.front();
     hit.at_16 |= is_gold;
-    ++place;
   }
   return hit;
+}
+
+/// Entries of a ranking that surely hold kDepth distinct texts (or all there are), where `counts`
+/// has for every text how many entries may be its.
+int64_t sure_depth(const std::map<int64_t, int64_t>& counts) {
+  std::vector<int64_t> sizes;
+  for (const auto& [text, count] : counts) sizes.push_back(count);
+  std::sort(sizes.begin(), sizes.end(), std::greater<>());
+  int64_t depth = 1;
+  for (size_t i = 0; i < sizes.size() && i + 1 < kDepth; ++i) depth += sizes[i];
+  return depth;
 }
 
 void add_reading(const corpus::Question& question, const std::string& answer, Reading& reading) {
@@ -61,6 +74,7 @@ class Evaluation {
     }
     const auto total = static_cast<int64_t>(set_.questions.size());
     for (const corpus::Question& question : set_.questions) {
+      expect_no_stop();
       evaluate(question);
       if (options_.on_progress) options_.on_progress(++report_.questions, total);
     }
@@ -70,20 +84,46 @@ class Evaluation {
   }
 
  private:
+  bool is_stopped() const { return options_.stop != nullptr && *options_.stop; }
+
+  void expect_no_stop() const {
+    if (!is_stopped()) return;
+    throw Error(ErrorCode::kInterrupted, "stopped after ", report_.questions, " of ",
+                set_.questions.size(), " questions");
+  }
+
+  engine::IngestProgress ingest_documents(const std::filesystem::path& bank,
+                                          const std::filesystem::path& documents) const {
+    engine::IngestOptions options;
+    options.bank = bank;
+    options.inputs = {documents};
+    options.commit_tokens = kCommitTokens;
+    options.stop = options_.stop;
+    options.on_progress = options_.on_ingest;
+    options.on_problem = [&](const engine::IngestProblem& problem) {
+      throw Error(ErrorCode::kInvalidArgument, bank.string(), ": ", problem.what, " (",
+                  problem.file, " line ", problem.line, "): it belongs to another evaluation");
+    };
+    try {
+      return engine::ingest(files_, model_, options);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kInterrupted) throw;
+      throw Error(ErrorCode::kInterrupted, "stopped while documents were encoded");
+    }
+  }
+
   void build_bank() {
     files_.create_directory(options_.work);
     const auto documents = options_.work / "documents.jsonl";
     write_documents(files_, documents, set_.documents);
-    engine::IngestOptions ingest;
-    ingest.bank = options_.work / "bank";
-    ingest.inputs = {documents};
-    const auto done = engine::ingest(files_, model_, ingest);
+    const auto bank = options_.work / "bank";
+    const auto done = ingest_documents(bank, documents);
     if (done.seconds > 0) {
       report_.ingest_tokens_per_second = static_cast<double>(done.tokens) / done.seconds;
     }
-    engine_ = engine::Engine::open(files_, model_, ingest.bank);
+    engine_ = engine::Engine::open(files_, model_, bank);
     const auto stats = engine_->bank().stats();
-    MSA_CHECK(stats.documents == static_cast<int64_t>(set_.documents.size()), ingest.bank.string(),
+    MSA_CHECK(stats.documents == static_cast<int64_t>(set_.documents.size()), bank.string(),
               " holds ", stats.documents, " documents, the set has ", set_.documents.size(),
               ": it belongs to another evaluation");
     report_.documents = stats.documents;
@@ -96,40 +136,59 @@ class Evaluation {
       name_of_[document.row] = document.name;
       row_of_[document.name] = document.row;
     }
+    std::map<int64_t, int64_t> documents_of;
+    std::map<int64_t, int64_t> passages_of;
+    for (const auto& [name, row] : row_of_) {
+      const int64_t text = set_.text_of.at(name);
+      ++documents_of[text];
+      passages_of[text] += static_cast<int64_t>(passages_of_.at(row).size());
+    }
+    document_depth_ = sure_depth(documents_of);
+    passage_depth_ = sure_depth(passages_of);
   }
 
   const std::string& name_of(int64_t passage) const {
     return name_of_.at(document_of_.at(passage));
   }
 
+  /// The first kDepth names of different texts.
+  std::vector<std::string> ranking(const std::vector<std::string>& names) const {
+    std::vector<std::string> distinct;
+    std::set<int64_t> seen;
+    for (const std::string& name : names) {
+      if (static_cast<int64_t>(distinct.size()) == kDepth) break;
+      if (seen.insert(set_.text_of.at(name)).second) distinct.push_back(name);
+    }
+    return distinct;
+  }
+
   void evaluate(const corpus::Question& question) {
     OrderedJson line{{"id", question.id}, {"question", question.text}};
-    const auto routed = engine_->route(question.text, kDepth);
+    const auto routed = engine_->route(question.text, passage_depth_);
     std::vector<std::string> names;
     for (const auto& document : routed.documents) names.push_back(document.name);
+    names = ranking(names);
     hit_of(set_, question, names).add_to(report_.fused);
     bool is_in_union = false;
     for (size_t slot = 0; slot < routed.layers.size(); ++slot) {
       std::vector<std::string> own;
       for (const auto& [id, score] : routed.layers[slot].passages) own.push_back(name_of(id));
-      const Hit hit = hit_of(set_, question, own);
+      const Hit hit = hit_of(set_, question, ranking(own));
       hit.add_to(report_.layers[slot].recall);
       is_in_union |= hit.at_16;
     }
     report_.union_at_16 += is_in_union;
-    hit_of(set_, question, search(question.text)).add_to(report_.bm25);
+    hit_of(set_, question, ranking(search(question.text))).add_to(report_.bm25);
     line["routed"] = names;
     if (options_.reads) read(question, line);
     if (options_.on_question) options_.on_question(to_line(line));
   }
 
-  /// Names by BM25, a text that stands under several titles once.
+  /// Names by BM25, best first.
   std::vector<std::string> search(const std::string& query) const {
     std::vector<std::string> names;
-    std::set<int64_t> seen;
-    for (const auto& found : bm25_.search(query, 4 * kDepth)) {
-      const std::string& name = set_.documents[static_cast<size_t>(found.document)].name;
-      if (seen.insert(set_.text_of.at(name)).second) names.push_back(name);
+    for (const auto& found : bm25_.search(query, document_depth_)) {
+      names.push_back(set_.documents[static_cast<size_t>(found.document)].name);
     }
     return names;
   }
@@ -141,6 +200,7 @@ class Evaluation {
     const auto& named = answer.rounds.front().ids;
     const bool is_named = !named.empty() && set_.is_gold(question, name_of(named.front()));
     report_.named += is_named;
+    expect_no_stop();
     engine::AskOptions given = options_.ask;
     for (const std::string& gold : question.documents) {
       const auto row = row_of_.find(gold);
@@ -188,6 +248,8 @@ class Evaluation {
   std::map<int64_t, int64_t> document_of_;               // passage -> row
   std::map<int64_t, std::string> name_of_;               // row -> name
   std::map<std::string, int64_t> row_of_;
+  int64_t document_depth_ = kDepth;  // documents and passages among which surely are kDepth texts
+  int64_t passage_depth_ = kDepth;
   std::vector<double> times_;
 };
 

@@ -2,14 +2,17 @@
 // Question answering over a set of questions whose supporting documents are known: routing, naming,
 // reading.
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "msa/base/file_system.h"
 #include "msa/engine/answer.h"
+#include "msa/engine/ingest.h"
 #include "msa/engine/loaded_model.h"
 
 namespace msa::eval {
@@ -18,13 +21,15 @@ struct QaOptions {
   std::filesystem::path set;  // folder with documents.jsonl and questions.jsonl, each also .zst
   std::string questions;  // empty: all; a number: the first so many; else a file of question ids
   std::filesystem::path extra;  // documents among which those of the set are hidden; empty: none
-  int64_t num_extra = 0;        // so many of them, drawn with a fixed seed
-  std::filesystem::path work;   // folder for the bank; an existing bank there is used again
+  std::optional<int64_t> num_extra;  // so many of them, drawn with a fixed seed; not set: all
+  std::filesystem::path work;        // folder for the bank; an existing bank there is used again
   engine::AskOptions ask;
-  bool reads = true;  // false: routing and BM25 alone
+  bool reads = true;                                             // false: routing and BM25 alone
+  std::function<void(const engine::IngestProgress&)> on_ingest;  // while documents are encoded
   std::function<void(int64_t done, int64_t total)> on_progress;
   std::function<void(const std::string& line)>
-      on_question;  // a JSON object a question, for --output
+      on_question;                          // a JSON object a question, for --output
+  const std::atomic<bool>* stop = nullptr;  // set: throws Error(kInterrupted) at the next question
 };
 
 struct Recall {
@@ -44,7 +49,9 @@ struct Reading {
 };
 
 /// Shares are of questions with a gold document in memory; a document with the same text counts as
-/// gold.
+/// gold. Rankings are of distinct texts: passages of one document and copies of one text take one
+/// place together. A layer's ranking has the passages that the model chose there, no more of them
+/// where some fall together.
 struct QaReport {
   int64_t questions = 0;
   int64_t documents = 0;
@@ -60,6 +67,9 @@ struct QaReport {
   double milliseconds_per_question = 0;  // median, end to end
 };
 
+/// Throws Error(kInvalidArgument) for options out of range and for a bank in `work` that holds
+/// other documents, Error(kInvalidFormat) for a name that two documents have, else as load_qa_set
+/// and ingest.
 QaReport evaluate_qa(FileSystem& files, const engine::LoadedModel& model, const QaOptions& options);
 
 }  // namespace msa::eval

@@ -37,13 +37,17 @@ void choose_questions(FileSystem& files, const std::string& which,
 }
 
 std::vector<corpus::SourceDocument> read_documents(FileSystem& files,
-                                                   const std::filesystem::path& path) {
+                                                   const std::filesystem::path& path,
+                                                   const std::atomic<bool>* stop) {
   corpus::DocumentReader reader(files, {path}, [](const corpus::InputProblem& problem) {
     throw Error(ErrorCode::kInvalidFormat, problem.file, " line ", problem.line, ": ",
                 problem.what);
   });
   std::vector<corpus::SourceDocument> documents;
   for (corpus::SourceDocument document; reader.next(document);) {
+    if (stop != nullptr && *stop) {
+      throw Error(ErrorCode::kInterrupted, "stopped while ", path.string(), " was read");
+    }
     documents.push_back(std::move(document));
   }
   return documents;
@@ -59,6 +63,17 @@ void draw(std::vector<corpus::SourceDocument>& documents, int64_t count) {
   documents.resize(std::min(documents.size(), static_cast<size_t>(count)));
 }
 
+void expect_distinct_names(const std::vector<corpus::SourceDocument>& documents) {
+  std::map<std::string_view, const corpus::SourceDocument*> first;
+  for (const auto& document : documents) {
+    const auto [entry, is_new] = first.try_emplace(document.name, &document);
+    if (is_new) continue;
+    throw Error(ErrorCode::kInvalidFormat, document.file, " line ", document.line, ": the name \"",
+                document.name, "\" is also that of ", entry->second->file, " line ",
+                entry->second->line);
+  }
+}
+
 }  // namespace
 
 bool QaSet::is_gold(const corpus::Question& question, const std::string& name) const {
@@ -72,6 +87,10 @@ bool QaSet::is_gold(const corpus::Question& question, const std::string& name) c
 }
 
 QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
+  MSA_CHECK(!options.num_extra || *options.num_extra >= 0, "num_extra must be at least 0, got ",
+            options.num_extra.value_or(0));
+  MSA_CHECK(!options.num_extra || !options.extra.empty(),
+            "num_extra says how many documents, extra must say of which file");
   QaSet set;
   set.questions = corpus::read_questions(files, either(files, options.set / "questions.jsonl"));
   choose_questions(files, options.questions, set.questions);
@@ -79,14 +98,16 @@ QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
   for (const auto& question : set.questions) {
     gold.insert(question.documents.begin(), question.documents.end());
   }
-  set.documents = read_documents(files, either(files, options.set / "documents.jsonl"));
+  set.documents =
+      read_documents(files, either(files, options.set / "documents.jsonl"), options.stop);
   std::erase_if(set.documents, [&](const auto& document) { return !gold.contains(document.name); });
-  if (!options.extra.empty() && options.num_extra > 0) {
-    auto extra = read_documents(files, options.extra);
+  if (!options.extra.empty()) {
+    auto extra = read_documents(files, options.extra, options.stop);
     std::erase_if(extra, [&](const auto& document) { return gold.contains(document.name); });
-    draw(extra, options.num_extra);
+    if (options.num_extra) draw(extra, *options.num_extra);
     std::move(extra.begin(), extra.end(), std::back_inserter(set.documents));
   }
+  expect_distinct_names(set.documents);
   std::map<std::string, int64_t> numbers;
   for (const auto& document : set.documents) {
     const auto [entry, is_new] =
@@ -97,6 +118,8 @@ QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
     return std::none_of(question.documents.begin(), question.documents.end(),
                         [&](const std::string& name) { return set.text_of.contains(name); });
   });
+  MSA_CHECK(!set.questions.empty(), options.set.string(),
+            ": no question to ask has a document in documents.jsonl");
   return set;
 }
 

@@ -23,7 +23,9 @@ struct QaSet {
   bool is_gold(const corpus::Question& question, const std::string& name) const;
 };
 
-/// Throws Error(kNotFound) or Error(kInvalidFormat) naming file and line.
+/// Throws Error(kNotFound), Error(kInvalidFormat) naming file and line (also for a name that two of
+/// the chosen documents have), Error(kInvalidArgument) for num_extra below 0 or without extra, or
+/// Error(kInterrupted).
 QaSet load_qa_set(FileSystem& files, const QaOptions& options);
 
 /// One document a line, in the schema that ingest reads.

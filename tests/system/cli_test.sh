@@ -168,5 +168,66 @@ kill -TERM $pid
 wait $pid
 if [ $? -eq 130 ] && grep -q "run the same command again" "$work/stopped.log"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: SIGTERM"; fi
 
+# Bench: numbers are checked, small ones work, and as many documents are compared as there are.
+bench_is_fit() { # bench_is_fit ARGS...: a number outside its range is named, not run
+  expect "bench $*" 2 "not in range" "$msa" bench "$@"
+}
+bench_is_fit route --repeats 0
+bench_is_fit route --chunks -5
+bench_is_fit route --chunks 0
+bench_is_fit route --tokens 0
+bench_is_fit route --layers 0
+bench_is_fit route --dim 0
+bench_is_fit encode --batch 0
+bench_is_fit encode --length 0
+bench_is_fit decode --length 0
+bench_is_fit decode --repeats -1
+for type in f32 bf16 int8; do
+  expect "bench route $type" 0 '"of":16' "$msa" bench route --type $type --chunks 500 --layers 2 --repeats 1 --json
+done
+expect "bench route with two documents" 0 "2 of 2 documents" "$msa" bench route --chunks 10 --repeats 1
+expect "bench decode of few tokens" 0 "tokens/s" "$msa" bench decode --length 4 --repeats 1
+expect "bench encode of one token" 0 "tokens/s" "$msa" bench encode --batch 1 --length 1 --repeats 1
+
+# Evaluation: a set among other documents, wrong use, and nothing left behind.
+mkdir "$work/set" "$work/tmp"
+cp "$source_dir/examples/documents.jsonl" "$work/set/"
+head -n 3 "$source_dir/examples/questions.jsonl" >"$work/set/questions.jsonl"
+head -n 20 "$work/set/documents.jsonl" | sed 's/"id": *"/"id": "other-/' >"$work/extra.jsonl"
+evaluate() { # evaluate NAME CODE TEXT FLAGS...
+  local name=$1 code=$2 text=$3
+  shift 3
+  expect "eval: $name" "$code" "$text" env TMPDIR="$work/tmp" "$msa" eval qa "$work/set" --routing-only "$@"
+}
+evaluate "without other documents" 0 '"questions":3,"documents":3,' --json
+evaluate "among all of a file" 0 '"documents":23,' --extra "$work/extra.jsonl" --json
+evaluate "among some of a file" 0 '"documents":8,' --extra "$work/extra.jsonl" --num-extra 5 --json
+evaluate "progress of ingest" 0 "documents encoded" --json
+evaluate "how many, but not of what" 2 "--num-extra requires --extra" --num-extra 5
+evaluate "less than none" 2 "not in range" --extra "$work/extra.jsonl" --num-extra -1
+evaluate "no questions" 2 "no question to ask" --questions 0
+evaluate "no room for output" 5 "cannot write /dev/full" --output /dev/full
+cat "$work/extra.jsonl" "$work/extra.jsonl" >"$work/twice.jsonl"
+evaluate "a name twice" 7 'twice.jsonl line 21: the name "other-' --extra "$work/twice.jsonl"
+evaluate "kept bank" 0 "3 questions" --work "$work/eval"
+head -n 1 "$source_dir/examples/questions.jsonl" >"$work/set/questions.jsonl"
+jq -c '. as $q | range(80) | {id: "copy-\(.)", text: $q.question}' "$work/set/questions.jsonl" >"$work/copies.jsonl"
+evaluate "copies of one text take one place" 0 '"at_16":1.0},"named_first"' --extra "$work/copies.jsonl" --json
+evaluate "of routing too" 0 '"at_16":1.0},"layers"' --extra "$work/copies.jsonl" --json
+sed -i 's/"text": *"/"text": "Other. /' "$work/set/documents.jsonl"
+evaluate "bank of another set" 2 "it belongs to another evaluation" --work "$work/eval"
+TMPDIR=$work/tmp "$msa" eval qa "$work/set" --extra "$source_dir/examples/documents.jsonl" >/dev/null 2>&1 &
+pid=$!
+sleep 1.5
+kill -INT $pid
+wait $pid
+status=$?
+if [ $status -eq 130 ] && [ -z "$(ls "$work/tmp")" ]; then
+  passed=$((passed + 1))
+else
+  failed=$((failed + 1))
+  echo "FAILED: eval stopped by SIGINT: exit $status, left: $(ls "$work/tmp")"
+fi
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

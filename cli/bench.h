@@ -1,0 +1,44 @@
+#pragma once
+// What the parts of msa bench share: repeats, times, and numbers without a pattern.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace msa::cli {
+
+struct BenchFlags {
+  int repeats = 15;
+  bool is_json = false;
+
+  void add_to(CLI::App& command);
+};
+
+/// Seconds.
+struct Times {
+  double median = 0;
+  double best = 0;
+  double worst = 0;
+};
+
+/// Times `work`, after one run that does not count. Throws Error(kInterrupted) between runs once
+/// stop_requested is set.
+Times time_runs(const BenchFlags& flags, const std::function<void()>& work);
+
+/// Numbers like those of a normal distribution, in [-2, 2): sums of four uniform ones (splitmix64).
+class Noise {
+ public:
+  explicit Noise(uint64_t seed) : state_(seed) {}
+  float next();
+
+ private:
+  uint64_t state_;
+};
+
+// One function a part: adds its subcommands to msa bench.
+void add_bench_route(CLI::App& bench);
+void add_bench_model(CLI::App& bench);
+void add_bench_tokenize(CLI::App& bench);
+
+}  // namespace msa::cli
