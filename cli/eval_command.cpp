@@ -178,6 +178,7 @@ eval::QaReport evaluate(Flags& flags) {
 }
 
 void run(Flags& flags) {
+  const StopSignals signals;
   const auto report = evaluate(flags);
   if (flags.is_json) {
     print_json(to_json(report));
