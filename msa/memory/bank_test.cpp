@@ -223,6 +223,7 @@ TEST_F(BankTest, FactsThatNoBankCanHaveAreRefused) {
            {"chunk_tokens", ""},
            {"chunk_tokens", "4 "},
            {"key_type", "f99"},
+           {"content_type", "int8"},
            {"format", "x"}}) {
     std::filesystem::remove_all(folder());
     write(1, 1);
