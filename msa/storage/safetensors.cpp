@@ -222,15 +222,10 @@ void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata) {
   const std::string header = safetensors_header(tensors, metadata);
-  const std::filesystem::path temporary = path.string() + ".tmp";
-  {
-    const auto file = files.create(temporary);
-    file->append(std::as_bytes(std::span(header)));
-    for (const TensorToWrite& tensor : tensors) file->append(tensor.bytes);
-    file->sync();
-  }
-  files.rename(temporary, path);
-  files.sync_directory(path.has_parent_path() ? path.parent_path() : ".");
+  write_file_atomically(files, path, [&](File& file) {
+    file.append(std::as_bytes(std::span(header)));
+    for (const TensorToWrite& tensor : tensors) file.append(tensor.bytes);
+  });
 }
 
 }  // namespace msa::storage

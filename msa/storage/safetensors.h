@@ -88,7 +88,7 @@ struct TensorToWrite {
 std::string safetensors_header(std::span<const TensorToWrite> tensors,
                                const std::map<std::string, std::string>& metadata);
 
-/// Publishes a file: temporary beside it, sync, rename, sync of the folder. Names must differ.
+/// Publishes a file as write_file_atomically. Names must differ.
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata = {});
