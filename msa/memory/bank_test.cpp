@@ -160,6 +160,18 @@ TEST_F(BankTest, ReadersKeepTheirViewWhileAWriterGoesOn) {
   }
   EXPECT_EQ(source->num_documents(), passages);
   EXPECT_EQ(before->source()->num_documents(), passages);
+  const BankStats stats = before->stats();
+  EXPECT_EQ(stats.documents, 3);
+  EXPECT_EQ(stats.passages, passages);
+  EXPECT_EQ(stats.segments, 1);
+  EXPECT_EQ(before->list(0, 100).size(), 3U);
+  const auto later = open();
+  EXPECT_EQ(later->stats().documents, 3 + 28 * 4);
+  for (const Document& document : later->list(0, 1000)) {
+    EXPECT_EQ(before->find(document.name).has_value(),
+              document.passages.front().id <= before->passages().back().id)
+        << document.name;
+  }
 }
 
 TEST_F(BankTest, RefusesEveryOtherFactAndNamesIt) {
