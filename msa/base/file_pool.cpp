@@ -1,10 +1,18 @@
 #include "msa/base/file_pool.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 #include "msa/base/error.h"
 
 namespace msa {
+
+size_t share_of_descriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = 0;
+  return std::clamp<size_t>(limit.rlim_cur / 4, 8, 256);
+}
 
 FilePool::FilePool(FileSystem& files, size_t max_open) : files_(files), max_open_(max_open) {
   MSA_CHECK(max_open > 0, "a pool must hold a file at least");

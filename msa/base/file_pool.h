@@ -12,6 +12,10 @@
 
 namespace msa {
 
+/// Files that one pool may keep open: a quarter of the descriptors that the process may have, from
+/// 8 to 256.
+size_t share_of_descriptors();
+
 /// Keeps the files that were used last open and opens the others when they are asked for. Safe to
 /// call from several threads.
 class FilePool {

@@ -5,7 +5,10 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "msa/base/descriptor_limit.h"
 #include "msa/base/error.h"
 
 namespace msa {
@@ -47,6 +50,14 @@ TEST(FilePool, KeepsTheFilesUsedLastOpenAndNoMore) {
   EXPECT_EQ(num_descriptors(), before + 4);
   EXPECT_THROW(pool.open(folder / "absent"), Error);
   std::filesystem::remove_all(folder);
+}
+
+TEST(FilePool, TakesAShareOfTheDescriptors) {
+  for (const auto& [limit, share] : std::vector<std::pair<rlim_t, size_t>>{{20, 8}, {64, 16}}) {
+    const DescriptorLimit few(limit);
+    EXPECT_EQ(share_of_descriptors(), share);
+  }
+  EXPECT_LE(share_of_descriptors(), 256U);
 }
 
 }  // namespace

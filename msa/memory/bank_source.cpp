@@ -9,16 +9,11 @@
 #include "msa/memory/segment_layout.h"
 
 namespace msa::memory {
-namespace {
-
-constexpr size_t kMaxOpenFiles = 32;
-
-}  // namespace
 
 BankSource::BankSource(FileSystem& files, const std::filesystem::path& folder,
                        const BankFacts& facts, const std::vector<SegmentRow>& segments,
                        const std::vector<Passage>& passages)
-    : facts_(facts), index_(facts.shape, facts.key_type), pool_(files, kMaxOpenFiles) {
+    : facts_(facts), index_(facts.shape, facts.key_type), pool_(files, share_of_descriptors()) {
   std::vector<int64_t> num_chunks;
   std::vector<int64_t> first_row;  // of each segment's chunks in the index
   int64_t row = 0;

@@ -216,6 +216,7 @@ TEST_F(BankTest, ManyThreadsFetchFromManySegmentsAtOnce) {
     const auto writer = open_writer();
     for (uint32_t seed = 0; seed < 60; ++seed) commit(*writer, 1, seed);
   }
+  const DescriptorLimit limit(64);  // files are closed and opened again
   const auto source = open()->source();
   std::vector<Content> wanted;
   for (int64_t place = 0; place < source->num_documents(); ++place) {
