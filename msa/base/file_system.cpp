@@ -106,7 +106,12 @@ class RealFileSystem final : public FileSystem {
   std::unique_ptr<File> create(const std::filesystem::path& path) override {
     const int descriptor = open_retrying(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
     if (descriptor < 0) throw_errno("create", path, errno);
-    return std::make_unique<RealFile>(path, descriptor);
+    auto file = std::make_unique<RealFile>(path, descriptor);
+    struct stat status {};
+    if (::fstat(descriptor, &status) != 0) throw_errno("stat", path, errno);
+    const bool is_open_to_others = S_ISREG(status.st_mode) && (status.st_mode & 0077) != 0;
+    if (is_open_to_others && ::fchmod(descriptor, 0600) != 0) throw_errno("restrict", path, errno);
+    return file;
   }
 
   void rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
@@ -135,9 +140,12 @@ class RealFileSystem final : public FileSystem {
   std::vector<std::string> list(const std::filesystem::path& path) override {
     std::error_code error;
     std::filesystem::directory_iterator entries(path, error);
-    if (error) throw_errno("list", path, error.value());
     std::vector<std::string> names;
-    for (const auto& entry : entries) names.push_back(entry.path().filename().string());
+    while (!error && entries != std::filesystem::directory_iterator()) {
+      names.push_back(entries->path().filename().string());
+      entries.increment(error);
+    }
+    if (error) throw_errno("list", path, error.value());
     std::sort(names.begin(), names.end());
     return names;
   }
@@ -169,15 +177,28 @@ std::string read_file(FileSystem& files, const std::filesystem::path& path, uint
 }
 
 void write_file_atomically(FileSystem& files, const std::filesystem::path& path,
-                           std::span<const std::byte> bytes) {
+                           const std::function<void(File&)>& write) {
   const std::filesystem::path temporary = path.string() + ".tmp";
-  {
-    const auto file = files.create(temporary);
-    file->append(bytes);
+  auto file = files.create(temporary);
+  try {
+    write(*file);
     file->sync();
+    file.reset();
+    files.rename(temporary, path);
+  } catch (...) {
+    try {
+      files.remove(temporary);
+    } catch (const Error&) {
+      // What stopped the write is what the caller must know.
+    }
+    throw;
   }
-  files.rename(temporary, path);
   files.sync_directory(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+void write_file_atomically(FileSystem& files, const std::filesystem::path& path,
+                           std::span<const std::byte> bytes) {
+  write_file_atomically(files, path, [&](File& file) { file.append(bytes); });
 }
 
 }  // namespace msa

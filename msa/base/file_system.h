@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -66,8 +67,12 @@ FileSystem& real_file_system();
 /// The whole file as bytes. Throws Error(kLimit) before reading if it holds more than `max_bytes`.
 std::string read_file(FileSystem& files, const std::filesystem::path& path, uint64_t max_bytes);
 
-/// Publishes `bytes` under `path` all or nothing: temporary file beside it, sync, rename, sync of
-/// the folder.
+/// Publishes a file all or nothing: `write` fills a temporary file beside it, which is synced and
+/// renamed, and the folder synced. A temporary file that does not get that far is removed.
+void write_file_atomically(FileSystem& files, const std::filesystem::path& path,
+                           const std::function<void(File&)>& write);
+
+/// The same for a file of these bytes.
 void write_file_atomically(FileSystem& files, const std::filesystem::path& path,
                            std::span<const std::byte> bytes);
 

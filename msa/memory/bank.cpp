@@ -21,13 +21,24 @@ std::unique_ptr<Bank> Bank::open(FileSystem& files, const std::filesystem::path&
   bank->segments_ = bank->catalog_->segments();
   // A writer may have committed between the two reads: what the segments do not hold is left out.
   bank->passages_ = bank->catalog_->passages();
-  const int64_t last = bank->segments_.empty() ? 0 : bank->segments_.back().id;
+  const int64_t last = bank->last_segment();
   std::erase_if(bank->passages_, [&](const Passage& passage) { return passage.segment > last; });
   return bank;
 }
 
 BankStats Bank::stats() const {
-  BankStats stats = catalog_->stats();
+  BankStats stats;
+  int64_t document = -1;  // every one has passages, side by side
+  for (const Passage& passage : passages_) {
+    stats.documents += passage.document != document;
+    document = passage.document;
+  }
+  stats.segments = static_cast<int64_t>(segments_.size());
+  for (const SegmentRow& segment : segments_) {
+    stats.passages += segment.passages;
+    stats.chunks += segment.chunks;
+    stats.tokens += segment.tokens;
+  }
   for (const char* part : {"", "segments"}) {
     for (const std::string& name : files_.list(folder_ / part)) {
       std::error_code error;
@@ -46,6 +57,22 @@ std::optional<int64_t> Bank::place_of(int64_t passage_id) const {
                        [](const Passage& passage, int64_t id) { return passage.id < id; });
   if (found == passages_.end() || found->id != passage_id) return std::nullopt;
   return found - passages_.begin();
+}
+
+bool Bank::is_later(const Document& document) const {
+  return !document.passages.empty() && document.passages.front().segment > last_segment();
+}
+
+std::optional<Document> Bank::find(const std::string& name) const {
+  auto document = catalog_->find(name);
+  if (document && is_later(*document)) return std::nullopt;
+  return document;
+}
+
+std::vector<Document> Bank::list(int64_t offset, int64_t limit) const {
+  auto documents = catalog_->list(offset, limit);
+  std::erase_if(documents, [&](const Document& document) { return is_later(document); });
+  return documents;
 }
 
 Document Bank::document_of(const Passage& passage) const {

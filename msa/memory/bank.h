@@ -64,6 +64,8 @@ class Bank {
 
   const BankFacts& facts() const { return facts_; }
   const std::filesystem::path& folder() const { return folder_; }
+
+  /// Bytes are those of all files now.
   BankStats stats() const;
 
   /// Passages by rising id: their places are those of source().
@@ -72,10 +74,10 @@ class Bank {
 
   /// The document of a passage; text included.
   Document document_of(const Passage& passage) const;
-  std::optional<Document> find(const std::string& name) const { return catalog_->find(name); }
-  std::vector<Document> list(int64_t offset, int64_t limit) const {
-    return catalog_->list(offset, limit);
-  }
+  std::optional<Document> find(const std::string& name) const;
+
+  /// Documents without text, `limit` from `offset` on, in the order in which they were committed.
+  std::vector<Document> list(int64_t offset, int64_t limit) const;
 
   /// Loads all routing keys into RAM: chunks * router layers * G * D * bytes of the key type.
   /// Content stays on disk.
@@ -83,6 +85,9 @@ class Bank {
 
  private:
   Bank(FileSystem& files, std::filesystem::path folder);
+
+  int64_t last_segment() const { return segments_.empty() ? 0 : segments_.back().id; }
+  bool is_later(const Document& document) const;  // than when the bank was opened
 
   FileSystem& files_;
   std::filesystem::path folder_;

@@ -61,6 +61,10 @@ BankFacts facts_from(const std::map<std::string, std::string>& all, const std::s
     }
     return value;
   };
+  const auto content_type = parse_type(text("content_type"), what);
+  if (content_type == kernels::NumberType::kInt8) {
+    throw Error(ErrorCode::kCorruption, what, ": the fact \"content_type\" must be f32 or bf16");
+  }
   return {.model_fingerprint = text("model_fingerprint"),
           .tokenizer_fingerprint = text("tokenizer_fingerprint"),
           .model_name = text("model_name"),
@@ -70,7 +74,7 @@ BankFacts facts_from(const std::map<std::string, std::string>& all, const std::s
                     .chunk_tokens = side("chunk_tokens", 65536)},
           .max_passage_tokens = number("max_passage_tokens"),
           .key_type = parse_type(text("key_type"), what),
-          .content_type = parse_type(text("content_type"), what)};
+          .content_type = content_type};
 }
 
 void expect_equal(const BankFacts& bank, const BankFacts& wanted, const std::string& what) {

@@ -13,12 +13,12 @@ namespace msa::memory {
 BankSource::BankSource(FileSystem& files, const std::filesystem::path& folder,
                        const BankFacts& facts, const std::vector<SegmentRow>& segments,
                        const std::vector<Passage>& passages)
-    : facts_(facts), index_(facts.shape, facts.key_type) {
+    : facts_(facts), index_(facts.shape, facts.key_type), pool_(files, share_of_descriptors()) {
   std::vector<int64_t> num_chunks;
   std::vector<int64_t> first_row;  // of each segment's chunks in the index
   int64_t row = 0;
   for (const SegmentRow& segment : segments) {
-    segments_.push_back(storage::SegmentFile::open(files, folder / "segments" / segment.file,
+    segments_.push_back(storage::SegmentFile::open(pool_, folder / "segments" / segment.file,
                                                    static_cast<uint64_t>(segment.bytes),
                                                    segment.digest));
     const std::span<const Passage> own = passages_in(passages, segment.id);

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "msa/base/file_pool.h"
 #include "msa/base/file_system.h"
 #include "msa/memory/bank_facts.h"
 #include "msa/memory/catalog.h"
@@ -21,6 +22,7 @@ namespace msa::memory {
 class BankSource final : public ChunkSource {
  public:
   /// Throws Error(kCorruption) with file and offset if a segment or its routing keys are damaged.
+  /// `files` must outlive it. However many segments there are, few of their files are open at once.
   BankSource(FileSystem& files, const std::filesystem::path& folder, const BankFacts& facts,
              const std::vector<SegmentRow>& segments, const std::vector<Passage>& passages);
 
@@ -44,6 +46,7 @@ class BankSource final : public ChunkSource {
 
   BankFacts facts_;
   RoutingIndex index_;
+  FilePool pool_;
   std::vector<std::unique_ptr<storage::SegmentFile>> segments_;
   std::vector<Place> places_;  // [documents]
 };

@@ -1,8 +1,13 @@
 #include "msa/memory/bank.h"
 
+#include <algorithm>
+#include <atomic>
 #include <numeric>
+#include <random>
+#include <thread>
 
 #include "msa/base/bfloat16.h"
+#include "msa/base/descriptor_limit.h"
 #include "msa/base/error.h"
 #include "msa/memory/bank_fixture.h"
 #include "msa/memory/memory_source.h"
@@ -160,6 +165,76 @@ TEST_F(BankTest, ReadersKeepTheirViewWhileAWriterGoesOn) {
   }
   EXPECT_EQ(source->num_documents(), passages);
   EXPECT_EQ(before->source()->num_documents(), passages);
+  const BankStats stats = before->stats();
+  EXPECT_EQ(stats.documents, 3);
+  EXPECT_EQ(stats.passages, passages);
+  EXPECT_EQ(stats.segments, 1);
+  EXPECT_EQ(before->list(0, 100).size(), 3U);
+  const auto later = open();
+  EXPECT_EQ(later->stats().documents, 3 + 28 * 4);
+  for (const Document& document : later->list(0, 1000)) {
+    EXPECT_EQ(before->find(document.name).has_value(),
+              document.passages.front().id <= before->passages().back().id)
+        << document.name;
+  }
+}
+
+TEST_F(BankTest, ABankOfManySegmentsNeedsFewDescriptors) {
+  constexpr uint32_t kSegments = 200;
+  std::vector<RandomBatch> batches;
+  {
+    const auto writer = open_writer();
+    for (uint32_t seed = 0; seed < kSegments; ++seed) {
+      batches.push_back(next_batch(*writer, 1, seed));
+      writer->commit(batches.back().documents, batches.back().encoded);
+    }
+  }
+  const DescriptorLimit limit(64);
+  const auto bank = open();
+  const auto source = bank->source();
+  for (int round = 0; round < 2; ++round) {
+    int64_t from = 0;
+    for (const RandomBatch& batch : batches) {
+      expect_holds(*bank, *source, batch, from, facts().content_type);
+      from += static_cast<int64_t>(batch.encoded.num_chunks.size());
+    }
+    ASSERT_EQ(from, source->num_documents());
+  }
+  EXPECT_TRUE(verify().empty());
+  // A segment that changes while its file is closed.
+  std::filesystem::resize_file(segment(1), std::filesystem::file_size(segment(1)) / 2);
+  std::filesystem::copy_file(segment(5), segment(2),
+                             std::filesystem::copy_options::overwrite_existing);
+  for (const int64_t id : {1, 2}) {
+    const auto damaged = std::ranges::find(bank->passages(), id, &Passage::segment);
+    EXPECT_THROW(content_of(*source, 0, damaged - bank->passages().begin()), Error) << id;
+  }
+}
+
+TEST_F(BankTest, ManyThreadsFetchFromManySegmentsAtOnce) {
+  {
+    const auto writer = open_writer();
+    for (uint32_t seed = 0; seed < 60; ++seed) commit(*writer, 1, seed);
+  }
+  const DescriptorLimit limit(64);  // files are closed and opened again
+  const auto source = open()->source();
+  std::vector<Content> wanted;
+  for (int64_t place = 0; place < source->num_documents(); ++place) {
+    wanted.push_back(content_of(*source, 1, place));
+  }
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (uint32_t seed = 0; seed < 4; ++seed) {
+    threads.emplace_back([&, seed] {
+      std::mt19937 random(seed);
+      for (int round = 0; round < 300; ++round) {
+        const auto place = static_cast<int64_t>(random() % wanted.size());
+        wrong += content_of(*source, 1, place) != wanted[place];
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST_F(BankTest, RefusesEveryOtherFactAndNamesIt) {
@@ -223,12 +298,13 @@ TEST_F(BankTest, FactsThatNoBankCanHaveAreRefused) {
            {"chunk_tokens", ""},
            {"chunk_tokens", "4 "},
            {"key_type", "f99"},
+           {"content_type", "int8"},
            {"format", "x"}}) {
     std::filesystem::remove_all(folder());
     write(1, 1);
     set_fact(catalog(), key, value);
     EXPECT_THROW(open(), Error) << key << " = " << value;
-    EXPECT_FALSE(verify().empty()) << key << " = " << value;
+    EXPECT_EQ(verify().size(), 1U) << key << " = " << value;
   }
   std::filesystem::remove_all(folder());
   write(1, 1);

@@ -135,12 +135,9 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
   MSA_CHECK(facts.content_type != kernels::NumberType::kInt8, "content can be f32 or bf16");
   auto writer = std::unique_ptr<BankWriter>(new BankWriter(files, folder, facts));
   if (!files.exists(folder / Catalog::kFile)) {
-    const bool is_new = !files.exists(folder);
     files.create_directory(folder);
-    if (is_new) {
-      const auto parent = std::filesystem::absolute(folder / "").parent_path().parent_path();
-      files.sync_directory(parent);
-    }
+    // The folder may be there without being durable: made by a creation that then failed.
+    files.sync_directory(std::filesystem::absolute(folder / "").parent_path().parent_path());
     expect_ours(files, folder);
   }
   writer->lock_ = FileLock::acquire(folder / "LOCK");

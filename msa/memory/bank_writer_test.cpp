@@ -7,8 +7,10 @@
 #include <limits>
 
 #include "msa/base/error.h"
+#include "msa/base/observed_file_system.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/bank_fixture.h"
+#include "msa/storage/database.h"
 
 namespace msa::memory {
 namespace {
@@ -114,72 +116,67 @@ TEST_F(BankTest, RemovesWhatAnInterruptedWriterLeft) {
   EXPECT_TRUE(verify().empty());
 }
 
+TEST_F(BankTest, ACommitIsInTheCatalogOnlyAfterItsSegmentIsDurable) {
+  write(1, 1);
+  const auto is_committed = [&] {
+    const storage::Database database(catalog(), storage::Database::Mode::kRead);
+    auto rows = database.prepare("SELECT count(*) FROM segments");
+    return rows.next() && rows.integer(0) == 2;
+  };
+  std::vector<std::string> calls;
+  bool is_recording = false;
+  ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
+    if (!is_recording) return;
+    EXPECT_FALSE(is_committed()) << call;
+    const std::string line =
+        std::string(call) + " " + path.lexically_relative(folder()).generic_string();
+    if (call != "append" || calls.empty() || calls.back() != line) calls.push_back(line);
+  });
+  const auto writer = open_writer(files);
+  is_recording = true;
+  commit(*writer, 2, 2);
+  EXPECT_EQ(calls, (std::vector<std::string>{"create tmp/000002.msa", "append tmp/000002.msa",
+                                             "sync tmp/000002.msa", "rename segments/000002.msa",
+                                             "sync folder segments"}));
+  EXPECT_TRUE(is_committed());
+}
+
+TEST_F(BankTest, ACreationThatIsTriedAgainSyncsTheParentFolderToo) {
+  const auto parent = folder().parent_path();
+  int syncs = 0;
+  ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
+    if (call != "sync folder" || !std::filesystem::equivalent(path, parent)) return;
+    EXPECT_FALSE(std::filesystem::exists(catalog()));
+    if (++syncs == 1) throw Error(ErrorCode::kIo, "cannot sync (test)");
+  });
+  EXPECT_EQ(code_of([&] { open_writer(files); }), ErrorCode::kIo);
+  EXPECT_TRUE(std::filesystem::exists(folder()));
+  open_writer(files);
+  EXPECT_EQ(syncs, 2);
+  open_writer(files);
+  EXPECT_EQ(syncs, 2) << "the catalog is there";
+}
+
 /// A disk that fails at one call: that call and all later writes find no space.
-class FailingFileSystem final : public FileSystem {
+class FullDisk {
  public:
-  explicit FailingFileSystem(int64_t good_calls) : left_(good_calls) {}
+  explicit FullDisk(int64_t good_calls) : left_(good_calls) {}
   bool has_failed() const { return left_ < 0; }
   void fail_after(int64_t good_calls) { left_ = good_calls; }
-
-  std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
-    return real().open_to_read(path);
-  }
-  std::unique_ptr<File> create(const std::filesystem::path& path) override {
-    spend();
-    return std::make_unique<FailingFile>(*this, real().create(path));
-  }
-  void rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
-    spend();
-    real().rename(from, to);
-  }
-  void remove(const std::filesystem::path& path) override { real().remove(path); }
-  void create_directory(const std::filesystem::path& path) override {
-    real().create_directory(path);
-  }
-  void sync_directory(const std::filesystem::path& path) override {
-    spend();
-    real().sync_directory(path);
-  }
-  bool exists(const std::filesystem::path& path) override { return real().exists(path); }
-  std::vector<std::string> list(const std::filesystem::path& path) override {
-    return real().list(path);
-  }
-  uint64_t free_bytes(const std::filesystem::path& path) override {
-    return real().free_bytes(path);
-  }
+  FileSystem& files() { return files_; }
 
  private:
-  class FailingFile final : public File {
-   public:
-    FailingFile(FailingFileSystem& files, std::unique_ptr<File> file)
-        : files_(files), file_(std::move(file)) {}
-    void read_at(uint64_t offset, std::span<std::byte> out) const override {
-      file_->read_at(offset, out);
-    }
-    void append(std::span<const std::byte> bytes) override {
-      files_.spend();
-      file_->append(bytes);
-    }
-    void sync() override {
-      files_.spend();
-      file_->sync();
-    }
-    uint64_t size() const override { return file_->size(); }
-    const std::filesystem::path& path() const override { return file_->path(); }
-
-   private:
-    FailingFileSystem& files_;
-    std::unique_ptr<File> file_;
-  };
-
-  static FileSystem& real() { return real_file_system(); }
-  void spend() {
-    if (left_-- <= 0) {
-      left_ = -1;
-      throw Error(ErrorCode::kNoSpace, "no space (test)");
-    }
+  void spend(std::string_view call) {
+    const bool is_write = call == "create" || call == "append" || call == "sync" ||
+                          call == "rename" || call == "sync folder";
+    if (!is_write || left_-- > 0) return;
+    left_ = -1;
+    throw Error(ErrorCode::kNoSpace, "no space (test)");
   }
+
   int64_t left_;
+  ObservedFileSystem files_{
+      [this](std::string_view call, const std::filesystem::path&) { spend(call); }};
 };
 
 TEST_F(BankTest, AFullDiskAtAnyCallLosesNothingAndTheNextWriterGoesOn) {
@@ -193,9 +190,9 @@ TEST_F(BankTest, AFullDiskAtAnyCallLosesNothingAndTheNextWriterGoesOn) {
         std::filesystem::remove_all(folder());
         documents = 0;
       }
-      FailingFileSystem files(good_calls);
+      FullDisk disk(good_calls);
       try {
-        commit(*open_writer(files), 2, static_cast<uint32_t>(good_calls));
+        commit(*open_writer(disk.files()), 2, static_cast<uint32_t>(good_calls));
         documents += 2;
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::kNoSpace);
@@ -207,7 +204,7 @@ TEST_F(BankTest, AFullDiskAtAnyCallLosesNothingAndTheNextWriterGoesOn) {
       } else {
         EXPECT_EQ(documents, 0);
       }
-      if (!files.has_failed()) break;
+      if (!disk.has_failed()) break;
       write(1, 9);  // there is room again
       ++documents;
       EXPECT_EQ(open()->stats().documents, documents);
@@ -220,10 +217,10 @@ TEST_F(BankTest, AFullDiskAtAnyCallLosesNothingAndTheNextWriterGoesOn) {
 TEST_F(BankTest, AWriterGoesOnByItselfAfterAFullDisk) {
   write(1, 1);
   int64_t documents = 1;
-  FailingFileSystem files(1'000'000);
-  const auto writer = open_writer(files);
+  FullDisk disk(1'000'000);
+  const auto writer = open_writer(disk.files());
   for (int64_t good_calls = 0; good_calls < 12; ++good_calls) {
-    files.fail_after(good_calls);
+    disk.fail_after(good_calls);
     const auto seed = static_cast<uint32_t>(good_calls);
     try {
       commit(*writer, 1, seed);
@@ -231,7 +228,7 @@ TEST_F(BankTest, AWriterGoesOnByItselfAfterAFullDisk) {
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kNoSpace);
     }
-    files.fail_after(1'000'000);
+    disk.fail_after(1'000'000);
     commit(*writer, 2, seed);
     documents += 2;
     EXPECT_EQ(open()->stats().documents, documents);

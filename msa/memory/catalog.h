@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -16,6 +17,18 @@
 #include "msa/storage/database.h"
 
 namespace msa::memory {
+
+/// What a catalog holds that can be used, whatever else of it is damaged.
+struct CatalogCheck {
+  std::vector<BankProblem> problems;  // each damaged row once
+  std::optional<BankFacts> facts;     // if all of them are good
+  std::vector<SegmentRow> segments;   // by rising id
+  std::vector<SegmentRow> damaged_segments;
+  std::vector<Passage> passages;         // by rising segment, then id; of commits up to segments'
+  std::map<int64_t, std::string> names;  // of documents by row, damaged ones included
+  bool has_all_segments = false;         // each row was read and is good
+  bool has_all_passages = false;
+};
 
 /// Every row carries a digest over its other columns, checked whenever the row is read: all reads
 /// throw Error(kCorruption) naming a damaged row. Calls may overlap: they wait for each other.
@@ -59,10 +72,9 @@ class Catalog {
   /// Documents without text, `limit` from `offset` on, by row.
   std::vector<Document> list(int64_t offset, int64_t limit) const;
 
-  BankStats stats() const;  // all but bytes
-
-  /// Everything damaged: rows, references between them, and what SQLite itself finds.
-  std::vector<BankProblem> problems() const;
+  /// Reads everything: rows, references between them, and what SQLite itself finds. Throws nothing
+  /// for what is damaged. A writer may go on meanwhile.
+  CatalogCheck check() const;
 
  private:
   explicit Catalog(const std::filesystem::path& path, storage::Database::Mode mode);

@@ -71,14 +71,6 @@ std::span<float> RoutingIndex::scales(int64_t layer, int64_t first_row, int64_t 
   return std::span(layers_[layer].scales).subspan(first_row, num_rows);
 }
 
-int64_t RoutingIndex::num_bytes() const {
-  int64_t total = 0;
-  for (const Layer& layer : layers_) {
-    total += layer.keys.size() + static_cast<int64_t>(layer.scales.size() * sizeof(float));
-  }
-  return total;
-}
-
 std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const RoutingQuery& query,
                                                          int64_t top_k,
                                                          std::span<float> document_scores) const {

@@ -33,14 +33,11 @@ class RoutingIndex {
                                              int64_t top_k, std::span<float> document_scores) const;
 
   const MemoryShape& shape() const { return shape_; }
-  kernels::NumberType key_type() const { return key_type_; }
   int64_t num_documents() const { return static_cast<int64_t>(first_chunk_.size()) - 1; }
-  int64_t num_chunks() const { return first_chunk_.back(); }
   int64_t first_chunk(int64_t document) const { return first_chunk_[document]; }
   int64_t num_chunks(int64_t document) const {
     return first_chunk_[document + 1] - first_chunk_[document];
   }
-  int64_t num_bytes() const;
 
  private:
   struct Layer {

@@ -1,10 +1,11 @@
 #include <algorithm>
-#include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <utility>
 
 #include "msa/base/error.h"
+#include "msa/base/file_pool.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/segment_layout.h"
 #include "msa/storage/segment_file.h"
@@ -15,39 +16,41 @@ namespace {
 constexpr size_t kMaxNames = 20;  // of documents in one problem
 
 /// Passages whose keys, scales or content lie in the digest block at `offset`; all of the segment's
-/// if the block holds what belongs to every passage.
-std::vector<Passage> passages_in_block(const storage::SegmentFile& segment, const BankFacts& facts,
-                                       std::span<const Passage> passages, int64_t num_chunks,
-                                       uint64_t offset) {
+/// if the block holds what belongs to every passage, or the segment is not as large as its passages
+/// need. The tensors stand one after the other up to the digest table: no header is needed.
+std::vector<Passage> passages_in_block(const BankFacts& facts, const SegmentRow& row,
+                                       std::span<const Passage> passages, uint64_t offset) {
+  std::vector<Passage> hit(passages.begin(), passages.end());
+  const auto end = storage::digested_bytes_of(static_cast<uint64_t>(row.bytes));
   const auto block_first = static_cast<int64_t>(offset);
   const int64_t block_end = block_first + static_cast<int64_t>(storage::kDigestBlockBytes);
-  const auto place_of = [&](const char* name) {
-    return static_cast<int64_t>(segment.tensor(name).offset);
-  };
-  const bool has_scales = facts.key_type == kernels::NumberType::kInt8;
-  const int64_t keys = place_of(kRoutingKeyTensor);
-  const int64_t scales = has_scales ? place_of(kRoutingScaleTensor) : keys;
-  const int64_t content = place_of(kContentTensor);
-  if (block_first < std::min(scales, keys)) return {passages.begin(), passages.end()};
   const int64_t num_layers = facts.shape.num_layers;
   const int64_t key_bytes = facts.shape.key_dim() * kernels::bytes_of(facts.key_type);
+  const int64_t scale_bytes = facts.key_type == kernels::NumberType::kInt8 ? sizeof(float) : 0;
   const int64_t record_bytes = num_layers * content_chunk_bytes(facts);
+  const int64_t chunk_bytes = num_layers * (key_bytes + scale_bytes) + record_bytes;
+  if (!end || row.chunks > static_cast<int64_t>(*end) / chunk_bytes) return hit;
+  const int64_t content = static_cast<int64_t>(*end) - row.chunks * record_bytes;
+  const int64_t keys = content - num_layers * row.chunks * key_bytes;
+  const int64_t scales = keys - num_layers * row.chunks * scale_bytes;
+  if (block_first < scales) return hit;
   const auto touches = [&](int64_t start, int64_t chunk, int64_t count, int64_t bytes) {
     return start + chunk * bytes < block_end && start + (chunk + count) * bytes > block_first;
   };
-  std::vector<Passage> hit;
   int64_t chunk = 0;
+  std::vector<Passage> touched;
   for (const Passage& passage : passages) {
+    if (passage.chunks > row.chunks - chunk) return hit;
     bool is_hit = touches(content, chunk, passage.chunks, record_bytes);
     for (int64_t layer = 0; layer < num_layers; ++layer) {
-      const int64_t row = layer * num_chunks + chunk;
-      is_hit |= touches(keys, row, passage.chunks, key_bytes);
-      is_hit |= has_scales && touches(scales, row, passage.chunks, sizeof(float));
+      const int64_t first = layer * row.chunks + chunk;
+      is_hit |= touches(keys, first, passage.chunks, key_bytes);
+      is_hit |= scale_bytes > 0 && touches(scales, first, passage.chunks, scale_bytes);
     }
-    if (is_hit) hit.push_back(passage);
+    if (is_hit) touched.push_back(passage);
     chunk += passage.chunks;
   }
-  return hit;
+  return touched;
 }
 
 class Verification {
@@ -56,51 +59,31 @@ class Verification {
       : files_(files), folder_(std::move(folder)) {}
 
   std::vector<BankProblem> run() {
-    const auto present = files_.list(folder_ / "segments");
+    const std::vector<std::string> present = list_segments();
     try {
-      check_catalog();
+      catalog_ = Catalog::open(folder_, storage::Database::Mode::kRead)->check();
+      problems_ = std::move(catalog_.problems);
     } catch (const Error& error) {
       report(folder_ / Catalog::kFile, -1, "", error.what());
-      return std::move(problems_);
     }
-    for (const SegmentRow& row : segments_) check_segment(row);
-    check_unknown(present);
+    for (const SegmentRow& row : catalog_.segments) check_segment(row);
+    check_others(present);
     return std::move(problems_);
   }
 
  private:
+  std::vector<std::string> list_segments() {
+    try {
+      return files_.list(folder_ / "segments");
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kNotFound) throw;
+      return {};
+    }
+  }
+
   void report(const std::filesystem::path& file, int64_t offset, std::string document,
               std::string what) {
     problems_.push_back({file.string(), offset, std::move(document), std::move(what)});
-  }
-
-  /// Leaves facts, segments and passages only if all of them can be used.
-  void check_catalog() {
-    const auto catalog = Catalog::open(folder_, storage::Database::Mode::kRead);
-    problems_ = catalog->problems();
-    facts_ = catalog->facts();
-    segments_ = catalog->segments();
-    passages_ = catalog->passages();
-    // Commits that came after the segments were read are left for the next time.
-    const int64_t last = segments_.empty() ? 0 : segments_.back().id;
-    std::erase_if(passages_, [&](const Passage& passage) { return passage.segment > last; });
-    const auto path = folder_ / Catalog::kFile;
-    if (!std::ranges::is_sorted(passages_, {}, &Passage::segment)) {
-      report(path, -1, "", "passage ids do not rise from segment to segment");
-      std::ranges::stable_sort(passages_, {}, &Passage::segment);
-    }
-    if (!passages_.empty() && catalog->next_passage_id() <= passages_.back().id) {
-      report(path, -1, "", "the next passage id is in use");
-    }
-    constexpr int64_t kPage = 1024;
-    for (int64_t offset = 0;; offset += kPage) {
-      const auto page = catalog->list(offset, kPage);
-      for (const Document& document : page) {
-        names_[document.row] = document.name;
-        if (document.passages.empty()) report(path, -1, document.name, "it has no passage");
-      }
-      if (page.size() < kPage) break;
-    }
   }
 
   std::string names_of(std::span<const Passage> passages) const {
@@ -109,8 +92,8 @@ class Verification {
     for (const Passage& passage : passages) {
       if (passage.document == last) continue;
       last = passage.document;
-      const auto name = names_.find(passage.document);
-      if (name != names_.end()) names.push_back(name->second);
+      const auto name = catalog_.names.find(passage.document);
+      if (name != catalog_.names.end()) names.push_back(name->second);
     }
     std::string joined;
     for (size_t i = 0; i < std::min(names.size(), kMaxNames); ++i) {
@@ -124,41 +107,68 @@ class Verification {
 
   void check_segment(const SegmentRow& row) {
     const auto path = folder_ / "segments" / row.file;
-    const auto passages = passages_in(passages_, row.id);
-    std::unique_ptr<storage::SegmentFile> segment;
+    const auto passages = passages_in(catalog_.passages, row.id);
+    const auto num_bytes = static_cast<uint64_t>(row.bytes);
     try {
-      segment =
-          storage::SegmentFile::open(files_, path, static_cast<uint64_t>(row.bytes), row.digest);
-      const auto damaged = segment->damaged_blocks();
-      for (const uint64_t offset : damaged) {
-        const auto hit = passages_in_block(*segment, facts_, passages, row.chunks, offset);
-        report(path, static_cast<int64_t>(offset), names_of(hit),
-               "the block of 256 KiB from here is damaged");
+      const auto damage = storage::find_segment_damage(files_, path, num_bytes, row.digest);
+      for (const auto& [offset, what] : damage) {
+        const bool is_block = catalog_.facts && storage::digested_bytes_of(num_bytes) > offset;
+        const auto hit = is_block ? passages_in_block(*catalog_.facts, row, passages, offset)
+                                  : std::vector(passages.begin(), passages.end());
+        report(path, static_cast<int64_t>(offset), names_of(hit), what);
       }
-      if (damaged.empty()) expect_segment(*segment, facts_, row, passages);
+      // With facts or passages amiss the two cannot agree, which has been said already.
+      const bool is_known =
+          catalog_.has_all_passages || static_cast<int64_t>(passages.size()) == row.passages;
+      if (!damage.empty() || !catalog_.facts || !is_known) return;
+      FilePool pool(files_, 1);
+      expect_segment(*storage::SegmentFile::open(pool, path, num_bytes, row.digest),
+                     *catalog_.facts, row, passages);
     } catch (const Error& error) {
-      report(path, 0, names_of(passages), error.what());
+      report(path, -1, names_of(passages), error.what());
     }
   }
 
-  /// A number above the catalog's may be of a commit that is under way or was interrupted.
-  void check_unknown(const std::vector<std::string>& present) {
+  /// Files that no good row names. Where the catalog's rows are not all there, they may be those of
+  /// a damaged one, and are checked against their own digests.
+  void check_others(const std::vector<std::string>& present) {
     std::set<std::string> known;
-    for (const SegmentRow& row : segments_) known.insert(row.file);
-    const std::string last = segments_.empty() ? "" : segments_.back().file;
+    for (const SegmentRow& row : catalog_.segments) known.insert(row.file);
+    const std::string last = catalog_.segments.empty() ? "" : catalog_.segments.back().file;
     for (const std::string& name : present) {
+      if (known.contains(name)) continue;
+      const auto path = folder_ / "segments" / name;
+      if (!catalog_.has_all_segments) {
+        check_by_itself(path);
+        continue;
+      }
+      // A number above the catalog's may be of a commit that is under way or was interrupted.
       const bool is_above = std::pair(name.size(), name) > std::pair(last.size(), last);
-      if (known.contains(name) || is_above) continue;
-      report(folder_ / "segments" / name, -1, "", "the catalog does not know this file");
+      if (!is_above) report(path, -1, "", "the catalog does not know this file");
+    }
+  }
+
+  void check_by_itself(const std::filesystem::path& path) {
+    std::string names;
+    for (const SegmentRow& row : catalog_.damaged_segments) {
+      if (path.filename() != row.file && path.filename() != segment_file_name(row.id)) continue;
+      names = names_of(passages_in(catalog_.passages, row.id));
+    }
+    try {
+      const uint64_t size = files_.open_to_read(path)->size();
+      for (const auto& [offset, what] :
+           storage::find_segment_damage(files_, path, size, std::nullopt)) {
+        report(path, static_cast<int64_t>(offset), names, what);
+      }
+    } catch (const Error& error) {
+      // A writer that opens removes what an interrupted commit left.
+      if (error.code() != ErrorCode::kNotFound) report(path, -1, names, error.what());
     }
   }
 
   FileSystem& files_;
   std::filesystem::path folder_;
-  BankFacts facts_;
-  std::vector<SegmentRow> segments_;
-  std::vector<Passage> passages_;
-  std::map<int64_t, std::string> names_;  // of documents
+  CatalogCheck catalog_;
   std::vector<BankProblem> problems_;
 };
 

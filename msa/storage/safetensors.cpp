@@ -137,15 +137,13 @@ void check_side_by_side(const std::map<std::string, TensorInfo>& tensors,
 std::string_view data_type_name(DataType type) { return entry_of(type).name; }
 int64_t data_type_bytes(DataType type) { return entry_of(type).bytes; }
 
-std::unique_ptr<SafetensorsFile> SafetensorsFile::open(FileSystem& files,
-                                                       const std::filesystem::path& path,
-                                                       const SafetensorsLimits& limits) {
-  auto result = std::unique_ptr<SafetensorsFile>(new SafetensorsFile());
-  result->file_ = files.open_to_read(path);
-  const uint64_t size = result->file_->size();
+SafetensorsHeader SafetensorsHeader::read(const File& file, const SafetensorsLimits& limits) {
+  SafetensorsHeader result;
+  const std::filesystem::path& path = result.path_ = file.path();
+  const uint64_t size = file.size();
   if (size < kLengthBytes) refuse(path, "holds ", size, " bytes, a header needs at least 8");
   std::array<unsigned char, kLengthBytes> length_bytes{};
-  result->file_->read_at(0, std::as_writable_bytes(std::span(length_bytes)));
+  file.read_at(0, std::as_writable_bytes(std::span(length_bytes)));
   uint64_t header_bytes = 0;
   for (size_t i = kLengthBytes; i-- > 0;) header_bytes = header_bytes << 8 | length_bytes[i];
   if (header_bytes > size - kLengthBytes) {
@@ -157,7 +155,7 @@ std::unique_ptr<SafetensorsFile> SafetensorsFile::open(FileSystem& files,
                 " bytes, at most ", limits.max_header_bytes, " are accepted");
   }
   std::string header(header_bytes, '\0');
-  result->file_->read_at(kLengthBytes, std::as_writable_bytes(std::span(header)));
+  file.read_at(kLengthBytes, std::as_writable_bytes(std::span(header)));
   if (header.empty() || header.front() != '{') refuse(path, "the header must begin with {");
   const Json json = parse_json(header, path.string() + " header",
                                {.max_bytes = limits.max_header_bytes, .max_depth = 4});
@@ -168,20 +166,29 @@ std::unique_ptr<SafetensorsFile> SafetensorsFile::open(FileSystem& files,
   const uint64_t data_first = kLengthBytes + header_bytes;
   for (const auto& [name, value] : json.items()) {
     if (name == "__metadata__") {
-      result->metadata_ = parse_metadata(value, path);
+      result.metadata_ = parse_metadata(value, path);
     } else {
-      result->tensors_[name] = parse_tensor(value, name, path, size - data_first);
+      result.tensors_[name] = parse_tensor(value, name, path, size - data_first);
     }
   }
-  check_side_by_side(result->tensors_, path, size - data_first);
-  for (auto& [name, info] : result->tensors_) info.offset += data_first;
+  check_side_by_side(result.tensors_, path, size - data_first);
+  for (auto& [name, info] : result.tensors_) info.offset += data_first;
   return result;
 }
 
-const TensorInfo& SafetensorsFile::tensor(const std::string& name) const {
+const TensorInfo& SafetensorsHeader::tensor(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end()) refuse(path(), "there is no tensor \"", name, "\"");
+  if (found == tensors_.end()) refuse(path_, "there is no tensor \"", name, "\"");
   return found->second;
+}
+
+std::unique_ptr<SafetensorsFile> SafetensorsFile::open(FileSystem& files,
+                                                       const std::filesystem::path& path,
+                                                       const SafetensorsLimits& limits) {
+  auto result = std::unique_ptr<SafetensorsFile>(new SafetensorsFile());
+  result->file_ = files.open_to_read(path);
+  result->header_ = SafetensorsHeader::read(*result->file_, limits);
+  return result;
 }
 
 void SafetensorsFile::read(const std::string& name, std::span<std::byte> out) const {
@@ -222,15 +229,10 @@ void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata) {
   const std::string header = safetensors_header(tensors, metadata);
-  const std::filesystem::path temporary = path.string() + ".tmp";
-  {
-    const auto file = files.create(temporary);
-    file->append(std::as_bytes(std::span(header)));
-    for (const TensorToWrite& tensor : tensors) file->append(tensor.bytes);
-    file->sync();
-  }
-  files.rename(temporary, path);
-  files.sync_directory(path.has_parent_path() ? path.parent_path() : ".");
+  write_file_atomically(files, path, [&](File& file) {
+    file.append(std::as_bytes(std::span(header)));
+    for (const TensorToWrite& tensor : tensors) file.append(tensor.bytes);
+  });
 }
 
 }  // namespace msa::storage

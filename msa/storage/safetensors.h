@@ -49,21 +49,39 @@ struct SafetensorsLimits {
   uint64_t max_tensors = 1'000'000;
 };
 
-/// A file whose header obeys every rule: closed list of types, at most 8 dimensions, products
-/// checked for overflow, tensors side by side from the first byte to the last without hole, overlap
-/// or tail. Immutable; read may be called from several threads.
-class SafetensorsFile {
+/// What a file holds and where. It obeys every rule: closed list of types, at most 8 dimensions,
+/// products checked for overflow, tensors side by side from the first byte to the last without
+/// hole, overlap or tail. Immutable.
+class SafetensorsHeader {
  public:
-  /// Throws Error(kInvalidFormat) naming the file and the broken rule, or Error(kLimit).
-  static std::unique_ptr<SafetensorsFile> open(FileSystem& files, const std::filesystem::path& path,
-                                               const SafetensorsLimits& limits = {});
+  /// Throws Error(kInvalidFormat) naming the file and the broken rule, Error(kLimit), or as
+  /// File::read_at.
+  static SafetensorsHeader read(const File& file, const SafetensorsLimits& limits = {});
 
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  const std::filesystem::path& path() const { return file_->path(); }
+  const std::filesystem::path& path() const { return path_; }
 
   /// The named tensor's description. Throws Error(kInvalidFormat) if there is none.
   const TensorInfo& tensor(const std::string& name) const;
+
+ private:
+  std::filesystem::path path_;
+  std::map<std::string, TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+/// An open file. Immutable; read may be called from several threads.
+class SafetensorsFile {
+ public:
+  /// Throws as SafetensorsHeader::read and FileSystem::open_to_read.
+  static std::unique_ptr<SafetensorsFile> open(FileSystem& files, const std::filesystem::path& path,
+                                               const SafetensorsLimits& limits = {});
+
+  const std::map<std::string, TensorInfo>& tensors() const { return header_.tensors(); }
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata(); }
+  const std::filesystem::path& path() const { return header_.path(); }
+  const TensorInfo& tensor(const std::string& name) const { return header_.tensor(name); }
 
   /// Fills `out`, which must have the tensor's size, with its bytes.
   void read(const std::string& name, std::span<std::byte> out) const;
@@ -72,8 +90,7 @@ class SafetensorsFile {
   SafetensorsFile() = default;
 
   std::unique_ptr<File> file_;
-  std::map<std::string, TensorInfo> tensors_;
-  std::map<std::string, std::string> metadata_;
+  SafetensorsHeader header_;
 };
 
 /// A tensor to write. The bytes must live until the call returns.
@@ -88,7 +105,7 @@ struct TensorToWrite {
 std::string safetensors_header(std::span<const TensorToWrite> tensors,
                                const std::map<std::string, std::string>& metadata);
 
-/// Publishes a file: temporary beside it, sync, rename, sync of the folder. Names must differ.
+/// Publishes a file as write_file_atomically. Names must differ.
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorToWrite> tensors,
                        const std::map<std::string, std::string>& metadata = {});

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "msa/base/error.h"
+#include "msa/base/observed_file_system.h"
 #include "msa/storage/tensor_files.h"
 
 namespace msa::storage {
@@ -36,6 +37,20 @@ std::string file_of(const std::string& header, const std::string& data,
   std::string bytes(8, '\0');
   std::memcpy(bytes.data(), &length, 8);
   return bytes + header + data;
+}
+
+TEST(Safetensors, AFileIsSyncedBeforeItIsRenamedAndItsFolderAfterwards) {
+  const Folder folder("order");
+  std::vector<std::string> calls;
+  ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
+    if (!calls.empty() && call == "append" && calls.back().starts_with("append")) return;
+    calls.push_back(std::string(call) + " " + path.filename().string());
+  });
+  const std::string data(8, 'x');
+  const TensorToWrite tensors[] = {{"a", DataType::kU8, {8}, std::as_bytes(std::span(data))}};
+  write_safetensors(files, folder.path() / "x", tensors);
+  EXPECT_EQ(calls, (std::vector<std::string>{"create x.tmp", "append x.tmp", "sync x.tmp",
+                                             "rename x", "sync folder msa_storage_order"}));
 }
 
 TEST(Safetensors, WhatIsWrittenIsReadBackForEveryType) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
@@ -54,6 +56,71 @@ uint64_t blocks_of(uint64_t num_bytes) {
   return (num_bytes + kDigestBlockBytes - 1) / kDigestBlockBytes;
 }
 
+/// What a file says its blocks are.
+struct DigestTable {
+  uint64_t digested_bytes = 0;  // also the table's offset
+  std::vector<Digest> digests;
+
+  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(digests)); }
+};
+
+/// The table stands at the end: the size says where it begins.
+DigestTable read_table(const File& file, uint64_t num_bytes) {
+  const auto digested_bytes = digested_bytes_of(num_bytes);
+  if (!digested_bytes) {
+    throw Error(ErrorCode::kCorruption, file.path().string(), ": no segment has ", num_bytes,
+                " bytes");
+  }
+  DigestTable table{.digested_bytes = *digested_bytes, .digests = {}};
+  table.digests.resize(blocks_of(*digested_bytes));
+  file.read_at(*digested_bytes, std::as_writable_bytes(std::span(table.digests)));
+  return table;
+}
+
+std::span<std::byte> read_block(const File& file, uint64_t block, uint64_t digested_bytes,
+                                std::vector<std::byte>& room) {
+  const uint64_t first = block * kDigestBlockBytes;
+  room.resize(std::min(kDigestBlockBytes, digested_bytes - first));
+  file.read_at(first, room);
+  return room;
+}
+
+std::string size_message(uint64_t size, uint64_t num_bytes) {
+  return "holds " + std::to_string(size) + " bytes, " + std::to_string(num_bytes) + " were written";
+}
+
+/// The header of a file whose blocks are known. None of its bytes is parsed before its block has
+/// been checked.
+SafetensorsHeader read_header(const File& file, const DigestTable& table) {
+  std::vector<std::byte> room;
+  uint64_t header_end = sizeof(uint64_t);
+  for (uint64_t block = 0; block < blocks_of(header_end); ++block) {
+    const auto bytes = read_block(file, block, table.digested_bytes, room);
+    if (digest_of(bytes) != table.digests[block]) {
+      throw Error(ErrorCode::kCorruption, file.path().string(), " at byte ",
+                  block * kDigestBlockBytes, ": the header's block is damaged");
+    }
+    if (block > 0) continue;
+    uint64_t length = 0;
+    for (size_t i = sizeof length; i-- > 0;) {
+      length = length << 8 | std::to_integer<uint64_t>(bytes[i]);
+    }
+    header_end = std::min(length, table.digested_bytes - sizeof length) + sizeof length;
+  }
+  try {
+    SafetensorsHeader header = SafetensorsHeader::read(file);
+    const TensorInfo& info = header.tensor(kDigestTensor);
+    if (info.offset != table.digested_bytes || info.num_bytes != table.bytes().size()) {
+      throw Error(ErrorCode::kInvalidFormat, "the digest table is out of place");
+    }
+    return header;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInvalidFormat && error.code() != ErrorCode::kCorruption) throw;
+    throw Error(ErrorCode::kCorruption, file.path().string(), " at byte 0: the header is damaged (",
+                error.what(), ")");
+  }
+}
+
 }  // namespace
 
 WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& path,
@@ -85,74 +152,94 @@ WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& pat
   return {writer.num_bytes() + table_bytes.size(), digest_of(table_bytes)};
 }
 
-std::unique_ptr<SegmentFile> SegmentFile::open(FileSystem& files, const std::filesystem::path& path,
-                                               uint64_t num_bytes, const Digest& digest) {
-  auto segment = std::unique_ptr<SegmentFile>(new SegmentFile());
-  segment->file_ = files.open_to_read(path);
-  const uint64_t size = segment->file_->size();
+std::optional<uint64_t> digested_bytes_of(uint64_t num_bytes) {
+  constexpr uint64_t kWithDigest = kDigestBlockBytes + sizeof(Digest);
+  const uint64_t blocks = num_bytes / kWithDigest + (num_bytes % kWithDigest == 0 ? 0 : 1);
+  if (num_bytes < blocks * sizeof(Digest)) return std::nullopt;
+  const uint64_t digested = num_bytes - blocks * sizeof(Digest);
+  if (digested < sizeof(uint64_t) || blocks_of(digested) != blocks) return std::nullopt;
+  return digested;
+}
+
+std::vector<SegmentDamage> find_segment_damage(FileSystem& files, const std::filesystem::path& path,
+                                               uint64_t num_bytes,
+                                               const std::optional<Digest>& digest) {
+  const auto file = files.open_to_read(path);
+  const uint64_t size = file->size();
+  std::vector<SegmentDamage> damage;
   if (size != num_bytes) {
-    throw Error(ErrorCode::kCorruption, path.string(), " holds ", size, " bytes, ", num_bytes,
-                " were written");
+    damage.push_back({std::min(size, num_bytes), size_message(size, num_bytes)});
+    if (size < num_bytes) return damage;  // the table is no more
   }
+  DigestTable table;
   try {
-    segment->header_ = SafetensorsFile::open(files, path);
-    const TensorInfo& table = segment->header_->tensor(kDigestTensor);
-    if (table.offset + table.num_bytes != size ||
-        table.num_bytes != blocks_of(table.offset) * sizeof(Digest)) {
-      throw Error(ErrorCode::kCorruption, "the digest table is out of place");
-    }
-    segment->digested_bytes_ = table.offset;
-    segment->digests_.resize(table.num_bytes / sizeof(Digest));
-    segment->header_->read(kDigestTensor, std::as_writable_bytes(std::span(segment->digests_)));
+    table = read_table(*file, num_bytes);
   } catch (const Error& error) {
-    throw Error(ErrorCode::kCorruption, path.string(), " at byte 0: the header is damaged (",
-                error.what(), ")");
+    damage.push_back({digested_bytes_of(num_bytes).value_or(0), error.what()});
+    return damage;
   }
-  if (digest_of(std::as_bytes(std::span(segment->digests_))) != digest) {
-    throw Error(ErrorCode::kCorruption, path.string(), " at byte ", segment->digested_bytes_,
+  const bool is_table_good = !digest || digest_of(table.bytes()) == *digest;
+  if (!is_table_good && !damage.empty()) return damage;  // another file
+  const auto num_blocks = static_cast<int64_t>(table.digests.size());
+  const int64_t num_runs = (num_blocks + kBlocksInRun - 1) / kBlocksInRun;
+  std::vector<std::vector<SegmentDamage>> found(static_cast<size_t>(num_runs));
+  parallel_for(num_runs, [&](int64_t run) {
+    std::vector<std::byte> room;
+    const int64_t end = std::min((run + 1) * kBlocksInRun, num_blocks);
+    for (auto block = static_cast<uint64_t>(run * kBlocksInRun); block < static_cast<uint64_t>(end);
+         ++block) {
+      std::string what;
+      try {
+        const auto bytes = read_block(*file, block, table.digested_bytes, room);
+        if (digest_of(bytes) == table.digests[block]) continue;
+        what = is_table_good ? "the block of 256 KiB from here is damaged"
+                             : "the block of 256 KiB from here or its digest is damaged";
+      } catch (const Error& error) {
+        what = error.what();
+      }
+      found[static_cast<size_t>(run)].push_back({block * kDigestBlockBytes, std::move(what)});
+    }
+  });
+  for (auto& part : found) std::ranges::move(part, std::back_inserter(damage));
+  if (!is_table_good) {
+    damage.push_back({table.digested_bytes, "the digest table is not the one written"});
+  }
+  std::ranges::stable_sort(damage, {}, &SegmentDamage::offset);
+  return damage;
+}
+
+std::unique_ptr<SegmentFile> SegmentFile::open(FilePool& files, const std::filesystem::path& path,
+                                               uint64_t num_bytes, const Digest& digest) {
+  auto segment = std::unique_ptr<SegmentFile>(new SegmentFile(files));
+  const auto file = files.open(path).file;
+  const uint64_t size = file->size();
+  if (size != num_bytes) {
+    throw Error(ErrorCode::kCorruption, path.string(), " ", size_message(size, num_bytes));
+  }
+  DigestTable table = read_table(*file, num_bytes);
+  if (digest_of(table.bytes()) != digest) {
+    throw Error(ErrorCode::kCorruption, path.string(), " at byte ", table.digested_bytes,
                 ": the digest table is not the one written");
   }
-  segment->is_checked_ = std::make_unique<std::atomic<bool>[]>(segment->digests_.size());
-  // The header has been read before its digest could be known.
-  const uint64_t header_end =
-      std::min_element(
-          segment->header_->tensors().begin(), segment->header_->tensors().end(),
-          [](const auto& a, const auto& b) { return a.second.offset < b.second.offset; })
-          ->second.offset;
-  std::vector<std::byte> room;
-  for (uint64_t block = 0; block < blocks_of(header_end); ++block) {
-    if (!segment->is_block_good(block, segment->read_block(block, room))) {
-      throw Error(ErrorCode::kCorruption, path.string(), " at byte ", block * kDigestBlockBytes,
-                  ": the header's block is damaged");
-    }
-  }
+  segment->header_ = read_header(*file, table);
+  segment->digested_bytes_ = table.digested_bytes;
+  segment->digests_ = std::move(table.digests);
+  segment->checked_in_ = std::make_unique<std::atomic<uint64_t>[]>(segment->digests_.size());
   return segment;
-}
-
-bool SegmentFile::is_block_good(uint64_t block, std::span<const std::byte> bytes) const {
-  if (digest_of(bytes) != digests_[block]) return false;
-  is_checked_[block].store(true, std::memory_order_release);
-  return true;
-}
-
-std::span<std::byte> SegmentFile::read_block(uint64_t block, std::vector<std::byte>& room) const {
-  const uint64_t first = block * kDigestBlockBytes;
-  room.resize(std::min(kDigestBlockBytes, digested_bytes_ - first));
-  file_->read_at(first, room);
-  return room;
 }
 
 void SegmentFile::read(const std::string& name, uint64_t offset, std::span<std::byte> out) const {
   if (out.empty()) return;
-  const TensorInfo& info = header_->tensor(name);
+  const TensorInfo& info = header_.tensor(name);
   MSA_CHECK(offset <= info.num_bytes && out.size() <= info.num_bytes - offset, path().string(),
             ": bytes ", offset, " to ", offset + out.size(), " are outside tensor \"", name, "\"");
   const uint64_t first = info.offset + offset;
   const uint64_t end = first + out.size();
-  file_->read_at(first, out);
+  const auto [file, opening] = files_.open(path());
+  file->read_at(first, out);
   std::vector<std::byte> room;
   for (uint64_t block = first / kDigestBlockBytes; block * kDigestBlockBytes < end; ++block) {
-    if (is_checked_[block].load(std::memory_order_acquire)) continue;
+    if (checked_in_[block].load(std::memory_order_relaxed) == opening) continue;
     const uint64_t block_first = block * kDigestBlockBytes;
     const uint64_t block_end = std::min(block_first + kDigestBlockBytes, digested_bytes_);
     const uint64_t common_first = std::max(block_first, first);
@@ -160,33 +247,17 @@ void SegmentFile::read(const std::string& name, uint64_t offset, std::span<std::
     // A block that lies in the request as a whole is checked where it is. Of any other the part
     // wanted is taken from the bytes that were checked.
     const bool is_whole = common.size() == block_end - block_first;
-    const std::span<const std::byte> bytes = is_whole ? common : read_block(block, room);
-    if (!is_block_good(block, bytes)) {
+    const std::span<const std::byte> bytes =
+        is_whole ? common : read_block(*file, block, digested_bytes_, room);
+    if (digest_of(bytes) != digests_[block]) {
       throw Error(ErrorCode::kCorruption, path().string(), " at byte ", block_first,
                   ": the block is damaged (tensor \"", name, "\")");
     }
+    checked_in_[block].store(opening, std::memory_order_relaxed);
     if (!is_whole) {
       std::memcpy(common.data(), bytes.data() + (common_first - block_first), common.size());
     }
   }
-}
-
-std::vector<uint64_t> SegmentFile::damaged_blocks() const {
-  const auto num_blocks = static_cast<int64_t>(digests_.size());
-  const int64_t num_runs = (num_blocks + kBlocksInRun - 1) / kBlocksInRun;
-  std::vector<std::vector<uint64_t>> damaged(static_cast<size_t>(num_runs));
-  parallel_for(num_runs, [&](int64_t run) {
-    std::vector<std::byte> room;
-    const int64_t end = std::min((run + 1) * kBlocksInRun, num_blocks);
-    for (auto block = static_cast<uint64_t>(run * kBlocksInRun); block < static_cast<uint64_t>(end);
-         ++block) {
-      if (is_block_good(block, read_block(block, room))) continue;
-      damaged[static_cast<size_t>(run)].push_back(block * kDigestBlockBytes);
-    }
-  });
-  std::vector<uint64_t> all;
-  for (const auto& part : damaged) all.insert(all.end(), part.begin(), part.end());
-  return all;
 }
 
 }  // namespace msa::storage

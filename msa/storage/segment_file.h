@@ -7,10 +7,12 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "msa/base/file_pool.h"
 #include "msa/storage/digest.h"
 #include "msa/storage/safetensors.h"
 
@@ -32,37 +34,47 @@ WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& pat
                              std::vector<TensorToWrite> tensors,
                              const std::map<std::string, std::string>& metadata);
 
+struct SegmentDamage {
+  uint64_t offset = 0;  // of the block or table that is not as it was written, or where a file ends
+  std::string what;
+};
+
+/// Everything that is wrong with a file, by rising offset; reads all of it on all threads. Each
+/// block is checked, whatever else is damaged. Without a `digest` the file's own table is taken for
+/// good. Throws as FileSystem::open_to_read.
+std::vector<SegmentDamage> find_segment_damage(FileSystem& files, const std::filesystem::path& path,
+                                               uint64_t num_bytes,
+                                               const std::optional<Digest>& digest);
+
+/// Bytes before the digest table of a file of `num_bytes`; nothing if no segment has that size.
+std::optional<uint64_t> digested_bytes_of(uint64_t num_bytes);
+
 /// Safe for several threads at once.
 class SegmentFile {
  public:
-  /// Throws Error(kCorruption) naming the file if its size or digest table is not the expected one.
-  static std::unique_ptr<SegmentFile> open(FileSystem& files, const std::filesystem::path& path,
+  /// Throws Error(kCorruption) naming file and offset if its size, digest table or header is not
+  /// the expected one, or as FileSystem::open_to_read and File::read_at. `files` must outlive it.
+  static std::unique_ptr<SegmentFile> open(FilePool& files, const std::filesystem::path& path,
                                            uint64_t num_bytes, const Digest& digest);
 
-  const TensorInfo& tensor(const std::string& name) const { return header_->tensor(name); }
-  const std::map<std::string, std::string>& metadata() const { return header_->metadata(); }
-  const std::filesystem::path& path() const { return file_->path(); }
+  const TensorInfo& tensor(const std::string& name) const { return header_.tensor(name); }
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata(); }
+  const std::filesystem::path& path() const { return header_.path(); }
 
-  /// Bytes from `offset` within a tensor. Every block is checked when it is first touched, on the
-  /// very bytes that are handed out; later reads of it are not checked again. `out` is undefined if
-  /// the call throws: Error(kInvalidArgument) if the range is not within the tensor,
-  /// Error(kCorruption) with file and offset of a block that does not match.
+  /// Bytes from `offset` within a tensor. Every block is checked when it is first touched, and
+  /// again if the pool has opened the file anew since, on the very bytes that are handed out. `out`
+  /// is undefined if the call throws: Error(kInvalidArgument) if the range is not within the
+  /// tensor, Error(kCorruption) with file and offset of a block that does not match.
   void read(const std::string& name, uint64_t offset, std::span<std::byte> out) const;
 
-  /// Offsets of all damaged blocks, rising; reads the whole file on all threads.
-  std::vector<uint64_t> damaged_blocks() const;
-
  private:
-  SegmentFile() = default;
+  explicit SegmentFile(FilePool& files) : files_(files) {}
 
-  bool is_block_good(uint64_t block, std::span<const std::byte> bytes) const;
-  std::span<std::byte> read_block(uint64_t block, std::vector<std::byte>& room) const;
-
-  std::unique_ptr<File> file_;
-  std::unique_ptr<SafetensorsFile> header_;
+  FilePool& files_;
+  SafetensorsHeader header_;
   std::vector<Digest> digests_;
   uint64_t digested_bytes_ = 0;
-  std::unique_ptr<std::atomic<bool>[]> is_checked_;
+  std::unique_ptr<std::atomic<uint64_t>[]> checked_in_;  // of each block: the opening, 0 for none
 };
 
 }  // namespace msa::storage

@@ -9,7 +9,9 @@
 #include <random>
 #include <thread>
 
+#include "msa/base/descriptor_limit.h"
 #include "msa/base/error.h"
+#include "msa/base/observed_file_system.h"
 
 namespace msa::storage {
 namespace {
@@ -42,7 +44,16 @@ class SegmentFileTest : public testing::Test {
   }
 
   std::unique_ptr<SegmentFile> open() const {
-    return SegmentFile::open(real_file_system(), path_, written_.num_bytes, written_.digest);
+    return SegmentFile::open(files_, path_, written_.num_bytes, written_.digest);
+  }
+
+  std::vector<uint64_t> damaged() const {
+    std::vector<uint64_t> offsets;
+    for (const SegmentDamage& damage :
+         find_segment_damage(real_file_system(), path_, written_.num_bytes, written_.digest)) {
+      offsets.push_back(damage.offset);
+    }
+    return offsets;
   }
 
   void flip(uint64_t offset, unsigned bit) const {
@@ -54,6 +65,7 @@ class SegmentFileTest : public testing::Test {
   }
 
   static constexpr uint32_t kSeed = 5;
+  mutable FilePool files_{real_file_system(), 4};
   std::filesystem::path folder_;
   std::filesystem::path path_;
   const std::string small_ = "abcde";
@@ -67,7 +79,7 @@ TEST_F(SegmentFileTest, GivesBackAnyRangeOfAnySize) {
     write(size);
     const auto segment = open();
     EXPECT_EQ(segment->metadata().at("format"), "test");
-    EXPECT_TRUE(segment->damaged_blocks().empty());
+    EXPECT_TRUE(damaged().empty());
     std::mt19937 random(kSeed);
     for (int round = 0; round < 40; ++round) {
       const auto fresh = open();  // nothing has been checked yet
@@ -96,7 +108,7 @@ TEST_F(SegmentFileTest, AFlippedBitIsFoundWhereItIsAndOtherBlocksStayReadable) {
     const auto bit = static_cast<unsigned>(random() % 8);
     flip(offset, bit);
     const auto segment = open();
-    EXPECT_EQ(segment->damaged_blocks(), std::vector<uint64_t>{offset / block * block});
+    EXPECT_EQ(damaged(), std::vector<uint64_t>{offset / block * block});
     const uint64_t first = segment->tensor("large").offset;
     std::string out(1, 'x');
     const auto read = [&](uint64_t at) {
@@ -117,7 +129,7 @@ TEST_F(SegmentFileTest, AFlippedBitIsFoundWhereItIsAndOtherBlocksStayReadable) {
     EXPECT_EQ(out[0], large_[other - first]);
     flip(offset, bit);
   }
-  EXPECT_TRUE(open()->damaged_blocks().empty());
+  EXPECT_TRUE(damaged().empty());
 }
 
 TEST_F(SegmentFileTest, EveryTruncationAndEveryFlippedByteOfASmallFileIsRefused) {
@@ -143,8 +155,7 @@ TEST_F(SegmentFileTest, SwappedBlocksAndAnotherFileOfEqualSizeAreRefused) {
   std::swap_ranges(swapped.begin() + kDigestBlockBytes, swapped.begin() + 2 * kDigestBlockBytes,
                    swapped.begin() + 2 * kDigestBlockBytes);
   std::ofstream(path_, std::ios::binary) << swapped;
-  EXPECT_EQ(open()->damaged_blocks(),
-            (std::vector<uint64_t>{kDigestBlockBytes, 2 * kDigestBlockBytes}));
+  EXPECT_EQ(damaged(), (std::vector<uint64_t>{kDigestBlockBytes, 2 * kDigestBlockBytes}));
   // A whole file, right in itself, but not the one that was recorded.
   const Digest recorded = written_.digest;
   large_[0] = static_cast<char>(large_[0] + 1);
@@ -155,7 +166,7 @@ TEST_F(SegmentFileTest, SwappedBlocksAndAnotherFileOfEqualSizeAreRefused) {
                   {static_cast<int64_t>(large_.size())},
                   std::as_bytes(std::span(large_))}},
                 {{"format", "test"}});
-  EXPECT_THROW(SegmentFile::open(real_file_system(), path_, written_.num_bytes, recorded), Error);
+  EXPECT_THROW(SegmentFile::open(files_, path_, written_.num_bytes, recorded), Error);
 }
 
 TEST_F(SegmentFileTest, ManyThreadsReadAtOnce) {
@@ -176,6 +187,114 @@ TEST_F(SegmentFileTest, ManyThreadsReadAtOnce) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(SegmentFileTest, DamageOfAnyPartIsFoundWhereItIsAndHidesNoOther) {
+  const uint64_t block = kDigestBlockBytes;
+  write(5 * block);
+  const uint64_t table = written_.num_bytes - 6 * sizeof(Digest);
+  EXPECT_EQ(digested_bytes_of(written_.num_bytes), table);
+  flip(3 * block + 9, 2);
+  EXPECT_EQ(damaged(), (std::vector<uint64_t>{3 * block}));
+  flip(20, 1);  // the header
+  EXPECT_EQ(damaged(), (std::vector<uint64_t>{0, 3 * block}));
+  flip(table + 4 * sizeof(Digest), 1);  // the digest of a good block
+  EXPECT_EQ(damaged(), (std::vector<uint64_t>{0, 3 * block, 4 * block, table}));
+  flip(table + 4 * sizeof(Digest), 1);
+  flip(20, 1);
+  std::ofstream(path_, std::ios::binary | std::ios::app) << "more";
+  EXPECT_EQ(damaged(), (std::vector<uint64_t>{3 * block, written_.num_bytes}));
+  std::filesystem::resize_file(path_, 2 * block);
+  EXPECT_EQ(damaged(), (std::vector<uint64_t>{2 * block}));
+}
+
+TEST_F(SegmentFileTest, OnlySizesThatASegmentCanHaveHaveATable) {
+  const uint64_t block = kDigestBlockBytes;
+  for (const uint64_t digested : {uint64_t{8}, uint64_t{100}, block - 1, block, block + 1,
+                                  7 * block, 7 * block + 8, uint64_t{1} << 50}) {
+    const uint64_t blocks = (digested + block - 1) / block;
+    EXPECT_EQ(digested_bytes_of(digested + blocks * sizeof(Digest)), digested);
+  }
+  // Between a file of one block and one of two.
+  for (const uint64_t size : {uint64_t{0}, uint64_t{15}, uint64_t{23}, block + 17, block + 32}) {
+    EXPECT_EQ(digested_bytes_of(size), std::nullopt) << size;
+  }
+}
+
+TEST_F(SegmentFileTest, AFileThatChangesWhileItIsClosedIsCaught) {
+  write(3 * kDigestBlockBytes);
+  const auto segment = open();
+  std::string out(large_.size(), 'x');
+  const auto read = [&] { segment->read("large", 0, std::as_writable_bytes(std::span(out))); };
+  const auto close = [&] {
+    for (int n = 0; n < 4; ++n) {
+      std::ofstream(folder_ / std::to_string(n)) << n;
+      files_.open(folder_ / std::to_string(n));
+    }
+  };
+  const auto code = [&] {
+    try {
+      read();
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::kInternal;
+  };
+  read();
+  EXPECT_EQ(out, large_);
+  close();
+  read();
+  EXPECT_EQ(out, large_);
+  close();
+  flip(2 * kDigestBlockBytes, 0);
+  EXPECT_EQ(code(), ErrorCode::kCorruption);
+  close();
+  std::filesystem::resize_file(path_, 2 * kDigestBlockBytes);
+  EXPECT_EQ(code(), ErrorCode::kCorruption);
+  close();
+  std::filesystem::remove(path_);
+  EXPECT_EQ(code(), ErrorCode::kNotFound);
+  close();
+  write(3 * kDigestBlockBytes);
+  read();
+  EXPECT_EQ(out, large_);
+}
+
+TEST_F(SegmentFileTest, NeedsOneDescriptorAndCallsALackOfThemNoDamage) {
+  write(100);
+  int next = 0;  // the descriptor that is free
+  while (std::filesystem::exists("/proc/self/fd/" + std::to_string(next))) ++next;
+  {
+    const DescriptorLimit limit(static_cast<rlim_t>(next));
+    try {
+      open();
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kIo) << error.what();
+    }
+  }
+  const DescriptorLimit limit(static_cast<rlim_t>(next + 1));
+  EXPECT_NO_THROW(open());
+}
+
+TEST_F(SegmentFileTest, AReadThatTheSystemRefusesIsNoDamage) {
+  write(100);
+  int good_reads = 0;
+  for (bool is_open = false; !is_open; ++good_reads) {
+    ASSERT_LT(good_reads, 20);
+    int left = good_reads;
+    ObservedFileSystem failing([&](std::string_view call, const std::filesystem::path&) {
+      if (call == "read" && left-- <= 0) throw Error(ErrorCode::kIo, "cannot read (test)");
+    });
+    FilePool pool(failing, 1);
+    try {
+      SegmentFile::open(pool, path_, written_.num_bytes, written_.digest);
+      is_open = true;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kIo) << error.what();
+    }
+  }
+  EXPECT_GT(good_reads, 3);
 }
 
 TEST_F(SegmentFileTest, IsAValidSafetensorsFile) {

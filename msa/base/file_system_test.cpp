@@ -1,0 +1,83 @@
+#include "msa/base/file_system.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "msa/base/error.h"
+#include "msa/base/observed_file_system.h"
+
+namespace msa {
+namespace {
+
+class FileSystemTest : public testing::Test {
+ protected:
+  FileSystemTest() {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  ~FileSystemTest() override { std::filesystem::remove_all(folder_); }
+
+  const std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) / "msa_file_system";
+};
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+TEST_F(FileSystemTest, AFileThatIsMadeIsEmptyAndItsOwnersOnly) {
+  const auto path = folder_ / "x";
+  for (const mode_t before : {mode_t{0}, mode_t{0666}, mode_t{0640}}) {
+    if (before != 0) {
+      std::ofstream(path) << "of old";
+      ASSERT_EQ(chmod(path.c_str(), before), 0);
+    }
+    EXPECT_EQ(real_file_system().create(path)->size(), 0U);
+    struct stat status {};
+    ASSERT_EQ(stat(path.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, 0600U);
+  }
+}
+
+TEST_F(FileSystemTest, ListsNamesByByteValue) {
+  for (const char* name : {"b", "a", "B", ".c"}) std::ofstream(folder_ / name) << name;
+  EXPECT_EQ(real_file_system().list(folder_), (std::vector<std::string>{".c", "B", "a", "b"}));
+  EXPECT_THROW(real_file_system().list(folder_ / "absent"), Error);
+  EXPECT_THROW(real_file_system().list(folder_ / "a"), Error);
+}
+
+TEST_F(FileSystemTest, AnAtomicWriteIsSyncedRenamedAndItsFolderSyncedInThisOrder) {
+  std::vector<std::string> calls;
+  ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
+    calls.push_back(std::string(call) + " " + path.filename().string());
+  });
+  write_file_atomically(files, folder_ / "x", bytes_of("new"));
+  EXPECT_EQ(calls, (std::vector<std::string>{"create x.tmp", "append x.tmp", "sync x.tmp",
+                                             "rename x", "sync folder msa_file_system"}));
+}
+
+TEST_F(FileSystemTest, AnAtomicWriteThatFailsLeavesTheOldFileAndNothingBesideIt) {
+  write_file_atomically(real_file_system(), folder_ / "x", bytes_of("old"));
+  for (int good_calls = 0; good_calls < 4; ++good_calls) {
+    int left = good_calls;
+    ObservedFileSystem files([&](std::string_view call, const std::filesystem::path&) {
+      if (call != "remove" && left-- == 0) throw Error(ErrorCode::kNoSpace, "no space (test)");
+    });
+    try {
+      write_file_atomically(files, folder_ / "x", bytes_of("new"));
+      ADD_FAILURE() << good_calls;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kNoSpace) << error.what();
+    }
+    EXPECT_EQ(read_file(real_file_system(), folder_ / "x", 10), "old");
+    EXPECT_EQ(real_file_system().list(folder_), std::vector<std::string>{"x"}) << good_calls;
+  }
+}
+
+}  // namespace
+}  // namespace msa

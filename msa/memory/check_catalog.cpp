@@ -1,0 +1,175 @@
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "msa/base/error.h"
+#include "msa/memory/catalog.h"
+
+namespace msa::memory {
+namespace {
+
+/// Reads a catalog whose tables are ours part by part. What cannot be read keeps no other part from
+/// being read, and nothing is reported twice.
+class CatalogReading {
+ public:
+  CatalogReading(const storage::Database& database, std::string file)
+      : database_(database), file_(std::move(file)) {}
+
+  void report(const std::string& document, const std::string& what) {
+    if (!said_.emplace(document, what).second) return;
+    check_.problems.push_back({.file = file_, .offset = -1, .document = document, .what = what});
+  }
+
+  /// False if it threw, which is reported.
+  template <typename Read>
+  bool part(const Read& read) {
+    try {
+      read();
+      return true;
+    } catch (const Error& error) {
+      report("", error.what());
+      return false;
+    }
+  }
+
+  void read_integrity() {
+    part([&] {
+      auto rows = database_.prepare("PRAGMA integrity_check");
+      while (rows.next()) {
+        if (rows.text(0) != "ok") report("", "SQLite: " + rows.text(0));
+      }
+    });
+  }
+
+  /// True if all facts are good.
+  bool read_facts() {
+    std::map<std::string, std::string> all;
+    bool is_damaged = false;
+    const bool is_read = part([&] {
+      auto rows = database_.prepare(kSelectFact);
+      while (rows.next()) {
+        const auto [row, is_good] = read_fact(rows);
+        if (!is_good) report("", "the fact \"" + row.key + "\" is damaged");
+        is_damaged |= !is_good;
+        all[row.key] = row.value;
+      }
+    });
+    return is_read && !is_damaged && part([&] { check_.facts = facts_from(all, file_); });
+  }
+
+  void read_segments() {
+    check_.has_all_segments = part([&] {
+      auto rows = database_.prepare(std::string(kSelectSegment) + "ORDER BY id");
+      while (rows.next()) {
+        auto [row, is_good] = read_segment(rows);
+        last_segment_ = std::max(last_segment_, row.id);
+        if (!is_good) report("", "the row of segment " + std::to_string(row.id) + " is damaged");
+        (is_good ? check_.segments : check_.damaged_segments).push_back(std::move(row));
+      }
+    });
+    check_.has_all_segments &= check_.damaged_segments.empty();
+  }
+
+  void read_documents() {
+    has_all_documents_ = part([&] {
+      auto rows = database_.prepare(kSelectDocument);
+      while (rows.next()) {
+        const auto [row, is_good] = read_document(rows);
+        check_.names[row.row] = row.name;
+        if (is_good) continue;
+        report(row.name, "the row of the document is damaged");
+        damaged_documents_.insert(row.row);
+      }
+    });
+    has_all_documents_ &= damaged_documents_.empty();
+  }
+
+  /// After segments and documents: what has been committed since can be told from what has lost its
+  /// segment or document.
+  void read_passages() {
+    bool is_damaged = false;
+    std::set<int64_t> with_passages;  // documents
+    const bool is_read = part([&] {
+      auto rows = database_.prepare(
+          "SELECT p.id, p.document, p.start, p.end, p.tokens, p.chunks, p.segment, p.digest, "
+          "d.name, length(CAST(d.text AS BLOB)), d.id, s.id FROM passages p "
+          "LEFT JOIN documents d ON d.id = p.document LEFT JOIN segments s ON s.id = p.segment "
+          "ORDER BY p.id");
+      while (rows.next()) {
+        with_passages.insert(rows.integer(1));
+        is_damaged |= !read_one_passage(rows);
+      }
+    });
+    check_.has_all_passages = is_read && !is_damaged;
+    if (!check_.has_all_passages || !has_all_documents_) return;
+    for (const auto& [row, name] : check_.names) {
+      if (!with_passages.contains(row)) report(name, "it has no passage");
+    }
+  }
+
+  void check_order() {
+    if (std::ranges::is_sorted(check_.passages, {}, &Passage::segment)) return;
+    report("", "passage ids do not rise from segment to segment");
+    std::ranges::stable_sort(check_.passages, {}, &Passage::segment);
+  }
+
+  int64_t last_passage_id() const {
+    return check_.passages.empty() ? 0 : check_.passages.back().id;
+  }
+
+  CatalogCheck take() { return std::move(check_); }
+
+ private:
+  bool read_one_passage(const storage::Statement& rows) {
+    const auto [row, is_good] = read_passage(rows);
+    const std::string document = rows.text(8);
+    const std::string name = "passage " + std::to_string(row.id);
+    const bool has_document = rows.integer(10) != 0;
+    const bool is_beyond =
+        has_document && !damaged_documents_.contains(row.document) && row.end > rows.integer(9);
+    if (!is_good || is_beyond) {
+      report(document, "the row of " + name + " is damaged");
+      return false;
+    }
+    // Where rows are damaged, that has been said.
+    if (!has_document && has_all_documents_) report("", name + " has no document");
+    const bool has_segment = rows.integer(11) != 0;
+    if (!has_segment && check_.has_all_segments) report(document, name + " has no segment");
+    if (row.segment <= last_segment_) check_.passages.push_back(row);
+    return true;
+  }
+
+  const storage::Database& database_;
+  std::string file_;
+  std::set<std::pair<std::string, std::string>> said_;
+  int64_t last_segment_ = 0;
+  std::set<int64_t> damaged_documents_;
+  bool has_all_documents_ = false;
+  CatalogCheck check_;
+};
+
+}  // namespace
+
+CatalogCheck Catalog::check() const {
+  const std::lock_guard lock(mutex_);
+  CatalogReading reading(database_, path_.string());
+  reading.read_integrity();
+  bool is_ours = false;
+  if (!reading.part([&] { is_ours = has_our_tables(); }) || !is_ours) {
+    reading.part([&] { facts(); });  // says what it is instead
+    return reading.take();
+  }
+  const bool has_all_facts = reading.read_facts();
+  reading.read_segments();
+  reading.read_documents();
+  reading.read_passages();
+  reading.part([&] {
+    if (has_all_facts && next_passage_id() <= reading.last_passage_id()) {
+      reading.report("", "the next passage id is in use");
+    }
+  });
+  reading.check_order();
+  return reading.take();
+}
+
+}  // namespace msa::memory
