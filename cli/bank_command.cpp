@@ -9,6 +9,8 @@
 namespace msa::cli {
 namespace {
 
+constexpr int64_t kMaxDocuments = int64_t{1} << 40;
+
 struct Flags {
   std::string bank;
   std::string document;
@@ -30,21 +32,28 @@ OrderedJson passages_json(const memory::Document& document) {
 }
 
 void list(const Flags& flags) {
-  MSA_CHECK(flags.offset >= 0 && flags.limit >= 1, "--offset and --limit must be positive");
   const auto bank = memory::Bank::open(real_file_system(), flags.bank);
-  for (const auto& document : bank->list(flags.offset, flags.limit)) {
+  const auto documents = bank->list(flags.offset, flags.limit);
+  for (const auto& document : documents) {
     if (flags.is_json) {
-      print_json({{"name", document.name},
-                  {"title", document.title},
-                  {"source", document.source},
-                  {"passages", passages_json(document)}});
-    } else {
-      std::printf("[%lld]%s  %s  %s\n", static_cast<long long>(document.passages.front().id),
-                  document.passages.size() > 1
-                      ? (" +" + std::to_string(document.passages.size() - 1)).c_str()
-                      : "",
-                  document.name.c_str(), document.title.c_str());
+      print(to_line(OrderedJson{{"name", document.name},
+                                {"title", document.title},
+                                {"source", document.source},
+                                {"passages", passages_json(document)}}) +
+            "\n");
+      continue;
     }
+    const size_t more = document.passages.size() - 1;
+    print("[" + std::to_string(document.passages.front().id) + "]" +
+          (more > 0 ? " +" + std::to_string(more) : "") + "  " + document.name + "  " +
+          document.title + "\n");
+  }
+  expect_written();
+  const int64_t total = bank->stats().documents;
+  const int64_t end = flags.offset + static_cast<int64_t>(documents.size());
+  if (end < total) {
+    std::fprintf(stderr, "%zu of %lld documents; --offset %lld goes on\n", documents.size(),
+                 static_cast<long long>(total), static_cast<long long>(end));
   }
 }
 
@@ -103,15 +112,14 @@ void show_document(const Flags& flags) {
                 {"text", document->text}});
     return;
   }
-  std::printf("%s\n%s\nfrom %s\n", document->name.c_str(), document->title.c_str(),
-              document->source.c_str());
+  print(document->name + "\n" + document->title + "\nfrom " + document->source + "\n");
   for (const auto& passage : document->passages) {
     std::printf("[%lld] bytes %lld-%lld, %lld tokens, %lld chunks\n",
                 static_cast<long long>(passage.id), static_cast<long long>(passage.start),
                 static_cast<long long>(passage.end), static_cast<long long>(passage.tokens),
                 static_cast<long long>(passage.chunks));
   }
-  std::printf("\n%s\n", document->text.c_str());
+  print("\n" + document->text + "\n");
 }
 
 void verify(const Flags& flags) {
@@ -154,8 +162,10 @@ void add_bank(CLI::App& app) {
   };
   const auto [ls, ls_flags] =
       add("ls", "List documents", list, "Example: msa bank ls notes.bank --offset 100 --limit 50");
-  add_flag(*ls, "--offset", ls_flags->offset, "Documents to leave out");
-  add_flag(*ls, "--limit", ls_flags->limit, "Documents to list");
+  add_flag(*ls, "--offset", ls_flags->offset, "Documents to leave out")
+      ->check(CLI::Range(int64_t{0}, kMaxDocuments));
+  add_flag(*ls, "--limit", ls_flags->limit, "Documents to list")
+      ->check(CLI::Range(int64_t{1}, kMaxDocuments));
   add("stat", "Counts, sizes, model and precision", show_stats,
       "Example: msa bank stat notes.bank --json");
   const auto [show, show_flags] = add("show", "One document: text and passages", show_document,

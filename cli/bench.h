@@ -22,8 +22,7 @@ struct Times {
   double worst = 0;
 };
 
-/// Times `work`, after one run that does not count. Throws Error(kInterrupted) between runs once
-/// stop_requested is set.
+/// Times `work`, after one run that does not count.
 Times time_runs(const BenchFlags& flags, const std::function<void()>& work);
 
 /// Numbers like those of a normal distribution, in [-2, 2): sums of four uniform ones (splitmix64).

@@ -6,7 +6,6 @@
 
 #include "cli/bench.h"
 #include "cli/command.h"
-#include "msa/base/error.h"
 
 namespace msa::cli {
 
@@ -19,9 +18,6 @@ Times time_runs(const BenchFlags& flags, const std::function<void()>& work) {
   std::vector<double> seconds;
   work();
   for (int i = 0; i < flags.repeats; ++i) {
-    if (stop_requested) {
-      throw Error(ErrorCode::kInterrupted, "stopped after ", i, " of ", flags.repeats, " runs");
-    }
     const auto start = std::chrono::steady_clock::now();
     work();
     seconds.push_back(

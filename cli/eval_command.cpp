@@ -162,9 +162,11 @@ eval::QaReport evaluate(Flags& flags) {
   }
   Progress progress;
   options.on_ingest = [&](const engine::IngestProgress& p) {
-    const double rate = p.seconds > 0 ? static_cast<double>(p.tokens) / p.seconds : 0;
-    progress.show(std::to_string(p.documents) + " documents encoded, " + std::to_string(p.tokens) +
-                      " tokens, " + std::to_string(std::llround(rate)) + " tokens/s",
+    if (p.seconds <= 0 || p.input_bytes == 0) return;
+    const auto percent = 100 * p.input_bytes_read / p.input_bytes;
+    const auto rate = std::llround(static_cast<double>(p.tokens) / p.seconds);
+    progress.show(std::to_string(percent) + "% of the documents encoded, " +
+                      std::to_string(p.tokens) + " tokens, " + std::to_string(rate) + " tokens/s",
                   false);
   };
   options.on_progress = [&](int64_t done, int64_t total) {

@@ -1,4 +1,4 @@
-// msa tokenize, msa info, msa completion: what a model folder says.
+// msa tokenize, msa info: what a model folder says.
 
 #include <cstdio>
 #include <iostream>
@@ -30,8 +30,7 @@ void tokenize(const std::string& folder, const std::string& jsonl,
   const auto handle = [&](const std::string& line) {
     const std::string what = jsonl + " line " + std::to_string(++number);
     const Json json = parse_json(line, what);
-    std::fputs((to_line(encoding_json(*tokenizer, json_string(json, "text", what))) + "\n").c_str(),
-               stdout);
+    print(to_line(encoding_json(*tokenizer, json_string(json, "text", what))) + "\n");
   };
   std::string line;
   if (jsonl == "-") {
@@ -71,34 +70,6 @@ void info(const ModelFlags& flags, bool is_json) {
   }
 }
 
-/// Words to complete: subcommands first, then the flags of the one chosen.
-void print_completion(const CLI::App& app, const std::string& shell) {
-  std::string commands;
-  std::string cases;
-  for (const CLI::App* command : app.get_subcommands({})) {
-    commands += command->get_name() + " ";
-    std::string words;
-    for (const CLI::App* part : command->get_subcommands({})) words += part->get_name() + " ";
-    for (const CLI::Option* option : command->get_options()) {
-      for (const std::string& name : option->get_lnames()) words += "--" + name + " ";
-    }
-    cases += "    " + command->get_name() + ") words=\"" + words + "\" ;;\n";
-  }
-  if (shell == "fish") {
-    std::printf("complete -c msa -n __fish_use_subcommand -a '%s'\n", commands.c_str());
-    return;
-  }
-  if (shell == "zsh") std::printf("autoload -U +X bashcompinit && bashcompinit\n");
-  std::printf(
-      "_msa() {\n  local words=\"%s\"\n  case \"${COMP_WORDS[1]}\" in\n%s  esac\n"
-      "  [ \"$COMP_CWORD\" -eq 1 ] && words=\"%s\"\n"
-      "  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
-      "  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "
-      "\"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
-      "complete -F _msa msa\n",
-      commands.c_str(), cases.c_str(), commands.c_str());
-}
-
 }  // namespace
 
 void add_tokenize(CLI::App& app) {
@@ -106,14 +77,14 @@ void add_tokenize(CLI::App& app) {
     std::string folder;
     std::string jsonl;
     std::vector<std::string> texts;
+    bool is_json = true;  // always
   };
   auto flags = std::make_shared<Flags>();
   CLI::App& command =
       *app.add_subcommand("tokenize", "Token ids and byte offsets of text, as JSON lines");
-  command.add_option("--model", flags->folder, "Folder with a tokenizer")
-      ->envname("MSA_MODEL")
-      ->required();
+  add_flag(command, "--model", flags->folder, "Folder with a tokenizer")->required();
   command.add_option("--jsonl", flags->jsonl, "File of {\"text\"} lines, - for standard input");
+  command.add_flag("--json", flags->is_json, "The output is JSON, with or without this flag");
   command.add_option("TEXT", flags->texts, "Texts");
   command.footer("Example: msa tokenize --model models/msa-proto \"How many tokens?\"");
   command.callback([flags] { tokenize(flags->folder, flags->jsonl, flags->texts); });
@@ -122,20 +93,11 @@ void add_tokenize(CLI::App& app) {
 void add_info(CLI::App& app) {
   auto flags = std::make_shared<std::pair<ModelFlags, bool>>();
   CLI::App& command = *app.add_subcommand("info", "Shape and fingerprint of a model");
-  command.add_option("MODEL", flags->first.folder, "Model folder (default: the embedded model)");
+  command.add_option("MODEL", flags->first.folder, "Model folder (default: the embedded model)")
+      ->envname("MSA_MODEL");
   command.add_flag("--json", flags->second, "Print JSON");
   command.footer("Example: msa info models/msa-proto --json");
   command.callback([flags] { info(flags->first, flags->second); });
-}
-
-void add_completion(CLI::App& app) {
-  auto shell = std::make_shared<std::string>();
-  CLI::App& command = *app.add_subcommand("completion", "Shell completion, to be sourced");
-  command.add_option("SHELL", *shell, "bash, zsh or fish")
-      ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  command.footer("Example: source <(msa completion bash)");
-  command.callback([shell, &app] { print_completion(app, *shell); });
 }
 
 }  // namespace msa::cli

@@ -17,9 +17,6 @@ namespace {
 
 constexpr int64_t kDepth = 16;
 
-/// A durable commit that often: what a line of progress and a stop wait for.
-constexpr int64_t kCommitTokens = 32'000;
-
 /// Whether a ranking's first and first sixteen names hold a gold one.
 struct Hit {
   bool at_1 = false;
@@ -97,7 +94,6 @@ class Evaluation {
     engine::IngestOptions options;
     options.bank = bank;
     options.inputs = {documents};
-    options.commit_tokens = kCommitTokens;
     options.stop = options_.stop;
     options.on_progress = options_.on_ingest;
     options.on_problem = [&](const engine::IngestProblem& problem) {

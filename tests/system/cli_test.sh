@@ -53,7 +53,7 @@ expect "environment twin" 2 "top_p must be in" env MSA_TOP_P=7 "$msa" ask "$bank
 expect "free ids" 0 "ms (" "$msa" ask "$bank" "what is a casino" --ids free
 expect "tokenize" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?"
 expect "info" 0 '"router_layers":[4,5,6,7]' "$msa" info --json
-expect "completion" 0 "complete -F _msa msa" "$msa" completion bash
+expect "completion" 0 "-F _msa msa" "$msa" completion bash
 expect "help has an example" 0 "Example: msa ingest" "$msa" ingest --help
 
 # Equal seeds, equal bytes; the quote is the stored text.
@@ -228,6 +228,33 @@ else
   failed=$((failed + 1))
   echo "FAILED: eval stopped by SIGINT: exit $status, left: $(ls "$work/tmp")"
 fi
+
+# What is left out is said; zero bytes are shown; JSON and environment as promised.
+expect "ls says what it left out" 0 "5 of 30 documents; --offset 15 goes on" "$msa" bank ls "$bank" --offset 10 --limit 5
+if [ -z "$("$msa" bank ls "$bank" 2>&1 >/dev/null)" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: ls of all"; fi
+expect "ls from below zero" 2 "not in range" "$msa" bank ls "$bank" --offset -1
+printf '{"id":"zero","text":"before\\u0000behind"}\n' >"$work/zero.jsonl"
+expect "ingest of a zero byte" 0 "1 documents" "$msa" ingest "$work/zero_bank" "$work/zero.jsonl"
+expect "a zero byte is shown" 0 "6265666f7265006265686" bash -c "'$msa' bank show '$work/zero_bank' zero | od -An -v -tx1 | tr -d ' \n'"
+expect "tokenize as json" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?" --json
+expect "info by environment" 3 "/nonexistent" env MSA_MODEL=/nonexistent "$msa" info
+expect "bench by environment" 2 "not in range" env MSA_REPEATS=0 "$msa" bench route
+for command in ingest ask chat route "bank ls" "eval qa" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info; do
+  # shellcheck disable=SC2086
+  lacking=$("$msa" $command --help | grep -E '^  -.*--[a-z-]+ [A-Z]' | grep -vE 'Env:|--(questions|output|jsonl) ')
+  if [ -z "$lacking" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $command has flags without a twin: $lacking"; fi
+done
+
+# Completion knows the flags of commands within commands.
+complete_words() { # complete_words WORD...: what bash would offer for the last of the words
+  bash -c 'source <("$1" completion bash); shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _msa; echo "${COMPREPLY[*]}"' bash "$msa" "$@"
+}
+expect "completion of commands" 0 "ingest" complete_words msa in
+expect "completion of parts" 0 "ls" complete_words msa bank l
+expect "completion within bank" 0 "--offset" complete_words msa bank ls --o
+expect "completion within eval" 0 "--num-extra" complete_words msa eval qa some/folder --num
+expect "completion within bench" 0 "--tokens" complete_words msa bench route --to
+expect "completion for fish" 0 "complete -c msa -n '__msa_at bank ls' -l offset -r -d " "$msa" completion fish
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
