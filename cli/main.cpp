@@ -18,7 +18,8 @@ constexpr const char* kFooter =
     "failed, 5 disk full,\n"
     "6 damaged data, 7 invalid file, 8 bank and model differ, 9 bank locked, 10 limit passed, 11 "
     "device, 130 stopped.\n"
-    "Every flag with a value, but --questions, --output and --jsonl, has an environment twin: --model is MSA_MODEL. Example: msa ingest notes.bank "
+    "Every flag with a value, but --questions, --output and --jsonl, has an environment twin: "
+    "--model is MSA_MODEL. Example: msa ingest notes.bank "
     "docs/ && msa ask notes.bank \"...\"";
 
 int exit_code(msa::ErrorCode code) {
