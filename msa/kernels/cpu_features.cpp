@@ -8,7 +8,10 @@ namespace {
 
 VectorLevel level_of_cpu() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") == 0 || __builtin_cpu_supports("fma") == 0) {
+  // All that MSA_AVX2_CODE is compiled with: a virtual machine may hide any of them.
+  if (__builtin_cpu_supports("avx2") == 0 || __builtin_cpu_supports("fma") == 0 ||
+      __builtin_cpu_supports("f16c") == 0 || __builtin_cpu_supports("bmi") == 0 ||
+      __builtin_cpu_supports("bmi2") == 0) {
     return VectorLevel::kBaseline;
   }
   const bool is_wide =

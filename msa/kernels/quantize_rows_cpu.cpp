@@ -10,7 +10,9 @@ namespace {
 MSA_INLINE float quantize_row(const float* row, int64_t dim, int8_t* out) {
   float largest = 0;
   for (int64_t i = 0; i < dim; ++i) largest = std::max(largest, std::fabs(row[i]));
-  const float factor = largest > 0 ? 127.0F / largest : 0.0F;
+  // Below kSmallest the factor would be infinite; such a row is as good as zero.
+  constexpr float kSmallest = 1e-36F;
+  const float factor = largest > kSmallest ? 127.0F / largest : 0.0F;
   for (int64_t i = 0; i < dim; ++i) {
     out[i] = static_cast<int8_t>(__builtin_rintf(row[i] * factor));
   }

@@ -74,6 +74,15 @@ TEST(QuantizeRows, ARowOfZerosStaysZero) {
   for (const std::byte value : out) EXPECT_EQ(value, std::byte{0});
 }
 
+TEST(QuantizeRows, ARowOfVerySmallValuesIsZero) {
+  std::vector<float> rows(20, 0.0F);
+  rows[3] = 1e-38F;
+  rows[4] = -1e-40F;
+  std::vector<float> scale;
+  const auto out = quantize(rows, 20, NumberType::kInt8, scale);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(out[i], std::byte{0}) << i;
+}
+
 TEST(QuantizeRows, Float32IsACopy) {
   const auto rows = random_floats(60, 95);
   std::vector<float> scale;
