@@ -1,6 +1,7 @@
 #include "msa/text/prompt_layout.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "msa/base/error.h"
@@ -57,8 +58,10 @@ PromptLayout::PromptLayout(const Tokenizer& tokenizer, int64_t top_k)
       ids_end_(required(tokenizer, "<|object_ref_end|>")),
       end_of_retrieve_(tokenizer.encode("<End-of-Retrieve>")) {}
 
-Prompt PromptLayout::document(int64_t id, std::string_view text) const {
-  const int32_t role = static_cast<int32_t>(std::min<int64_t>(id, 0x7ffffffe)) + 1;
+Prompt PromptLayout::document(int64_t id, std::string_view text, int64_t place) const {
+  MSA_CHECK(place >= 0 && place < std::numeric_limits<int32_t>::max(),
+            "a document's place must be in [0, 2^31 - 1), got ", place);
+  const auto role = static_cast<int32_t>(place + 1);
   std::string whole = bracketed(id) + ". ";
   whole += text;
   whole += bracketed(id);

@@ -11,7 +11,8 @@
 
 namespace msa::text {
 
-/// Roles as a training sequence has them. Document n (n >= 1) has the role n.
+/// Roles as a training sequence has them. The n-th document of a sequence (n >= 1) has the role n,
+/// whatever its id.
 constexpr int32_t kTemplateRole = -2;
 constexpr int32_t kResponseRole = -1;
 constexpr int32_t kQuestionRole = 0;  // the tokens that route
@@ -38,14 +39,17 @@ class PromptLayout {
   /// Throws Error(kInvalidFormat) if the tokenizer lacks one of the special tokens.
   PromptLayout(const Tokenizer& tokenizer, int64_t top_k);
 
-  /// <|im_start|>[id]. text[id]<|im_end|>
-  Prompt document(int64_t id, std::string_view text) const;
+  /// <|im_start|>[id]. text[id]<|im_end|>, all of the role `place` + 1: `place` counts the
+  /// documents before this one in its sequence, none where a document is encoded by itself. Its
+  /// positions begin at 0. Needs id >= 0 and 0 <= place < 2^31 - 1.
+  Prompt document(int64_t id, std::string_view text, int64_t place = 0) const;
 
-  /// <|im_start|>user\n
+  /// <|im_start|>user\n, all template. Its positions begin at 0.
   Prompt prompt_head() const;
 
   /// The question, the prompt tail and the <|im_start|> that opens the response: what the first
-  /// round reads.
+  /// round reads. Its positions begin at question_start() and count on through all that is written
+  /// or appended.
   Prompt question(std::string_view question) const;
 
   /// "[id]. text\n" for each, then <|object_ref_end|>. The texts route, the closing token does not.
@@ -60,9 +64,9 @@ class PromptLayout {
   /// <End-of-Retrieve>, in plain text tokens.
   const std::vector<int32_t>& end_of_retrieve() const { return end_of_retrieve_; }
 
-  /// Roles of a conversation when its second or a later round begins: what has been read and
-  /// written answers no more; the question routes without the line end after its last word.
-  /// Appended texts of this round come behind.
+  /// Roles of a conversation, from its question on, when its second or a later round begins: the
+  /// question goes on routing, without the line end after its last word, and all behind it has the
+  /// response role, texts of earlier rounds too. Appended texts of this round come behind.
   static void settle(std::vector<int32_t>& roles);
 
   int64_t question_start() const { return 3 + top_k_; }

@@ -137,6 +137,11 @@ const std::string& Tokenizer::token_bytes(int32_t id) const {
   return id >= 0 && id < vocab_size() ? tokens_[static_cast<size_t>(id)] : nothing;
 }
 
+bool Tokenizer::is_special(int32_t id) const {
+  const auto found = special_.find(token_bytes(id));
+  return found != special_.end() && found->second == id;
+}
+
 std::optional<int32_t> Tokenizer::special_id(std::string_view content) const {
   const auto found = special_.find(content);
   if (found == special_.end()) return std::nullopt;

@@ -47,6 +47,9 @@ class Tokenizer {
   /// The id of a special token ("<|im_end|>"), if there is one.
   std::optional<int32_t> special_id(std::string_view content) const;
 
+  /// True for the id of a special token, whose bytes are no text.
+  bool is_special(int32_t id) const;
+
   int64_t vocab_size() const { return static_cast<int64_t>(tokens_.size()); }
 
   /// 32 hex digits over tokens, merges, special tokens and split rule: equal ids for equal text.

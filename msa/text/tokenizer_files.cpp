@@ -13,7 +13,7 @@ namespace msa::text {
 namespace {
 
 constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;
-constexpr int64_t kMaxTokens = int64_t{1} << 24;
+constexpr size_t kMaxTokens = size_t{1} << 24;
 
 template <typename... Parts>
 [[noreturn]] void refuse(const std::string& what, const Parts&... parts) {
@@ -46,17 +46,15 @@ std::optional<std::string> bytes_of(std::string_view spelling) {
   return bytes;
 }
 
-/// Collects tokens by id and knows them by spelling.
+/// Collects tokens by id and knows them by spelling. Ids are dense: with `max_tokens` entries to
+/// come, an id is below that, so a file takes no more memory than its own size asks for.
 class Vocabulary {
  public:
-  explicit Vocabulary(std::string what) : what_(std::move(what)) {}
+  Vocabulary(std::string what, size_t max_tokens)
+      : what_(std::move(what)), max_tokens_(std::min(max_tokens, kMaxTokens)) {}
 
   void add(const std::string& spelling, const Json& id_value, bool is_special) {
-    if (!id_value.is_number_unsigned() || id_value.get<uint64_t>() >= kMaxTokens) {
-      refuse(what_, "token \"", spelling, "\" must have an id below ", kMaxTokens, ", got ",
-             to_line(id_value).substr(0, 40));
-    }
-    const auto id = static_cast<size_t>(id_value.get<uint64_t>());
+    const size_t id = checked_id(spelling, id_value);
     if (spelling.empty()) refuse(what_, "token ", id, " is empty");
     if (id >= tokens_.size()) tokens_.resize(id + 1);
     const auto bytes = is_special ? std::optional(spelling) : bytes_of(spelling);
@@ -66,6 +64,16 @@ class Vocabulary {
     }
     tokens_[id] = *bytes;
     id_of_[spelling] = static_cast<int32_t>(id);
+  }
+
+  /// An added token, which the vocabulary may hold already: then under the same id.
+  int32_t add_special(const std::string& content, const Json& id_value) {
+    if (!has(content)) add(content, id_value, true);
+    const int32_t held = id_of_.at(content);
+    if (checked_id(content, id_value) != static_cast<size_t>(held)) {
+      refuse(what_, "\"", content, "\" has two ids: ", held, " and ", to_line(id_value));
+    }
+    return held;
   }
 
   int32_t id(const std::string& spelling, size_t merge) const {
@@ -86,7 +94,16 @@ class Vocabulary {
   }
 
  private:
+  size_t checked_id(const std::string& spelling, const Json& id_value) const {
+    if (!id_value.is_number_unsigned() || id_value.get<uint64_t>() >= max_tokens_) {
+      refuse(what_, "token \"", spelling, "\" must have an id below ", max_tokens_, ", got ",
+             to_line(id_value).substr(0, 40));
+    }
+    return static_cast<size_t>(id_value.get<uint64_t>());
+  }
+
   std::string what_;
+  size_t max_tokens_;
   std::vector<std::string> tokens_;
   std::unordered_map<std::string, int32_t> id_of_;
 };
@@ -105,6 +122,11 @@ std::string type_of(const Json& object) {
              : std::string("none");
 }
 
+bool is_bool(const Json& object, const char* key, bool wanted) {
+  return json_has(object, key) && object.at(key).is_boolean() &&
+         object.at(key).get<bool>() == wanted;
+}
+
 void parse_normalizer(const Json& json, const std::string& what, TokenizerFiles& out) {
   out.normalizes_nfc = false;
   if (!json_has(json, "normalizer")) return;
@@ -116,7 +138,7 @@ void parse_normalizer(const Json& json, const std::string& what, TokenizerFiles&
 void parse_pre_tokenizer(const Json& json, const std::string& what, TokenizerFiles& out) {
   const Json& whole = json_has(json, "pre_tokenizer") ? json.at("pre_tokenizer") : Json();
   const auto check_byte_level = [&](const Json& step) {
-    if (json_has(step, "add_prefix_space") && step.at("add_prefix_space") != false) {
+    if (json_has(step, "add_prefix_space") && !is_bool(step, "add_prefix_space", false)) {
       refuse(what, "add_prefix_space is not supported");
     }
   };
@@ -133,9 +155,11 @@ void parse_pre_tokenizer(const Json& json, const std::string& what, TokenizerFil
   const Json& byte_level = whole.at("pretokenizers")[1];
   if (type_of(split) != "Split" || type_of(byte_level) != "ByteLevel" ||
       !json_has(split, "pattern") || !json_has(split.at("pattern"), "Regex") ||
-      split.value("behavior", "") != "Isolated" || split.value("invert", true) ||
-      byte_level.value("use_regex", true)) {
-    refuse(what, "the pre_tokenizer must split by a Regex (Isolated) and then be ByteLevel");
+      !json_has(split, "behavior") || split.at("behavior") != "Isolated" ||
+      !is_bool(split, "invert", false) || !is_bool(byte_level, "use_regex", false)) {
+    refuse(what,
+           "the pre_tokenizer must split by a Regex (behavior \"Isolated\", invert false) and then "
+           "be ByteLevel (use_regex false)");
   }
   check_byte_level(byte_level);
   const Json& pattern = split.at("pattern").at("Regex");
@@ -183,16 +207,14 @@ TokenizerFiles parse_tokenizer_json(const Json& json, const std::string& what) {
   for (const Json& token : added) {
     out.special[json_string(token, "content", what + " added_tokens")] = 0;
   }
-  Vocabulary vocabulary(what);
+  Vocabulary vocabulary(what, model.at("vocab").size() + added.size());
   for (const auto& [spelling, id] : model.at("vocab").items()) {
     vocabulary.add(spelling, id, out.special.contains(spelling));
   }
   for (const Json& token : added) {
     const auto content = token.at("content").get<std::string>();
-    const int64_t id = json_integer(token, "id", 0, kMaxTokens - 1, what + " added_tokens");
-    if (!vocabulary.has(content)) vocabulary.add(content, Json(static_cast<uint64_t>(id)), true);
-    if (vocabulary.id(content, 0) != id) refuse(what, "\"", content, "\" has two ids");
-    out.special[content] = static_cast<int32_t>(id);
+    out.special[content] =
+        vocabulary.add_special(content, token.contains("id") ? token.at("id") : Json());
   }
   size_t number = 0;
   for (const Json& merge : model.at("merges")) {
@@ -206,46 +228,50 @@ TokenizerFiles parse_tokenizer_json(const Json& json, const std::string& what) {
 
 TokenizerFiles read_vocab_and_merges(FileSystem& files, const std::filesystem::path& folder) {
   TokenizerFiles out;
-  const auto read_json = [&](const char* name) {
-    const auto path = folder / name;
-    return parse_json(read_file(files, path, kMaxFileBytes), path.string());
+  const auto read_object = [&](const char* name) {
+    const std::string path = (folder / name).string();
+    Json object = parse_json(read_file(files, path, kMaxFileBytes), path);
+    if (!object.is_object()) refuse(path, "must be an object, got a ", object.type_name());
+    return object;
   };
   std::string tokenizer_class = "GPT2Tokenizer";
   Json added = Json::object();
   if (files.exists(folder / "tokenizer_config.json")) {
-    const Json config = read_json("tokenizer_config.json");
+    const std::string what = (folder / "tokenizer_config.json").string();
+    const Json config = read_object("tokenizer_config.json");
     if (json_has(config, "tokenizer_class")) {
-      tokenizer_class = json_string(config, "tokenizer_class", "tokenizer_config.json");
+      tokenizer_class = json_string(config, "tokenizer_class", what);
     }
     if (json_has(config, "added_tokens_decoder")) {
+      if (!config.at("added_tokens_decoder").is_object()) {
+        refuse(what, "added_tokens_decoder must be an object of tokens by id");
+      }
       for (const auto& [id, token] : config.at("added_tokens_decoder").items()) {
         if (id.empty() || id.size() > 9 ||
             id.find_first_not_of("0123456789") != std::string::npos) {
-          refuse((folder / "tokenizer_config.json").string(), "\"", id, "\" is no token id");
+          refuse(what, "\"", id, "\" is no token id");
         }
-        added[json_string(token, "content", "tokenizer_config.json")] = std::stoull(id);
+        added[json_string(token, "content", what)] = static_cast<uint64_t>(std::stoull(id));
       }
     }
   }
-  if (files.exists(folder / "added_tokens.json")) added.update(read_json("added_tokens.json"));
+  if (files.exists(folder / "added_tokens.json")) added.update(read_object("added_tokens.json"));
   const bool is_qwen2 =
       tokenizer_class.starts_with("Qwen2") || tokenizer_class.starts_with("Qwen3");
   out.split = is_qwen2 ? SplitRule::kQwen2 : SplitRule::kGpt2;
   out.normalizes_nfc = is_qwen2;
   const std::string vocab_name = (folder / "vocab.json").string();
-  Vocabulary vocabulary(vocab_name);
-  const Json vocab = read_json("vocab.json");
-  if (!vocab.is_object()) refuse(vocab_name, "must be an object of tokens");
+  const Json vocab = read_object("vocab.json");
   // GPT-2 keeps its one special token in the vocabulary itself.
   if (!is_qwen2 && vocab.contains("<|endoftext|>") && !added.contains("<|endoftext|>")) {
     added["<|endoftext|>"] = vocab.at("<|endoftext|>");
   }
+  Vocabulary vocabulary(vocab_name, vocab.size() + added.size());
   for (const auto& [spelling, id] : vocab.items()) {
     vocabulary.add(spelling, id, added.contains(spelling));
   }
   for (const auto& [content, id] : added.items()) {
-    if (!vocabulary.has(content)) vocabulary.add(content, id, true);
-    out.special[content] = vocabulary.id(content, 0);
+    out.special[content] = vocabulary.add_special(content, id);
   }
   const auto merges_path = folder / "merges.txt";
   const std::string merges = read_file(files, merges_path, kMaxFileBytes);

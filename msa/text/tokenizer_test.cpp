@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -269,13 +271,52 @@ TEST(Tokenizer, ShortAndLongPiecesMergeAlike) {
   }
 }
 
+/// A vocabulary of the 256 bytes, byte b under the id b, in the spelling of vocab.json.
+Json byte_vocabulary() {
+  Json vocab = Json::object();
+  char32_t next = 0x100;
+  for (char32_t byte = 0; byte < 256; ++byte) {
+    const bool is_printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) ||
+                              (byte >= 0xAE && byte <= 0xFF);
+    vocab[utf8(is_printable ? byte : next++)] = static_cast<uint64_t>(byte);
+  }
+  return vocab;
+}
+
+/// A folder of tokenizer files, gone at the end.
+class TokenizerFolder {
+ public:
+  TokenizerFolder() { std::filesystem::create_directories(folder_); }
+  ~TokenizerFolder() { std::filesystem::remove_all(folder_); }
+  TokenizerFolder(const TokenizerFolder&) = delete;
+  TokenizerFolder& operator=(const TokenizerFolder&) = delete;
+
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+  }
+  std::unique_ptr<Tokenizer> load() const { return Tokenizer::load(real_file_system(), folder_); }
+
+  void expect_refused(const std::string& file, const std::string& why) const {
+    try {
+      load();
+      ADD_FAILURE() << why;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidFormat) << why;
+      const std::string named = file.empty() ? folder_.string() : (folder_ / file).string();
+      EXPECT_NE(std::string(error.what()).find(named), std::string::npos)
+          << error.what() << " for " << why;
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << "not an msa::Error: " << error.what() << " for " << why;
+    }
+  }
+
+ private:
+  std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) / ("msa_tokenizer_" + std::to_string(::getpid()));
+};
+
 TEST(Tokenizer, DamagedFilesAreRefusedAndNamed) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "msa_tokenizer";
-  std::filesystem::create_directories(folder);
-  const auto load = [&](const std::string& json) {
-    std::ofstream(folder / "tokenizer.json", std::ios::binary) << json;
-    return Tokenizer::load(real_file_system(), folder);
-  };
+  const TokenizerFolder folder;
   for (
       const char* json :
       {"", "{}", "[1]", R"({"model":{"type":"WordPiece"}})", R"({"model":{"type":"BPE"}})",
@@ -287,15 +328,117 @@ TEST(Tokenizer, DamagedFilesAreRefusedAndNamed) {
        R"({"model":{"type":"BPE","vocab":{"a":5},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}})",
        R"({"model":{"type":"BPE","vocab":{"a":0},"merges":["a x"]},"pre_tokenizer":{"type":"ByteLevel"}})",
        R"({"normalizer":{"type":"NFKC"},"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"ByteLevel"}})"}) {
-    try {
-      load(json);
-      ADD_FAILURE() << json;
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("msa_tokenizer"), std::string::npos) << error.what();
+    folder.write("tokenizer.json", json);
+    folder.expect_refused("", json);
+  }
+}
+
+TEST(Tokenizer, EveryValueOfAWrongTypeIsRefusedAndTheFileNamed) {
+  const TokenizerFolder folder;
+  const std::string valid =
+      read_file(real_file_system(),
+                std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto/tokenizer.json", 1 << 26);
+  folder.write("tokenizer.json", valid);
+  EXPECT_NO_THROW(folder.load());
+  const auto damage = [&](const char* pointer, const Json& value) {
+    Json json = parse_json(valid, "tokenizer.json");
+    json.at(Json::json_pointer(pointer)) = value;
+    folder.write("tokenizer.json", json.dump());
+    folder.expect_refused("tokenizer.json", std::string(pointer) + " = " + value.dump());
+  };
+  const Json null, number = 5, text = "x", list = Json::array({1}), object = {{"x", 1}};
+  const std::string split = "/pre_tokenizer/pretokenizers/0";
+  const std::string byte_level = "/pre_tokenizer/pretokenizers/1";
+  for (const Json& value : {null, number, text, list, object}) {
+    for (const std::string& pointer :
+         {split, split + "/type", split + "/pattern", split + "/pattern/Regex", split + "/behavior",
+          split + "/invert", byte_level, byte_level + "/type", byte_level + "/use_regex",
+          std::string("/pre_tokenizer"), std::string("/pre_tokenizer/pretokenizers"),
+          std::string("/model"), std::string("/model/vocab"), std::string("/model/merges/0"),
+          std::string("/added_tokens/0"), std::string("/added_tokens/0/content"),
+          std::string("/added_tokens/0/id")}) {
+      damage(pointer.c_str(), value);
     }
   }
-  std::filesystem::remove_all(folder);
-  EXPECT_THROW(Tokenizer::load(real_file_system(), folder), Error);
+  for (const Json& value : {number, text, list, object}) {
+    damage((byte_level + "/add_prefix_space").c_str(), value);
+    damage("/normalizer", value);
+    damage("/added_tokens", value);
+    damage("/model/merges", value);
+  }
+}
+
+TEST(Tokenizer, DamagedFilesBesideAVocabularyAreRefusedAndNamed) {
+  const auto write_valid = [](const TokenizerFolder& folder) {
+    Json vocab = byte_vocabulary();
+    vocab["ab"] = 256U;
+    folder.write("vocab.json", vocab.dump());
+    folder.write("merges.txt", "#version: 0.2\na b\n");
+    folder.write("added_tokens.json", R"({"<|x|>":257})");
+    folder.write("tokenizer_config.json",
+                 R"({"tokenizer_class":"Qwen2Tokenizer",
+                     "added_tokens_decoder":{"257":{"content":"<|x|>"}}})");
+  };
+  const TokenizerFolder folder;
+  write_valid(folder);
+  EXPECT_EQ(folder.load()->special_id("<|x|>"), 257);
+  for (const auto& [file, text] : std::vector<std::pair<std::string, std::string>>{
+           {"added_tokens.json", "[1]"},
+           {"added_tokens.json", "null"},
+           {"added_tokens.json", "7"},
+           {"vocab.json", R"(["a"])"},
+           {"vocab.json", R"({"a":"0"})"},
+           {"vocab.json", R"({"a":null})"},
+           {"tokenizer_config.json", "[]"},
+           {"tokenizer_config.json", R"({"tokenizer_class":7})"},
+           {"tokenizer_config.json", R"({"added_tokens_decoder":[{"content":"<|x|>"}]})"},
+           {"tokenizer_config.json", R"({"added_tokens_decoder":"x"})"},
+           {"tokenizer_config.json", R"({"added_tokens_decoder":{"3":"<|x|>"}})"},
+           {"tokenizer_config.json", R"({"added_tokens_decoder":{"3":{"content":null}}})"},
+           {"tokenizer_config.json", R"({"added_tokens_decoder":{"-3":{"content":"<|x|>"}}})"},
+           {"merges.txt", "a b c\n"},
+           {"merges.txt", "ab\n"}}) {
+    write_valid(folder);
+    folder.write(file, text);
+    folder.expect_refused(file, file + ": " + text);
+  }
+  // What is wrong only beside the vocabulary is told under the vocabulary's name.
+  for (const char* added : {R"({"<|x|>":"257"})", R"({"<|x|>":null})", R"({"a":1})", R"({"a":[0]})",
+                            R"({"<|x|>":4000000})", R"({"":257})"}) {
+    write_valid(folder);
+    folder.write("tokenizer_config.json", "{}");
+    folder.write("added_tokens.json", added);
+    folder.expect_refused("vocab.json", added);
+  }
+}
+
+TEST(Tokenizer, AnIdBeyondTheNumberOfTokensIsRefusedBeforeMemoryIsTaken) {
+  const TokenizerFolder folder;
+  const auto file = [](const std::string& vocab, const std::string& added) {
+    return R"({"model":{"type":"BPE","vocab":)" + vocab + R"(,"merges":[]},"added_tokens":)" +
+           added + R"(,"pre_tokenizer":{"type":"ByteLevel"}})";
+  };
+  folder.write("tokenizer.json",
+               file(byte_vocabulary().dump(), R"([{"content":"<|x|>","id":256}])"));
+  EXPECT_EQ(folder.load()->vocab_size(), 257);
+  const std::string special = R"([{"content":"<|x|>","id":1}])";
+  rusage before{};
+  rusage after{};
+  getrusage(RUSAGE_SELF, &before);
+  for (const std::string& json :
+       {file(R"({"a":16777215})", "[]"), file(R"({"a":2})", special), file(R"({"a":1})", "[]"),
+        file(R"({"a":0})", R"([{"content":"<|x|>","id":16777215}])"),
+        file(R"({"a":18446744073709551615})", "[]"), file(R"({"a":-1})", "[]")}) {
+    folder.write("tokenizer.json", json);
+    folder.expect_refused("tokenizer.json", json);
+  }
+  getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 * 1024) << "KiB";
+}
+
+TEST(Tokenizer, AFolderWithoutFilesHoldsNoTokenizer) {
+  const TokenizerFolder folder;
+  EXPECT_THROW(folder.load(), Error);
 }
 
 }  // namespace
