@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -249,11 +249,11 @@ TEST(Tokenizer, AWordOfAMegabyteTakesNoQuadraticTime) {
   std::string word;
   std::mt19937 random(29);
   while (word.size() < 1'000'000) word += static_cast<char>('a' + random() % 26);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process, whatever else runs
   const auto ids = tokenizer("qwen2").encode(word);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   EXPECT_EQ(tokenizer("qwen2").decode(ids), word);
-  EXPECT_LT(seconds.count(), 5.0);
+  EXPECT_LT(seconds, 60.0);  // quadratic time would be hours
 }
 
 TEST(Tokenizer, ShortAndLongPiecesMergeAlike) {
