@@ -10,6 +10,7 @@
 #include "msa/engine/passage_text.h"
 #include "msa/engine/sampler.h"
 #include "msa/kernels/top_documents.h"
+#include "msa/text/answer_protocol.h"
 
 namespace msa::engine {
 namespace {
@@ -21,7 +22,6 @@ double milliseconds_since(Clock::time_point start) {
 }
 
 constexpr std::string_view kAnswerFrame = "The answer to the question is:";
-constexpr int64_t kMaxFreeTokens = 64;  // of a round whose ids are written freely
 
 /// Gives out text in whole characters as tokens come, without the answer's frame and the blanks
 /// around it.
@@ -139,25 +139,19 @@ std::vector<IdCandidate> Conversation::candidates() const {
   return candidates;
 }
 
-/// Whatever the model writes, greedily, until it ends the round.
+/// Whatever the model writes, greedily, until the round is over. Ids that exist stand, also before
+/// what follows no rule.
 WrittenIds Conversation::write_ids_freely(std::span<const float> logits) {
   WrittenIds written;
   Sampler sampler({});
-  const auto& layout = model_.layout();
-  const auto& ends = model_.config().end_tokens;
-  int32_t next = sampler.sample(logits);
-  std::string text;
-  for (int64_t n = 0; n < kMaxFreeTokens; ++n) {
+  text::RetrievalRound written_round(model_.layout(), model_.config().end_tokens);
+  for (int32_t next = sampler.sample(logits);;
+       next = sampler.sample(session_.extend(std::span(&next, 1)))) {
     written.tokens.push_back(next);
-    text += model_.tokenizer().token_bytes(next);
-    written.ends_retrieval = text.find("<End-of-Retrieve>") != std::string::npos;
-    if (next == layout.ids_end_token() || written.ends_retrieval ||
-        std::find(ends.begin(), ends.end(), next) != ends.end()) {
-      break;
-    }
-    next = sampler.sample(session_.extend(std::span(&next, 1)));
+    if (written_round.add(next) != text::RoundState::kGoesOn) break;
   }
-  for (const int64_t id : parse_ids(text)) {
+  written.ends_retrieval = written_round.state() == text::RoundState::kRetrievalEnded;
+  for (const int64_t id : written_round.ids()) {
     if (bank_.place_of(id)) written.ids.push_back(id);
   }
   return written;
@@ -239,14 +233,12 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
   const auto write_start = Clock::now();
   Sampler sampler(
       {.temperature = options_.temperature, .top_p = options_.top_p, .seed = options_.seed});
-  const auto& ends = model_.config().end_tokens;
   AnswerText text(on_text);
   answer_.is_truncated = true;
   for (int64_t n = 0; n < options_.max_answer_tokens; ++n) {
     const int32_t token = sampler.sample(logits);
     ++answer_.usage.completion_tokens;
-    if (token == model_.layout().end_token() ||
-        std::find(ends.begin(), ends.end(), token) != ends.end()) {
+    if (text::ends_response(model_.layout(), model_.config().end_tokens, token)) {
       answer_.is_truncated = false;
       break;
     }

@@ -134,18 +134,4 @@ WrittenIds write_ids(model::Session& session, const text::PromptLayout& layout,
   return written;
 }
 
-std::vector<int64_t> parse_ids(const std::string& text) {
-  std::vector<int64_t> ids;
-  for (size_t i = text.find('['); i != std::string::npos; i = text.find('[', i + 1)) {
-    size_t end = i + 1;
-    int64_t id = 0;
-    while (end < text.size() && text[end] >= '0' && text[end] <= '9' && end - i <= 18) {
-      id = id * 10 + (text[end++] - '0');
-    }
-    const bool is_id = end > i + 1 && end < text.size() && text[end] == ']';
-    if (is_id && std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
-  }
-  return ids;
-}
-
 }  // namespace msa::engine

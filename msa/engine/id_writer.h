@@ -40,8 +40,4 @@ WrittenIds write_ids(model::Session& session, const text::PromptLayout& layout,
                      std::span<const float> logits, std::vector<IdCandidate> candidates,
                      const IdWriterOptions& options);
 
-/// Ids written freely: "[12][7]<|object_ref_end|>". Numbers in brackets, in order; repeats and what
-/// does not parse are left out. `text` is decoded.
-std::vector<int64_t> parse_ids(const std::string& text);
-
 }  // namespace msa::engine

@@ -56,7 +56,7 @@ PromptLayout::PromptLayout(const Tokenizer& tokenizer, int64_t top_k)
       start_(required(tokenizer, "<|im_start|>")),
       end_(required(tokenizer, "<|im_end|>")),
       ids_end_(required(tokenizer, "<|object_ref_end|>")),
-      end_of_retrieve_(tokenizer.encode("<End-of-Retrieve>")) {}
+      end_of_retrieve_(tokenizer.encode(kEndOfRetrieve)) {}
 
 Prompt PromptLayout::document(int64_t id, std::string_view text, int64_t place) const {
   MSA_CHECK(place >= 0 && place < std::numeric_limits<int32_t>::max(),

@@ -17,6 +17,9 @@ constexpr int32_t kTemplateRole = -2;
 constexpr int32_t kResponseRole = -1;
 constexpr int32_t kQuestionRole = 0;  // the tokens that route
 
+/// Plain text that the model writes when it has read enough.
+constexpr std::string_view kEndOfRetrieve = "<End-of-Retrieve>";
+
 struct Prompt {
   std::vector<int32_t> tokens;
   std::vector<int32_t> roles;  // one for each token
@@ -61,7 +64,7 @@ class PromptLayout {
   /// "[id]" for each, then <|object_ref_end|>: what the model writes to name documents.
   Prompt named_documents(std::span<const int64_t> ids) const;
 
-  /// <End-of-Retrieve>, in plain text tokens.
+  /// kEndOfRetrieve in tokens.
   const std::vector<int32_t>& end_of_retrieve() const { return end_of_retrieve_; }
 
   /// Roles of a conversation, from its question on, when its second or a later round begins: the

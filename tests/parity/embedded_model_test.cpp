@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "msa/engine/id_writer.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/memory_source.h"
 #include "msa/model/session.h"
+#include "msa/text/answer_protocol.h"
 #include "tests/parity/golden_set.h"
 
 namespace msa::parity {
@@ -153,7 +153,10 @@ TEST_F(EmbeddedModel, AnswersFromAMemoryOf200DocumentsExactly) {
     ASSERT_EQ(written, integers(line.at("ids_tokens"))) << question;
 
     const std::vector<int32_t> written_tokens(written.begin(), written.end());
-    auto named = engine::parse_ids(model_->tokenizer().decode(written_tokens));
+    text::RetrievalRound naming(layout, model_->config().end_tokens);
+    for (const int32_t token : written_tokens) naming.add(token);
+    ASSERT_EQ(naming.state(), text::RoundState::kIdsFinished) << question;
+    auto named = naming.ids();
     std::ranges::sort(named);
     for (const int32_t token : written_tokens) {
       prompt.tokens.push_back(token);
@@ -170,6 +173,9 @@ TEST_F(EmbeddedModel, AnswersFromAMemoryOf200DocumentsExactly) {
         greedy(session, logits, layout.end_of_retrieve().size(), {layout.ids_end_token()});
     const std::vector<int32_t> end_tokens(end.begin(), end.end());
     ASSERT_EQ(model_->tokenizer().decode(end_tokens), line.at("round2_text").get<std::string>());
+    text::RetrievalRound ending(layout, model_->config().end_tokens);
+    for (const int32_t token : end_tokens) ending.add(token);
+    ASSERT_EQ(ending.state(), text::RoundState::kRetrievalEnded) << question;
     session.extend(std::span(&end_tokens.back(), 1));
     logits = session.extend(layout.answer_prompt(question).tokens);
     EXPECT_EQ(greedy(session, logits, 40, {layout.end_token()}), integers(line.at("answer_tokens")))
