@@ -17,6 +17,14 @@ if(MSA_BUILD_TESTS)
   set_target_properties(rapidcheck PROPERTIES IMPORTED_LOCATION "${MSA_RAPIDCHECK_LIBRARY}"
                                               INTERFACE_INCLUDE_DIRECTORIES "${MSA_RAPIDCHECK_INCLUDE}")
 endif()
+if(MSA_BUILD_TESTS AND MSA_SANITIZER MATCHES thread)
+  # GCC's OpenMP library is not instrumented, so that every parallel loop looks like a race. LLVM's speaks the same ABI and
+  # its tool Archer tells the sanitizer who waits for whom; tests run with both.
+  find_library(MSA_ARCHER archer REQUIRED PATHS /usr/lib/llvm-14/lib)
+  get_filename_component(llvm_libraries "${MSA_ARCHER}" DIRECTORY)
+  set(MSA_TEST_ENVIRONMENT "LD_PRELOAD=${llvm_libraries}/libomp.so.5" "OMP_TOOL_LIBRARIES=${MSA_ARCHER}"
+                           "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
+endif()
 if(MSA_BUILD_BENCH)
   find_package(benchmark REQUIRED)
 endif()
