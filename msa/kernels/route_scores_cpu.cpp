@@ -6,10 +6,10 @@
 
 #include "msa/base/threads.h"
 #include "msa/kernels/cpu_features.h"
+#include "msa/kernels/route_rescore.h"
 #include "msa/kernels/route_scores.h"
 #include "msa/kernels/route_tile.h"
 #include "msa/kernels/top_documents.h"
-#include "msa/kernels/vector_math.h"
 
 namespace msa::kernels {
 namespace {
@@ -30,11 +30,12 @@ const RoutePath& path_for(NumberType type) {
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-/// The parts of the scratch memory: packed query, token scales, chunk scores [C], document scores
-/// [N].
+/// The parts of the scratch memory: packed query, scales and errors of tokens, chunk scores [C],
+/// what they may reach [C] unless the path is exact, document scores [N].
 struct Workspace {
   PackedQuery query;
   float* chunk_scores = nullptr;
+  float* reach = nullptr;
   float* document_scores = nullptr;
   int64_t num_bytes = 0;
 
@@ -48,84 +49,14 @@ struct Workspace {
     query.num_tokens = padded_tokens(p.num_tokens);
     query.values = take(path.packed_bytes(p.num_tokens, p.key_dim));
     query.token_scale = reinterpret_cast<float*>(take(query.num_tokens * kFloatBytes));
+    query.token_error = reinterpret_cast<float*>(take(query.num_tokens * kFloatBytes));
     const int64_t num_chunks = p.num_documents == 0 ? 0 : p.first_chunk[p.num_documents];
     chunk_scores = reinterpret_cast<float*>(take(num_chunks * kFloatBytes));
+    reach = reinterpret_cast<float*>(take(path.is_exact ? 0 : num_chunks * kFloatBytes));
     document_scores = reinterpret_cast<float*>(take(p.num_documents * kFloatBytes));
     if (p.document_scores != nullptr) document_scores = p.document_scores;
   }
 };
-
-/// query[t] . key[chunk] in float32 without rounding the query.
-template <typename Key>
-MSA_INLINE float exact_chunk(const RouteScoresParams& p, int64_t chunk) {
-  const Key* key = static_cast<const Key*>(p.key) + chunk * p.key_dim;
-  float best = kLowest;
-  for (int64_t t = 0; t < p.num_tokens; ++t) {
-    const float* query = p.query + t * p.key_dim;
-    float partial[16] = {};
-    int64_t i = 0;
-    for (; i + 16 <= p.key_dim; i += 16) {
-      for (int64_t lane = 0; lane < 16; ++lane) {
-        partial[lane] += query[i + lane] * widen(key[i + lane]);
-      }
-    }
-    float sum = 0;
-    for (; i < p.key_dim; ++i) sum += query[i] * widen(key[i]);
-    for (const float value : partial) sum += value;
-    best = std::max(best, sum);
-  }
-  return best;
-}
-
-struct Byte {
-  int8_t value;
-};
-using kernels::widen;
-MSA_INLINE float widen(Byte byte) { return static_cast<float>(byte.value); }
-
-MSA_VECTOR_CODE float exact_score(const RouteScoresParams& p, int64_t chunk) {
-  if (p.key_type == NumberType::kInt8) return exact_chunk<Byte>(p, chunk) * p.key_scale[chunk];
-  return exact_chunk<BFloat16>(p, chunk);
-}
-
-template <typename Key>
-MSA_INLINE float length_of(const RouteScoresParams& p, int64_t chunk) {
-  const Key* key = static_cast<const Key*>(p.key) + chunk * p.key_dim;
-  float squares = 0;
-  for (int64_t i = 0; i < p.key_dim; ++i) squares += widen(key[i]) * widen(key[i]);
-  return std::sqrt(squares);
-}
-
-/// How far a score may be from that of the unrounded query: six standard deviations, for a key as
-/// long as the best one's.
-float largest_error(const RouteScoresParams& p, const Workspace& w) {
-  const int64_t best = p.selected[0].document;
-  const int64_t chunk = std::max_element(w.chunk_scores + p.first_chunk[best],
-                                         w.chunk_scores + p.first_chunk[best + 1]) -
-                        w.chunk_scores;
-  const float length = p.key_type == NumberType::kInt8
-                           ? length_of<Byte>(p, chunk) * p.key_scale[chunk]
-                           : length_of<BFloat16>(p, chunk);
-  return 6 * w.query.error * length;
-}
-
-/// Every chunk that could be the best one of a document that could be chosen is scored again with
-/// the unrounded query.
-void rescore(const RouteScoresParams& p, const Workspace& w) {
-  if (p.top_k == 0 || p.selected[0].score == kLowest) return;
-  const float window = 2 * largest_error(p, w);
-  const float lowest = p.selected[p.top_k - 1].score - window;
-#pragma omp parallel for schedule(static)
-  for (int64_t n = 0; n < p.num_documents; ++n) {
-    const float score = w.document_scores[n];
-    if (score < lowest || score == kLowest) continue;
-    float best = kLowest;
-    for (int64_t c = p.first_chunk[n]; c < p.first_chunk[n + 1]; ++c) {
-      if (w.chunk_scores[c] >= score - window) best = std::max(best, exact_score(p, c));
-    }
-    w.document_scores[n] = best;
-  }
-}
 
 }  // namespace
 
@@ -151,7 +82,7 @@ void route_scores_cpu(const RouteScoresParams& p, std::byte* workspace) {
     for (int64_t tile = num_tiles * thread / threads; tile < end; ++tile) {
       const int64_t first = tile * kTileChunks;
       path.score(p, w.query, first, std::min(kTileChunks, num_chunks - first),
-                 w.chunk_scores + first);
+                 w.chunk_scores + first, path.is_exact ? nullptr : w.reach + first);
     }
 #pragma omp barrier
 #pragma omp for schedule(static)
@@ -167,7 +98,7 @@ void route_scores_cpu(const RouteScoresParams& p, std::byte* workspace) {
   const std::span selected(p.selected, static_cast<size_t>(p.top_k));
   select_top_documents(scores, selected);
   if (!path.is_exact) {
-    rescore(p, w);
+    rescore(p, {.chunk = w.chunk_scores, .reach = w.reach, .document = w.document_scores});
     select_top_documents(scores, selected);
   }
 }

@@ -8,6 +8,7 @@
 #include <random>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "msa/base/bfloat16.h"
@@ -15,6 +16,7 @@
 #include "msa/kernels/cpu_features.h"
 #include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/route_tile.h"
+#include "msa/kernels/test_values.h"
 #include "msa/kernels/top_documents.h"
 
 namespace msa::kernels {
@@ -210,6 +212,112 @@ TEST_P(RouteScores, RoundingTheQueriesChangesNoChoiceAndNoChosenScore) {
       EXPECT_NEAR(chosen.score, sorted[i], 1e-6) << "seed " << seed << " place " << i;
     }
   }
+}
+
+/// One document a key, so that a document is a chunk.
+Case make_case_of(NumberType type, std::vector<float> keys, std::vector<float> query, int64_t dim) {
+  const auto num_chunks = static_cast<int64_t>(keys.size()) / dim;
+  Case c = make_case(type, 0, 0, dim, static_cast<int64_t>(query.size()) / dim, 1);
+  for (int64_t n = 1; n <= num_chunks; ++n) c.first_chunk.push_back(n);
+  c.keys = std::move(keys);
+  c.query = std::move(query);
+  c.stored.resize(c.keys.size() * bytes_of(type));
+  c.scale.resize(num_chunks);
+  quantize_rows({.row = c.keys.data(),
+                 .num_rows = num_chunks,
+                 .dim = dim,
+                 .type = type,
+                 .out = c.stored.data(),
+                 .scale = c.scale.data()});
+  c.params.key = c.stored.data();
+  c.params.key_scale = c.scale.data();
+  c.params.first_chunk = c.first_chunk.data();
+  c.params.query = c.query.data();
+  c.params.num_documents = num_chunks;
+  return c;
+}
+
+void expect_best_of_stored_keys(Case& c, int64_t top_k) {
+  const Routed routed = run(c, top_k);
+  const auto wanted = reference_of_stored_keys(c);
+  std::vector<double> sorted = wanted;
+  std::sort(sorted.rbegin(), sorted.rend());
+  for (int64_t i = 0; i < top_k; ++i) {
+    const auto& chosen = routed.selected[i];
+    const double allowed = 5e-6 * std::max(std::abs(sorted[i]), std::abs(sorted[0]));
+    EXPECT_NEAR(chosen.score, wanted[chosen.document], allowed) << "place " << i;
+    EXPECT_NEAR(chosen.score, sorted[i], allowed) << "place " << i;
+  }
+}
+
+TEST_P(RouteScores, AQueryOfTwoValuesRoundedApartFindsTheBetterKey) {
+  const int64_t dim = 1024;
+  // bfloat16 rounds the first value down by half a step and the second one up.
+  std::vector<float> query(dim);
+  query[0] = 1.00390625F;
+  query[1] = 1.011725F;
+  std::vector<float> keys(2 * dim);
+  keys[0] = 1.0078125F;
+  keys[dim + 1] = 1;
+  Case c = make_case_of(type(), keys, query, dim);
+  expect_best_of_stored_keys(c, 1);
+  EXPECT_EQ(run(c, 1).selected[0].document, 0);
+}
+
+TEST_P(RouteScores, ALongKeyIsFoundWhereTheQueryRoundsToNothing) {
+  const int64_t dim = 1024;
+  // Steps of 1 in int8: the second value becomes zero. The key that looks best is a short one.
+  std::vector<float> query(dim);
+  query[0] = 127;
+  query[1] = 0.49F;
+  std::vector<float> keys(3 * dim);
+  keys[0] = 0.48F / 127;
+  keys[dim + 1] = 1;
+  keys[2 * dim + 2] = 1;
+  Case c = make_case_of(type(), keys, query, dim);
+  expect_best_of_stored_keys(c, 1);
+  EXPECT_EQ(run(c, 1).selected[0].document, 1);
+}
+
+TEST_P(RouteScores, OutlierDimensionsAndKeysOfAnyLengthChangeNoChoice) {
+  for (uint32_t seed = 300; seed < 340; ++seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    const int64_t dim = seed % 2 == 0 ? 1024 : 67;
+    const int64_t num_chunks = 400;
+    const int64_t num_tokens = 1 + seed % 5 * 13;
+    const bool is_sparse = seed % 3 != 0;
+    const float rest = is_sparse ? 0.0F : 0.02F;
+    std::vector<float> query(num_tokens * dim);
+    std::vector<float> keys(num_chunks * dim);
+    for (float& value : query) value = normal(random) * rest;
+    for (float& value : keys) value = normal(random) * rest;
+    const auto outlier = [&] {  // the halves of bfloat16's steps, where rounding errs most
+      return 1 + static_cast<float>(random() % 128 * 2 + 1) / 256 + normal(random) * 1e-5F;
+    };
+    for (int64_t t = 0; t < num_tokens; ++t) {
+      for (int i = 0; i < 4; ++i) query[t * dim + random() % 6] = outlier();
+    }
+    for (int64_t n = 0; n < num_chunks; ++n) {
+      for (int i = 0; i < 2; ++i) keys[n * dim + random() % 6] = outlier();
+      double squares = 0;
+      for (int64_t i = 0; i < dim; ++i) squares += std::pow(keys[n * dim + i], 2.0);
+      // Unit keys with a few long and short ones.
+      const float length = seed % 4 == 1 ? std::pow(2.0F, normal(random)) : 1;
+      const auto factor = length / static_cast<float>(std::sqrt(squares));
+      for (int64_t i = 0; i < dim; ++i) keys[n * dim + i] *= factor;
+    }
+    SCOPED_TRACE(seed);
+    Case c = make_case_of(type(), keys, query, dim);
+    expect_best_of_stored_keys(c, 16);
+  }
+}
+
+TEST_P(RouteScores, KeysOfZerosAndQueriesOfZerosHaveScoreZero) {
+  Case c = make_case_of(type(), std::vector<float>(9 * 40), random_floats(3 * 40, 4), 40);
+  for (const auto& chosen : run(c, 4).selected) EXPECT_EQ(chosen.score, 0);
+  Case d = make_case_of(type(), random_floats(9 * 40, 5), std::vector<float>(3 * 40), 40);
+  for (const auto& chosen : run(d, 4).selected) EXPECT_EQ(chosen.score, 0);
 }
 
 TEST_P(RouteScores, EqualDocumentsAreChosenByLowerPlace) {

@@ -18,8 +18,8 @@ struct PackedQuery {
                                 // step values of F
   float* token_scale = nullptr;  // [padded tokens], int8 only
   int64_t num_tokens = 0;        // padded
-  float error =
-      0;  // standard deviation of a score from the rounding of the query, for a key of length 1
+  float* token_error = nullptr;  // [padded tokens], rounded queries only: no score of a key of
+                                 // length 1 in float32 is farther from the scanned one
 };
 
 /// One way to score chunks. The functions of a path belong together.
@@ -28,9 +28,10 @@ struct RoutePath {
   /// Bytes of PackedQuery::values, with room to make them.
   int64_t (*packed_bytes)(int64_t num_tokens, int64_t key_dim);
   void (*pack)(const RouteScoresParams& params, PackedQuery& packed);
-  /// out[i] = max over tokens of query . key[first + i], i < count <= kTileChunks.
+  /// out[i] = max over tokens of query . key[first + i], i < count <= kTileChunks. Unless the path
+  /// is exact, reach[i] is at least what out[i] would be in float32.
   void (*score)(const RouteScoresParams& params, const PackedQuery& packed, int64_t first,
-                int64_t count, float* out);
+                int64_t count, float* out, float* reach);
   bool is_exact;  // queries are not rounded: scores need no second look
 };
 

@@ -106,7 +106,7 @@ MSA_INLINE void score_rows(const RouteScoresParams& p, const PackedQuery& packed
 
 template <int kLanes>
 MSA_INLINE void score_lanes(const RouteScoresParams& p, const PackedQuery& packed, int64_t first,
-                            int64_t num_chunks, float* best) {
+                            int64_t num_chunks, float* best, float* /*reach*/) {
   for (int64_t c = 0; c < num_chunks; c += kRows<kLanes>) {
     const int64_t count = std::min(kRows<kLanes>, num_chunks - c);
     float* out = best + c;
@@ -123,8 +123,8 @@ MSA_INLINE void score_lanes(const RouteScoresParams& p, const PackedQuery& packe
 
 MSA_VECTOR_FUNCTION(score,
                     (const RouteScoresParams& params, const PackedQuery& packed, int64_t first,
-                     int64_t count, float* out),
-                    (params, packed, first, count, out))
+                     int64_t count, float* out, float* reach),
+                    (params, packed, first, count, out, reach))
 
 }  // namespace
 

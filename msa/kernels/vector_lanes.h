@@ -5,38 +5,10 @@
 #include <cstring>
 #include <utility>
 
-#include "msa/kernels/cpu_features.h"
 #include "msa/kernels/vector_code.h"
 
 // Vectors are handed over by functions that are always inlined: no call passes them.
 #pragma GCC diagnostic ignored "-Wpsabi"
-
-#if defined(__x86_64__)
-#define MSA_AVX2_CODE __attribute__((target("avx2,fma,f16c,bmi,bmi2")))
-#define MSA_AVX512_CODE \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2")))
-#else
-#define MSA_AVX2_CODE
-#define MSA_AVX512_CODE
-#endif
-
-/// Defines the function `name` as name_lanes<16>, <8> or <4>, whichever the CPU does best. Those
-/// must be always inlined, so that each is compiled with the instructions of its level.
-#define MSA_VECTOR_FUNCTION(name, parameters, arguments)                        \
-  namespace {                                                                   \
-  MSA_AVX512_CODE void name##_avx512 parameters { name##_lanes<16> arguments; } \
-  MSA_AVX2_CODE void name##_avx2 parameters { name##_lanes<8> arguments; }      \
-  }                                                                             \
-  void name parameters {                                                        \
-    switch (vector_level()) {                                                   \
-      case VectorLevel::kAvx512:                                                \
-        return name##_avx512 arguments;                                         \
-      case VectorLevel::kAvx2:                                                  \
-        return name##_avx2 arguments;                                           \
-      case VectorLevel::kBaseline:                                              \
-        return name##_lanes<4> arguments;                                       \
-    }                                                                           \
-  }
 
 namespace msa::kernels {
 
@@ -46,16 +18,25 @@ template <>
 struct LaneTypes<4> {
   using Floats = float __attribute__((vector_size(16)));
   using Words = uint32_t __attribute__((vector_size(16)));
+  using Integers = int32_t __attribute__((vector_size(16)));
+  using Halves = uint16_t __attribute__((vector_size(8)));
+  using Bytes = int8_t __attribute__((vector_size(4)));
 };
 template <>
 struct LaneTypes<8> {
   using Floats = float __attribute__((vector_size(32)));
   using Words = uint32_t __attribute__((vector_size(32)));
+  using Integers = int32_t __attribute__((vector_size(32)));
+  using Halves = uint16_t __attribute__((vector_size(16)));
+  using Bytes = int8_t __attribute__((vector_size(8)));
 };
 template <>
 struct LaneTypes<16> {
   using Floats = float __attribute__((vector_size(64)));
   using Words = uint32_t __attribute__((vector_size(64)));
+  using Integers = int32_t __attribute__((vector_size(64)));
+  using Halves = uint16_t __attribute__((vector_size(32)));
+  using Bytes = int8_t __attribute__((vector_size(16)));
 };
 template <int kLanes>
 using Floats = typename LaneTypes<kLanes>::Floats;
