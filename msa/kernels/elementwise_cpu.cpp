@@ -59,9 +59,8 @@ MSA_INLINE void add_row(const In* x, float* sum, int64_t count) {
   for (int64_t i = 0; i < count; ++i) sum[i] += widen(x[i]);
 }
 
-}  // namespace
-
-MSA_VECTOR_CODE void rms_norm(const RmsNormParams& p, int64_t first, int64_t end) {
+template <int kLanes>
+MSA_INLINE void rms_norm_lanes(const RmsNormParams& p, int64_t first, int64_t end) {
   for (int64_t t = first; t < end; ++t) {
     const float* x = p.x + t * p.dim;
     if (p.out_type == NumberType::kBFloat16) {
@@ -72,7 +71,8 @@ MSA_VECTOR_CODE void rms_norm(const RmsNormParams& p, int64_t first, int64_t end
   }
 }
 
-MSA_VECTOR_CODE void norm_rope(const NormRopeParams& p, int64_t first, int64_t end) {
+template <int kLanes>
+MSA_INLINE void norm_rope_lanes(const NormRopeParams& p, int64_t first, int64_t end) {
   const int64_t half = p.head_dim / 2;
   for (int64_t t = first; t < end; ++t) {
     const float* cosine = p.cosine + t * half;
@@ -86,7 +86,8 @@ MSA_VECTOR_CODE void norm_rope(const NormRopeParams& p, int64_t first, int64_t e
   }
 }
 
-MSA_VECTOR_CODE void swiglu(const SwigluParams& p, int64_t first, int64_t end) {
+template <int kLanes>
+MSA_INLINE void swiglu_lanes(const SwigluParams& p, int64_t first, int64_t end) {
   for (int64_t t = first; t < end; ++t) {
     if (p.type == NumberType::kBFloat16) {
       const BFloat16* gate = static_cast<const BFloat16*>(p.gate_up) + t * 2 * p.dim;
@@ -98,11 +99,13 @@ MSA_VECTOR_CODE void swiglu(const SwigluParams& p, int64_t first, int64_t end) {
   }
 }
 
-MSA_VECTOR_CODE void gate(const float* gate, const float* up, float* out, int64_t count) {
+template <int kLanes>
+MSA_INLINE void gate_lanes(const float* gate, const float* up, float* out, int64_t count) {
   swiglu_row(gate, up, out, count);
 }
 
-MSA_VECTOR_CODE void l2_normalize(const NormalizeParams& p, int64_t first, int64_t end) {
+template <int kLanes>
+MSA_INLINE void l2_normalize_lanes(const NormalizeParams& p, int64_t first, int64_t end) {
   for (int64_t t = first; t < end; ++t) {
     const float* x = p.x + t * p.dim;
     float* out = p.out + t * p.dim;
@@ -111,7 +114,8 @@ MSA_VECTOR_CODE void l2_normalize(const NormalizeParams& p, int64_t first, int64
   }
 }
 
-MSA_VECTOR_CODE void add_rows(const AddParams& p, int64_t first, int64_t end) {
+template <int kLanes>
+MSA_INLINE void add_rows_lanes(const AddParams& p, int64_t first, int64_t end) {
   const int64_t begin = first * p.dim;
   const int64_t count = (end - first) * p.dim;
   if (p.x_type == NumberType::kBFloat16) {
@@ -120,5 +124,20 @@ MSA_VECTOR_CODE void add_rows(const AddParams& p, int64_t first, int64_t end) {
     add_row(static_cast<const float*>(p.x) + begin, p.sum + begin, count);
   }
 }
+
+}  // namespace
+
+MSA_VECTOR_FUNCTION(rms_norm, (const RmsNormParams& params, int64_t first, int64_t end),
+                    (params, first, end))
+MSA_VECTOR_FUNCTION(norm_rope, (const NormRopeParams& params, int64_t first, int64_t end),
+                    (params, first, end))
+MSA_VECTOR_FUNCTION(swiglu, (const SwigluParams& params, int64_t first, int64_t end),
+                    (params, first, end))
+MSA_VECTOR_FUNCTION(gate, (const float* gate, const float* up, float* out, int64_t count),
+                    (gate, up, out, count))
+MSA_VECTOR_FUNCTION(l2_normalize, (const NormalizeParams& params, int64_t first, int64_t end),
+                    (params, first, end))
+MSA_VECTOR_FUNCTION(add_rows, (const AddParams& params, int64_t first, int64_t end),
+                    (params, first, end))
 
 }  // namespace msa::kernels

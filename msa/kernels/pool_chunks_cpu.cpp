@@ -7,7 +7,8 @@
 namespace msa::kernels {
 namespace {
 
-MSA_VECTOR_CODE void mean_of_rows(const float* row, int64_t num_rows, int64_t width, float* out) {
+template <int kLanes>
+MSA_INLINE void mean_of_rows_lanes(const float* row, int64_t num_rows, int64_t width, float* out) {
   std::copy_n(row, width, out);
   for (int64_t r = 1; r < num_rows; ++r) {
     const float* next = row + r * width;
@@ -16,6 +17,8 @@ MSA_VECTOR_CODE void mean_of_rows(const float* row, int64_t num_rows, int64_t wi
   const float factor = 1.0F / static_cast<float>(num_rows);
   for (int64_t i = 0; i < width; ++i) out[i] *= factor;
 }
+MSA_VECTOR_FUNCTION(mean_of_rows, (const float* row, int64_t num_rows, int64_t width, float* out),
+                    (row, num_rows, width, out))
 
 }  // namespace
 

@@ -19,9 +19,8 @@ MSA_INLINE float quantize_row(const float* row, int64_t dim, int8_t* out) {
   return largest / 127.0F;
 }
 
-}  // namespace
-
-MSA_VECTOR_CODE void quantize_rows(const QuantizeRowsParams& p) {
+template <int kLanes>
+MSA_INLINE void quantize_rows_lanes(const QuantizeRowsParams& p) {
   switch (p.type) {
     case NumberType::kFloat32:
       std::copy_n(p.row, p.num_rows * p.dim, static_cast<float*>(p.out));
@@ -39,5 +38,9 @@ MSA_VECTOR_CODE void quantize_rows(const QuantizeRowsParams& p) {
       break;
   }
 }
+
+}  // namespace
+
+MSA_VECTOR_FUNCTION(quantize_rows, (const QuantizeRowsParams& params), (params))
 
 }  // namespace msa::kernels

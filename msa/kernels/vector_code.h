@@ -33,12 +33,3 @@
         return name##_lanes<4> arguments;                                       \
     }                                                                           \
   }
-
-// Plain loops of which the loader picks the widest that the CPU has.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#define MSA_VECTOR_CODE \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define MSA_VECTOR_CODE
-#endif
