@@ -19,7 +19,8 @@ at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   expect_floats(k, "attention k");
   expect_floats(v, "attention v");
   MSA_CHECK(q.dim() == 3 && k.dim() == 3 && v.sizes() == k.sizes() && q.size(2) == k.size(2) &&
-                q.size(1) % k.size(1) == 0 && q.size(2) <= kernels::kMaxAttentionDim,
+                k.size(1) > 0 && q.size(1) % k.size(1) == 0 &&
+                q.size(2) <= kernels::kMaxAttentionDim,
             "attention: q must be [T, H, D], k and v [S, G, D] with H a multiple of G and D <= ",
             kernels::kMaxAttentionDim, ", got ", q.sizes(), ", ", k.sizes(), " and ", v.sizes());
   auto out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
@@ -58,8 +59,9 @@ at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      bool is_causal) {
-  MSA_CHECK(q.size(0) <= k.size(0), "attention: more queries than keys, ", q.size(0), " and ",
-            k.size(0));
+  MSA_CHECK(q.dim() == 3 && k.dim() == 3 && q.size(0) <= k.size(0),
+            "attention: q must be [T, H, D] and k [S, G, D] with T <= S, got ", q.sizes(), " and ",
+            k.sizes());
   const std::array<int64_t, 2> query_first{0, q.size(0)};
   const std::array<int64_t, 2> key_first{0, k.size(0)};
   return run(q, k, v, query_first.data(), key_first.data(), 1, is_causal);
@@ -67,8 +69,10 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& offsets) {
-  MSA_CHECK(offsets.scalar_type() == at::kLong && offsets.is_contiguous() && offsets.numel() > 0,
-            "packed_attention: offsets must be contiguous int64 [N + 1]");
+  MSA_CHECK(q.dim() == 3 && k.dim() == 3 && q.size(0) == k.size(0),
+            "packed_attention: q and k must be [S, heads, D] with one S, got ", q.sizes(), " and ",
+            k.sizes());
+  expect_offsets(offsets, q.size(0), "packed_attention offsets");
   const int64_t* first = offsets.data_ptr<int64_t>();
   return run(q, k, v, first, first, offsets.numel() - 1, true);
 }

@@ -35,8 +35,8 @@ at::Tensor norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps,
   expect_floats(weight, "norm_rope weight");
   expect_floats(cosine, "norm_rope cosine");
   expect_floats(sine, "norm_rope sine");
-  MSA_CHECK(x.dim() == 3 && x.stride(2) == 1 && x.stride(1) == x.size(2) &&
-                weight.size(0) == x.size(2) && cosine.size(0) == x.size(0) &&
+  MSA_CHECK(x.dim() == 3 && x.stride(2) == 1 && x.stride(1) == x.size(2) && weight.dim() == 1 &&
+                weight.size(0) == x.size(2) && cosine.dim() == 2 && cosine.size(0) == x.size(0) &&
                 cosine.size(1) * 2 == x.size(2) && sine.sizes() == cosine.sizes(),
             "norm_rope: x must be [T, heads, D] with whole heads, cosine and sine [T, D / 2], got ",
             x.sizes(), ", ", cosine.sizes(), " and ", sine.sizes());
@@ -73,6 +73,8 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 at::Tensor l2_normalize(const at::Tensor& x) {
   const auto input = x.contiguous();
   expect_floats(input, "l2_normalize x");
+  MSA_CHECK(input.dim() > 0 && input.size(-1) > 0,
+            "l2_normalize: the last axis must not be empty, got ", input.sizes());
   auto out = at::empty_like(input);
   const int64_t dim = input.size(-1);
   const kernels::NormalizeParams params{

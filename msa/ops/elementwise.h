@@ -16,7 +16,7 @@ at::Tensor norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps,
 /// gate_up [T, 2 * F] float32 or bfloat16; result [T, F] of the same type: silu(gate) * up.
 at::Tensor swiglu(const at::Tensor& gate_up);
 
-/// Vectors along the last axis divided by their length; float32.
+/// Vectors along the last axis, which is not empty, divided by their length; float32.
 at::Tensor l2_normalize(const at::Tensor& x);
 
 /// x [T, E] float32 plus y [T, E] of float32 or bfloat16; float32.
