@@ -5,7 +5,7 @@
 
 #include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/route_tile.h"
-#include "msa/kernels/vector_code.h"
+#include "msa/kernels/vector_lanes.h"
 #include "msa/kernels/vector_math.h"
 
 // GCC 12 takes the undefined sources of its own masked intrinsics for ours (PR 105593).
@@ -23,8 +23,7 @@ namespace {
 #define MSA_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define MSA_AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 
-constexpr int64_t kRows = 8;  // chunks whose sums share the registers with kTileTokens tokens
-constexpr int64_t kGroups = kTileChunks / kRows;
+constexpr int64_t kRows = kTileChunks;  // their sums share the registers with kTileTokens tokens
 constexpr int64_t kSliceSteps =
     128;  // steps of the queries that stay in the first cache: 24 KiB of 48 tokens
 
@@ -186,47 +185,47 @@ MSA_AVX512_BF16 void add_bf16(const std::byte* query, const std::byte* const* ro
   }
 }
 
-/// Rows of one group of chunks; places past the end repeat the last chunk.
+/// The keys of a tile; places past the end repeat the last chunk.
 struct RowSet {
   const std::byte* rows[kRows];
 
-  RowSet(const RouteScoresParams& p, int64_t first, int64_t count, int64_t group,
-         int64_t row_bytes) {
+  RowSet(const RouteScoresParams& p, int64_t first, int64_t count, int64_t row_bytes) {
     const auto* keys = static_cast<const std::byte*>(p.key);
     for (int64_t r = 0; r < kRows; ++r) {
-      rows[r] = keys + (first + std::min(group * kRows + r, count - 1)) * row_bytes;
+      rows[r] = keys + (first + std::min(r, count - 1)) * row_bytes;
     }
   }
 };
 
-/// Calls add(query, rows, steps, sums) for all groups of chunks, slice by slice of F; sums are
-/// [kGroups][kRows][kVectors] vectors.
+/// Calls add(query, rows, steps, sums), slice by slice of F; sums are [kRows][kVectors] vectors.
 template <int kStep, int kVectors>
-inline void for_slices(const RouteScoresParams& p, const std::byte* query, int64_t first,
-                       int64_t count, int64_t value_bytes, void* sums,
+inline void add_slices(const RouteScoresParams& p, const std::byte* query, const RowSet& set,
+                       int64_t value_bytes, void* sums,
                        void (*add)(const std::byte*, const std::byte* const*, int64_t, void*,
                                    const Ahead&)) {
   const int64_t row_bytes = p.key_dim * value_bytes;
-  const auto sums_of = [&](int64_t group) {
-    return static_cast<std::byte*>(sums) + group * kRows * kVectors * 64;
-  };
   const int64_t whole = p.key_dim / kStep;
-  const int64_t groups = (count + kRows - 1) / kRows;
   for (int64_t begin = 0; begin < whole; begin += kSliceSteps) {
     const int64_t steps = std::min(kSliceSteps, whole - begin);
-    for (int64_t g = 0; g < groups; ++g) {
-      RowSet set(p, first, count, g, row_bytes);
-      for (auto& row : set.rows) row += 4 * begin;
-      add(query + begin * kVectors * 64, set.rows, steps, sums_of(g),
-          {set.rows[0] + kTileChunks * row_bytes, row_bytes});
-    }
+    RowSet slice = set;
+    for (auto& row : slice.rows) row += 4 * begin;
+    add(query + begin * kVectors * 64, slice.rows, steps, sums,
+        {slice.rows[0] + kRows * row_bytes, row_bytes});
   }
   if (whole * kStep == p.key_dim) return;
-  for (int64_t g = 0; g < groups; ++g) {
-    const RowSet set(p, first, count, g, row_bytes);
-    const LastStep last(set.rows, whole, (p.key_dim - whole * kStep) * value_bytes);
-    add(query + whole * kVectors * 64, last.rows, 1, sums_of(g), {last.rows[0], 0});
-  }
+  const LastStep last(set.rows, whole, (p.key_dim - whole * kStep) * value_bytes);
+  add(query + whole * kVectors * 64, last.rows, 1, sums, {last.rows[0], 0});
+}
+
+/// Lane j < kTileChunks of the result folds the 16 lanes of row[j], which are used up.
+template <typename Vector, typename Fold>
+MSA_AVX512_PART Vector fold_tile(Vector* row, const Fold& fold) {
+  const Vector twice = fold_rows<kTileChunks>(row, fold);
+  return every_other<false>(twice, twice);
+}
+
+MSA_AVX512_PART void store_first(float* to, int64_t count, __m512 values) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << count) - 1), values);
 }
 
 /// The best scores of the chunks of a tile, by lanes of tokens.
@@ -234,9 +233,9 @@ struct BestScores {
   __m512 scanned[kTileChunks];
   __m512 reach[kTileChunks];  // with the errors of the tokens
 
-  MSA_AVX512_PART explicit BestScores(int64_t count) {
-    std::fill_n(scanned, count, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
-    std::fill_n(reach, count, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
+  MSA_AVX512_PART BestScores() {
+    std::fill_n(scanned, kTileChunks, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
+    std::fill_n(reach, kTileChunks, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
   }
   MSA_AVX512_PART void add(int64_t c, __m512 score, __m512 error, float length) {
     scanned[c] = _mm512_max_ps(scanned[c], score);
@@ -244,67 +243,58 @@ struct BestScores {
   }
 };
 
-MSA_AVX512_BF16 inline __m512 add_squares(__m512 sum, __mmask32 lanes, const BFloat16* values) {
-  const auto part = reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi16(lanes, values));
-  return _mm512_dpbf16_ps(sum, part, part);
-}
-
-/// length[c] is at least the length of keys[c].
-MSA_AVX512_BF16 void measure_keys(const BFloat16* keys, int64_t count, int64_t dim, float* length) {
+/// length[r] is at least the length of the key rows[r].
+MSA_AVX512_BF16 void measure_keys(const RowSet& set, int64_t dim, float* length) {
   const auto most = static_cast<float>(1 + static_cast<double>(dim) * 0x1p-23);
   const auto least = static_cast<float>(std::sqrt(static_cast<double>(dim)) * kShortest);
-  for (int64_t c = 0; c < count; ++c) {
-    const BFloat16* row = keys + c * dim;
-    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    int64_t i = 0;
-    for (; i + 64 <= dim; i += 64) {
-      sum[0] = add_squares(sum[0], ~__mmask32{0}, row + i);
-      sum[1] = add_squares(sum[1], ~__mmask32{0}, row + i + 32);
+  __m512 squares[kRows];
+  std::fill_n(squares, kRows, _mm512_setzero_ps());
+  for (int64_t i = 0; i < dim; i += 32) {
+    const __mmask32 lanes = ~__mmask32{0} >> (32 - std::min<int64_t>(32, dim - i));
+#pragma GCC unroll 8
+    for (int64_t r = 0; r < kRows; ++r) {
+      const auto part =
+          reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi16(lanes, set.rows[r] + 2 * i));
+      squares[r] = _mm512_dpbf16_ps(squares[r], part, part);
     }
-    for (; i < dim; i += 32) {
-      const int64_t lanes = std::min<int64_t>(32, dim - i);
-      sum[0] = add_squares(sum[0], ~__mmask32{0} >> (32 - lanes), row + i);
-    }
-    length[c] = std::sqrt(_mm512_reduce_add_ps(_mm512_add_ps(sum[0], sum[1]))) * most + least;
   }
+  const __m512 lengths = _mm512_sqrt_ps(fold_tile(squares, Sum()));
+  store_first(length, kRows, lengths * _mm512_set1_ps(most) + _mm512_set1_ps(least));
 }
 
 template <int kVectors>
 MSA_AVX512_BF16 void score_bf16_tile(const RouteScoresParams& p, const std::byte* query,
-                                     const float* token_error, const float* length, int64_t first,
-                                     int64_t count, BestScores& best) {
-  __m512 sums[kGroups][kRows][kVectors];
+                                     const float* token_error, float* length, int64_t first,
+                                     int64_t count, bool is_first, BestScores& best) {
+  __m512 sums[kTileChunks][kVectors];
   std::memset(static_cast<void*>(sums), 0, sizeof sums);
-  for_slices<2, kVectors>(p, query, first, count, 2, sums, &add_bf16<kVectors>);
+  const RowSet rows(p, first, count, 2 * p.key_dim);
+  add_slices<2, kVectors>(p, query, rows, 2, sums, &add_bf16<kVectors>);
+  if (is_first) measure_keys(rows, p.key_dim, length);
   for (int v = 0; v < kVectors; ++v) {
     const __m512 error = _mm512_loadu_ps(token_error + v * kTokenLanes);
-    for (int64_t c = 0; c < count; ++c) {
-      best.add(c, sums[c / kRows][c % kRows][v], error, length[c]);
-    }
+    for (int64_t c = 0; c < kTileChunks; ++c) best.add(c, sums[c][v], error, length[c]);
   }
 }
 
 MSA_AVX512_BF16 void score_bf16(const RouteScoresParams& p, const PackedQuery& packed,
                                 int64_t first, int64_t count, float* out, float* reach) {
   float length[kTileChunks];
-  measure_keys(static_cast<const BFloat16*>(p.key) + first * p.key_dim, count, p.key_dim, length);
-  BestScores best(count);
+  BestScores best;
   for (int64_t token = 0; token < packed.num_tokens; token += kTileTokens) {
     const int64_t vectors = std::min(kTileTokens, packed.num_tokens - token) / kTokenLanes;
     const std::byte* query = packed.values + token * steps_of<2>(p.key_dim) * 4;
     const float* error = packed.token_error + token;
     if (vectors == 3) {
-      score_bf16_tile<3>(p, query, error, length, first, count, best);
+      score_bf16_tile<3>(p, query, error, length, first, count, token == 0, best);
     } else if (vectors == 2) {
-      score_bf16_tile<2>(p, query, error, length, first, count, best);
+      score_bf16_tile<2>(p, query, error, length, first, count, token == 0, best);
     } else {
-      score_bf16_tile<1>(p, query, error, length, first, count, best);
+      score_bf16_tile<1>(p, query, error, length, first, count, token == 0, best);
     }
   }
-  for (int64_t c = 0; c < count; ++c) {
-    out[c] = _mm512_reduce_max_ps(best.scanned[c]);
-    reach[c] = _mm512_reduce_max_ps(best.reach[c]);
-  }
+  store_first(out, count, fold_tile(best.scanned, Largest()));
+  store_first(reach, count, fold_tile(best.reach, Largest()));
 }
 
 /// As add_bf16, four values of F a step.
@@ -339,83 +329,83 @@ MSA_AVX512_VNNI void add_int8(const std::byte* query, const std::byte* const* ro
   }
 }
 
-/// What the scores of up to kTileChunks keys need to know of them, in steps of their scales.
+/// What the scores of the keys of a tile need to know of them, in steps of their scales.
 struct KeySums {
   int32_t sum[kTileChunks];
   float length[kTileChunks];  // at least
 
-  MSA_AVX512_VNNI KeySums(const int8_t* keys, int64_t count, int64_t dim) {
-    __m512i squares[kTileChunks];
-    for (int64_t c = 0; c < count; ++c) {
-      const int8_t* row = keys + c * dim;
-      __m512i sums = _mm512_setzero_si512();
-      squares[c] = _mm512_setzero_si512();
-      int64_t i = 0;
-      for (; i + 64 <= dim; i += 64) add(_mm512_loadu_si512(row + i), sums, squares[c]);
-      if (i < dim) {
-        const __mmask64 lanes = ~__mmask64{0} >> (64 - (dim - i));
-        add(_mm512_maskz_loadu_epi8(lanes, row + i), sums, squares[c]);
+  MSA_AVX512_VNNI void measure(const RowSet& set, int64_t dim) {
+    __m512i sums[kRows];
+    __m512i squares[kRows];
+    std::fill_n(sums, kRows, _mm512_setzero_si512());
+    std::fill_n(squares, kRows, _mm512_setzero_si512());
+    for (int64_t i = 0; i < dim; i += 64) {
+      const __mmask64 lanes = ~__mmask64{0} >> (64 - std::min<int64_t>(64, dim - i));
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kRows; ++r) {
+        const __m512i keys = _mm512_maskz_loadu_epi8(lanes, set.rows[r] + i);
+        const __m512i size = _mm512_abs_epi8(keys);
+        sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_set1_epi8(1), keys);
+        squares[r] =
+            _mm512_dpbusd_epi32(squares[r], size, _mm512_min_epu8(size, _mm512_set1_epi8(127)));
       }
-      sum[c] = _mm512_reduce_add_epi32(sums);
     }
-    for (int64_t c = 0; c < count; ++c) {
-      length[c] = static_cast<float>(_mm512_reduce_add_epi32(squares[c]));
-    }
+    using Integers = LaneTypes<16>::Integers;
+    Integers row[kRows];
+    for (int64_t r = 0; r < kRows; ++r) row[r] = reinterpret_cast<Integers>(sums[r]);
+    const Integers all = fold_tile(row, Sum());
+    std::memcpy(sum, &all, sizeof sum);
+    for (int64_t r = 0; r < kRows; ++r) row[r] = reinterpret_cast<Integers>(squares[r]);
     // A square of -128 was taken for 128 * 127.
-    for (int64_t c = 0; c < count; ++c) length[c] = 1.004F * std::sqrt(length[c]);
-  }
-
- private:
-  MSA_AVX512_VNNI MSA_INLINE static void add(__m512i keys, __m512i& sums, __m512i& squares) {
-    const __m512i size = _mm512_abs_epi8(keys);
-    sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(1), keys);
-    squares = _mm512_dpbusd_epi32(squares, size, _mm512_min_epu8(size, _mm512_set1_epi8(127)));
+    const __m512 squared = _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(fold_tile(row, Sum())));
+    store_first(length, kRows, _mm512_set1_ps(1.004F) * _mm512_sqrt_ps(squared));
   }
 };
 
 template <int kVectors>
 MSA_AVX512_VNNI void score_int8_tile(const RouteScoresParams& p, const std::byte* query,
-                                     const KeySums& keys, const float* token_scale,
-                                     const float* token_error, int64_t first, int64_t count,
+                                     const float* token_scale, const float* token_error,
+                                     int64_t first, int64_t count, bool is_first, KeySums& keys,
                                      BestScores& best) {
-  __m512i sums[kGroups][kRows][kVectors];
-  for (int64_t c = 0; c < kTileChunks; ++c) {
-    // sum of (q + 128) k = q . k + 128 sum of k
-    std::fill_n(sums[c / kRows][c % kRows], kVectors,
-                _mm512_set1_epi32(-128 * keys.sum[std::min(c, count - 1)]));
-  }
-  for_slices<4, kVectors>(p, query, first, count, 1, sums, &add_int8<kVectors>);
+  __m512i sums[kTileChunks][kVectors];
+  std::memset(static_cast<void*>(sums), 0, sizeof sums);
+  const RowSet rows(p, first, count, p.key_dim);
+  add_slices<4, kVectors>(p, query, rows, 1, sums, &add_int8<kVectors>);
+  if (is_first) keys.measure(rows, p.key_dim);
   for (int v = 0; v < kVectors; ++v) {
     const __m512 scale = _mm512_loadu_ps(token_scale + v * kTokenLanes);
     const __m512 error = _mm512_loadu_ps(token_error + v * kTokenLanes);
-    for (int64_t c = 0; c < count; ++c) {
-      const __m512 score = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[c / kRows][c % kRows][v]), scale);
-      best.add(c, score, error, keys.length[c]);
+    for (int64_t c = 0; c < kTileChunks; ++c) {
+      // q . k = sum of (q + 128) k - 128 sum of k
+      const __m512i sum = _mm512_sub_epi32(sums[c][v], _mm512_set1_epi32(128 * keys.sum[c]));
+      best.add(c, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), error, keys.length[c]);
     }
   }
 }
 
 MSA_AVX512_VNNI void score_int8(const RouteScoresParams& p, const PackedQuery& packed,
                                 int64_t first, int64_t count, float* out, float* reach) {
-  const KeySums keys(static_cast<const int8_t*>(p.key) + first * p.key_dim, count, p.key_dim);
-  BestScores best(count);
+  KeySums keys;
+  BestScores best;
   for (int64_t token = 0; token < packed.num_tokens; token += kTileTokens) {
     const int64_t vectors = std::min(kTileTokens, packed.num_tokens - token) / kTokenLanes;
     const std::byte* query = packed.values + token * steps_of<4>(p.key_dim) * 4;
     const float* scale = packed.token_scale + token;
     const float* error = packed.token_error + token;
     if (vectors == 3) {
-      score_int8_tile<3>(p, query, keys, scale, error, first, count, best);
+      score_int8_tile<3>(p, query, scale, error, first, count, token == 0, keys, best);
     } else if (vectors == 2) {
-      score_int8_tile<2>(p, query, keys, scale, error, first, count, best);
+      score_int8_tile<2>(p, query, scale, error, first, count, token == 0, keys, best);
     } else {
-      score_int8_tile<1>(p, query, keys, scale, error, first, count, best);
+      score_int8_tile<1>(p, query, scale, error, first, count, token == 0, keys, best);
     }
   }
+  store_first(out, count, fold_tile(best.scanned, Largest()));
+  store_first(reach, count, fold_tile(best.reach, Largest()));
   for (int64_t c = 0; c < count; ++c) {
     const float scale = p.key_scale[first + c];
-    out[c] = _mm512_reduce_max_ps(best.scanned[c]) * scale;
-    reach[c] = _mm512_reduce_max_ps(best.reach[c]) * scale + std::numeric_limits<float>::min();
+    out[c] *= scale;
+    reach[c] = reach[c] * scale + std::numeric_limits<float>::min();
   }
 }
 

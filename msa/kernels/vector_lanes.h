@@ -106,41 +106,53 @@ MSA_INLINE void transpose(Vector* row) {
   transpose_from<kLanesOf<Vector> / 2>(row);
 }
 
-/// Lane j of the result is the sum over the lanes of row[j], for as many rows as lanes; they are
-/// used up.
-template <int kStep, typename Vector>
-MSA_INLINE void add_halves_from(Vector* row) {
+template <int kRows, int kStep, typename Vector, typename Fold>
+MSA_INLINE void fold_rows_from(Vector* row, const Fold& fold) {
   if constexpr (kStep > 0) {
-    for (int i = 0; i < kStep; ++i) {
-      row[i] = pick_blocks<kStep, false>(row[i], row[i + kStep]) +
-               pick_blocks<kStep, true>(row[i], row[i + kStep]);
+    constexpr int kLeft = kRows > 1 ? kRows / 2 : 1;
+    for (int i = 0; i < kLeft; ++i) {
+      const Vector& other = row[i + kRows - kLeft];
+      row[i] = fold(pick_blocks<kStep, false>(row[i], other),  //
+                    pick_blocks<kStep, true>(row[i], other));
     }
-    add_halves_from<kStep / 2>(row);
+    fold_rows_from<kLeft, kStep / 2>(row, fold);
   }
 }
-template <typename Vector>
-MSA_INLINE Vector sums_of(Vector* row) {
-  add_halves_from<kLanesOf<Vector> / 2>(row);
+/// Lane j * lanes / kRows of the result folds all lanes of row[j]; kRows is a power of two. The
+/// rows are used up.
+template <int kRows, typename Vector, typename Fold>
+MSA_INLINE Vector fold_rows(Vector* row, const Fold& fold) {
+  fold_rows_from<kRows, kLanesOf<Vector> / 2>(row, fold);
   return row[0];
 }
 
-template <int kStep, typename Vector>
-MSA_INLINE Vector fold_halves(Vector lanes, bool takes_largest) {
-  if constexpr (kStep == 0) {
-    return lanes;
-  } else {
-    const Vector other = pick_blocks<kStep, true>(lanes, lanes);
-    return fold_halves<kStep / 2>(takes_largest ? larger(lanes, other) : lanes + other,
-                                  takes_largest);
+struct Sum {
+  template <typename Vector>
+  MSA_INLINE Vector operator()(const Vector& a, const Vector& b) const {
+    return a + b;
   }
+};
+struct Largest {
+  template <typename Vector>
+  MSA_INLINE Vector operator()(const Vector& a, const Vector& b) const {
+    return larger(a, b);
+  }
+};
+
+/// Lane j of the result is the sum over the lanes of row[j], for as many rows as lanes; they are
+/// used up.
+template <typename Vector>
+MSA_INLINE Vector sums_of(Vector* row) {
+  return fold_rows<kLanesOf<Vector>>(row, Sum());
+}
+
+template <typename Vector>
+MSA_INLINE float sum_of(Vector lanes) {
+  return fold_rows<1>(&lanes, Sum())[0];
 }
 template <typename Vector>
-MSA_INLINE float sum_of(const Vector& lanes) {
-  return fold_halves<kLanesOf<Vector> / 2>(lanes, false)[0];
-}
-template <typename Vector>
-MSA_INLINE float largest_of(const Vector& lanes) {
-  return fold_halves<kLanesOf<Vector> / 2>(lanes, true)[0];
+MSA_INLINE float largest_of(Vector lanes) {
+  return fold_rows<1>(&lanes, Largest())[0];
 }
 
 }  // namespace msa::kernels

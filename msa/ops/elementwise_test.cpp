@@ -108,7 +108,7 @@ TEST(ElementwiseOps, AddEqualsADoubleLoopAndLeavesItsTermsAlone) {
     const auto b = values_of(y);
     std::vector<double> wanted;
     for (size_t i = 0; i < a.size(); ++i) wanted.push_back(a[i] + b[i]);
-    const auto sum = add(x, y);
+    const auto sum = ops::add(x, y);
     EXPECT_EQ(sum.scalar_type(), at::kFloat);
     expect_near(sum, wanted, 1e-6);
     EXPECT_EQ(values_of(x), a);
@@ -132,9 +132,9 @@ TEST(ElementwiseOps, ShapesAndTypesThatDoNotFitAreRefused) {
   expect_refused([&] { swiglu(weight); });
   expect_refused([&] { swiglu(x.to(at::kDouble)); });
   expect_refused([&] { l2_normalize(x.to(at::kBFloat16)); });
-  expect_refused([&] { add(x, random_tensor({5, 7}, 1)); });
-  expect_refused([&] { add(x, x.to(at::kDouble)); });
-  expect_refused([&] { add(weight, weight); });
+  expect_refused([&] { ops::add(x, random_tensor({5, 7}, 1)); });
+  expect_refused([&] { ops::add(x, x.to(at::kDouble)); });
+  expect_refused([&] { ops::add(weight, weight); });
   const auto heads = x.view({5, 1, 8});
   const auto angles = random_tensor({5, 4}, 15);
   expect_refused([&] { norm_rope(x, weight, 1e-6, angles, angles); });

@@ -20,7 +20,7 @@ TEST(LinearOp, EqualsADoubleLoopForFewAndManyRowsInBothTypes) {
           wanted.push_back(sum);
         }
       }
-      const auto out = linear(x, weight);
+      const auto out = ops::linear(x, weight);
       EXPECT_EQ(out.sizes(), (at::IntArrayRef{rows, 7}));
       EXPECT_EQ(out.scalar_type(), type);
       expect_near(out, wanted, type == at::kFloat ? 4e-6 : 8e-3);
@@ -30,10 +30,10 @@ TEST(LinearOp, EqualsADoubleLoopForFewAndManyRowsInBothTypes) {
 
 TEST(LinearOp, ShapesAndTypesThatDoNotFitAreRefused) {
   const auto x = random_tensor({5, 8}, 3);
-  expect_refused([&] { linear(x, random_tensor({3, 7}, 4)); });
-  expect_refused([&] { linear(x, random_tensor({8}, 4)); });
-  expect_refused([&] { linear(x.view({5, 2, 4}), x); });
-  expect_refused([&] { linear(x, x.to(at::kBFloat16)); });
+  expect_refused([&] { ops::linear(x, random_tensor({3, 7}, 4)); });
+  expect_refused([&] { ops::linear(x, random_tensor({8}, 4)); });
+  expect_refused([&] { ops::linear(x.view({5, 2, 4}), x); });
+  expect_refused([&] { ops::linear(x, x.to(at::kBFloat16)); });
 }
 
 }  // namespace
