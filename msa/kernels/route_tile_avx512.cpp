@@ -3,8 +3,7 @@
 #include <cstring>
 #include <limits>
 
-#include "msa/kernels/quantize_rows.h"
-#include "msa/kernels/route_tile.h"
+#include "msa/kernels/route_query.h"
 #include "msa/kernels/vector_lanes.h"
 #include "msa/kernels/vector_math.h"
 
@@ -26,17 +25,6 @@ namespace {
 constexpr int64_t kRows = kTileChunks;  // their sums share the registers with kTileTokens tokens
 constexpr int64_t kSliceSteps =
     128;  // steps of the queries that stay in the first cache: 24 KiB of 48 tokens
-
-/// Steps of four bytes of a key: as many values of F as one instruction multiplies for one token.
-template <int kStep>
-constexpr int64_t steps_of(int64_t key_dim) {
-  return (key_dim + kStep - 1) / kStep;
-}
-
-template <int kStep>
-int64_t packed_bytes(int64_t num_tokens, int64_t key_dim) {
-  return 2 * padded_tokens(num_tokens) * steps_of<kStep>(key_dim) * 4;
-}
 
 inline int32_t load_word(const std::byte* from) {
   int32_t bits = 0;
@@ -67,88 +55,6 @@ struct LastStep {
     }
   }
 };
-
-/// From rounded rows [padded tokens][steps] words to tiles of kTileTokens tokens, each
-/// [steps][tokens] words.
-void transpose(const uint32_t* rows, int64_t num_tokens, int64_t steps, uint32_t flips,
-               std::byte* values) {
-  auto* out = reinterpret_cast<uint32_t*>(values);
-#pragma omp parallel for schedule(static)
-  for (int64_t first = 0; first < num_tokens; first += kTokenLanes) {
-    const int64_t tile = first / kTileTokens * kTileTokens;
-    const int64_t width = std::min(kTileTokens, num_tokens - tile);
-    uint32_t* column = out + tile * steps + (first - tile);
-    for (int64_t i = 0; i < steps; ++i) {
-      for (int64_t t = 0; t < kTokenLanes; ++t) {
-        column[i * width + t] = rows[(first + t) * steps + i] ^ flips;
-      }
-    }
-  }
-}
-
-template <int kStep>
-MSA_INLINE double value_of(const std::byte* row, int64_t i, float scale) {
-  if constexpr (kStep == 2) {
-    return widen(reinterpret_cast<const BFloat16*>(row)[i]);
-  } else {
-    return static_cast<double>(reinterpret_cast<const int8_t*>(row)[i]) * scale;
-  }
-}
-
-/// More than what squares and products lose below the range of float32.
-constexpr double kShortest = 0x1p-62;
-
-/// How far a scanned score of one token may be from the one in float32, for a key of length 1:
-/// |(query - rounded) . key| <= |query - rounded| |key| (Cauchy-Schwarz), and each of two sums of F
-/// products is off by up to F 2^-24 |query| |key|.
-template <int kStep>
-MSA_AVX512_CODE float error_of(const float* query, const std::byte* row, float scale, int64_t dim) {
-  double missed = 0;
-  double squares = 0;
-#pragma omp simd reduction(+ : missed, squares)
-  for (int64_t i = 0; i < dim; ++i) {
-    const double value = query[i];
-    const double difference = value - value_of<kStep>(row, i, scale);
-    missed += difference * difference;
-    squares += value * value;
-  }
-  const auto count = static_cast<double>(dim);
-  return static_cast<float>(std::sqrt(missed) + (count + 8) * 0x1p-23 * std::sqrt(squares) +
-                            std::sqrt(count) * kShortest);
-}
-
-/// Rounds the queries, token by token, into the second half of the packed memory; the last token
-/// fills the padding.
-template <int kStep>
-uint32_t* round_rows(const RouteScoresParams& p, NumberType type, PackedQuery& packed) {
-  const int64_t row_bytes = steps_of<kStep>(p.key_dim) * 4;
-  std::byte* rows = packed.values + packed.num_tokens * row_bytes;
-#pragma omp parallel for schedule(static)
-  for (int64_t t = 0; t < packed.num_tokens; ++t) {
-    const float* query = p.query + std::min(t, p.num_tokens - 1) * p.key_dim;
-    std::byte* row = rows + t * row_bytes;
-    std::memset(row + row_bytes - 4, 0, 4);
-    quantize_rows({.row = query,
-                   .num_rows = 1,
-                   .dim = p.key_dim,
-                   .type = type,
-                   .out = row,
-                   .scale = packed.token_scale + t});
-    packed.token_error[t] = error_of<kStep>(query, row, packed.token_scale[t], p.key_dim);
-  }
-  return reinterpret_cast<uint32_t*>(rows);
-}
-
-void pack_bf16(const RouteScoresParams& p, PackedQuery& packed) {
-  const uint32_t* rows = round_rows<2>(p, NumberType::kBFloat16, packed);
-  transpose(rows, packed.num_tokens, steps_of<2>(p.key_dim), 0, packed.values);
-}
-
-/// Queries as unsigned bytes around 128, one scale a token.
-void pack_int8(const RouteScoresParams& p, PackedQuery& packed) {
-  const uint32_t* rows = round_rows<4>(p, NumberType::kInt8, packed);
-  transpose(rows, packed.num_tokens, steps_of<4>(p.key_dim), 0x80808080U, packed.values);
-}
 
 /// sum[r] += query . rows[r] over `steps` steps, for all chunks and kVectors vectors of tokens. The
 /// sums stay in registers.
@@ -237,9 +143,13 @@ struct BestScores {
     std::fill_n(scanned, kTileChunks, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
     std::fill_n(reach, kTileChunks, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
   }
-  MSA_AVX512_PART void add(int64_t c, __m512 score, __m512 error, float length) {
-    scanned[c] = _mm512_max_ps(scanned[c], score);
-    reach[c] = _mm512_max_ps(reach[c], _mm512_fmadd_ps(error, _mm512_set1_ps(length), score));
+  template <int kVectors>
+  MSA_AVX512_PART void add(int64_t c, const __m512* score, const __m512* error, float length) {
+    const __m512 lengths = _mm512_set1_ps(length);
+    for (int v = 0; v < kVectors; ++v) {
+      scanned[c] = _mm512_max_ps(scanned[c], score[v]);
+      reach[c] = _mm512_max_ps(reach[c], _mm512_fmadd_ps(error[v], lengths, score[v]));
+    }
   }
 };
 
@@ -271,9 +181,10 @@ MSA_AVX512_BF16 void score_bf16_tile(const RouteScoresParams& p, const std::byte
   const RowSet rows(p, first, count, 2 * p.key_dim);
   add_slices<2, kVectors>(p, query, rows, 2, sums, &add_bf16<kVectors>);
   if (is_first) measure_keys(rows, p.key_dim, length);
-  for (int v = 0; v < kVectors; ++v) {
-    const __m512 error = _mm512_loadu_ps(token_error + v * kTokenLanes);
-    for (int64_t c = 0; c < kTileChunks; ++c) best.add(c, sums[c][v], error, length[c]);
+  __m512 error[kVectors];
+  for (int v = 0; v < kVectors; ++v) error[v] = _mm512_loadu_ps(token_error + v * kTokenLanes);
+  for (int64_t c = 0; c < kTileChunks; ++c) {
+    best.add<kVectors>(c, sums[c], error, length[c]);
   }
 }
 
@@ -372,14 +283,20 @@ MSA_AVX512_VNNI void score_int8_tile(const RouteScoresParams& p, const std::byte
   const RowSet rows(p, first, count, p.key_dim);
   add_slices<4, kVectors>(p, query, rows, 1, sums, &add_int8<kVectors>);
   if (is_first) keys.measure(rows, p.key_dim);
+  __m512 scale[kVectors];
+  __m512 error[kVectors];
   for (int v = 0; v < kVectors; ++v) {
-    const __m512 scale = _mm512_loadu_ps(token_scale + v * kTokenLanes);
-    const __m512 error = _mm512_loadu_ps(token_error + v * kTokenLanes);
-    for (int64_t c = 0; c < kTileChunks; ++c) {
+    scale[v] = _mm512_loadu_ps(token_scale + v * kTokenLanes);
+    error[v] = _mm512_loadu_ps(token_error + v * kTokenLanes);
+  }
+  for (int64_t c = 0; c < kTileChunks; ++c) {
+    const __m512i rest = _mm512_set1_epi32(128 * keys.sum[c]);
+    __m512 score[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
       // q . k = sum of (q + 128) k - 128 sum of k
-      const __m512i sum = _mm512_sub_epi32(sums[c][v], _mm512_set1_epi32(128 * keys.sum[c]));
-      best.add(c, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), error, keys.length[c]);
+      score[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums[c][v], rest)), scale[v]);
     }
+    best.add<kVectors>(c, score, error, keys.length[c]);
   }
 }
 
@@ -412,14 +329,14 @@ MSA_AVX512_VNNI void score_int8(const RouteScoresParams& p, const PackedQuery& p
 }  // namespace
 
 const RoutePath* route_path_bf16() {
-  static constexpr RoutePath path{"avx512-bf16", packed_bytes<2>, pack_bf16, score_bf16, false};
+  static constexpr RoutePath path{"avx512-bf16", packed_bytes_bf16, pack_bf16, score_bf16, false};
   static const bool is_there =
       __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw");
   return is_there ? &path : nullptr;
 }
 
 const RoutePath* route_path_int8() {
-  static constexpr RoutePath path{"avx512-vnni", packed_bytes<4>, pack_int8, score_int8, false};
+  static constexpr RoutePath path{"avx512-vnni", packed_bytes_int8, pack_int8, score_int8, false};
   static const bool is_there =
       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw");
   return is_there ? &path : nullptr;
