@@ -55,7 +55,7 @@ struct Round {
   std::vector<Layer> routed;
   std::string written;            // what the model wrote, special tokens as text
   std::vector<int64_t> ids;       // passages named, in the order written
-  std::vector<int64_t> appended;  // passages whose text was appended: without repeats, rising
+  std::vector<int64_t> appended;  // those of them not read before, without repeats, rising
   int64_t prompt_tokens =
       0;  // tokens read in this round, counting those reused from the one before
   int64_t reused_tokens = 0;  // of these, tokens whose lower layers were reused

@@ -157,13 +157,23 @@ WrittenIds Conversation::write_ids_freely(std::span<const float> logits) {
   return written;
 }
 
-void Conversation::append_texts(Round& round, const WrittenIds& written) {
-  for (const int32_t token : written.tokens) {
-    prompt_.tokens.push_back(token);
-    prompt_.roles.push_back(text::kResponseRole);
+/// Of the ids named in a round those whose texts come next: not read yet, each once, no more than
+/// `count`.
+std::vector<int64_t> Conversation::unread(const std::vector<int64_t>& ids, int64_t count) const {
+  std::vector<int64_t> result;
+  for (const int64_t id : ids) {
+    const auto holds = [id](const std::vector<int64_t>& all) {
+      return std::find(all.begin(), all.end(), id) != all.end();
+    };
+    if (static_cast<int64_t>(result.size()) == count) break;
+    if (!holds(read_ids_) && !holds(result)) result.push_back(id);
   }
+  return result;
+}
+
+void Conversation::append_texts(Round& round, const std::vector<int64_t>& unread) {
   text::PromptLayout::settle(prompt_.roles);
-  round.appended = written.ids;
+  round.appended = unread;
   std::sort(round.appended.begin(), round.appended.end());
   std::vector<PassageView> views;
   for (const int64_t id : round.appended) views.push_back(view(id));
@@ -180,13 +190,14 @@ bool Conversation::run_round(Round& round) {
   const auto held = static_cast<size_t>(session_.num_tokens());
   read(std::span(prompt_.tokens).subspan(held), round);
   const bool is_first = answer_.rounds.empty();
+  const bool is_given = is_first && !options_.given_passages.empty();
   if (is_first) first_scores_ = session_.routing().mean_scores;
   const bool may_read_more = static_cast<int64_t>(answer_.rounds.size()) < options_.max_rounds &&
                              memory_.num_documents() > 0;
 
   const auto write_start = Clock::now();
   WrittenIds written;
-  if (is_first && !options_.given_passages.empty()) {
+  if (is_given) {
     written.ids = options_.given_passages;
     written.tokens = model_.layout().named_documents(written.ids).tokens;
   } else if (!may_read_more || !options_.given_passages.empty()) {
@@ -206,15 +217,14 @@ bool Conversation::run_round(Round& round) {
   round.ids = written.ids;
   round.written_tokens = static_cast<int64_t>(written.tokens.size());
   answer_.usage.completion_tokens += round.written_tokens;
-  const bool goes_on = !written.ends_retrieval && !written.ids.empty();
-  if (goes_on) {
-    append_texts(round, written);
-  } else {
-    for (const int32_t token : written.tokens) {
-      prompt_.tokens.push_back(token);
-      prompt_.roles.push_back(text::kResponseRole);
-    }
+  for (const int32_t token : written.tokens) {
+    prompt_.tokens.push_back(token);
+    prompt_.roles.push_back(text::kResponseRole);
   }
+  const auto next_ids = unread(written.ids, is_given ? static_cast<int64_t>(written.ids.size())
+                                                     : options_.max_documents_per_round);
+  const bool goes_on = !written.ends_retrieval && !next_ids.empty();
+  if (goes_on) append_texts(round, next_ids);
   round.total_ms = milliseconds_since(start);
   return goes_on;
 }
@@ -285,17 +295,19 @@ std::vector<ScoredPassage> Conversation::best_documents(const std::vector<float>
 
 void Conversation::list_documents() {
   std::vector<ScoredPassage> all;
+  const auto is_listed = [&](int64_t id) {
+    return std::any_of(all.begin(), all.end(), [&](const auto& p) { return p.id == id; });
+  };
   for (const Round& round : answer_.rounds) {
     for (const int64_t id : round.ids) {
+      if (is_listed(id)) continue;
       const auto place = bank_.place_of(id);
       all.push_back({id, bank_.document_of(bank_.passages()[*place]).name,
                      first_scores_.empty() ? 0.0F : first_scores_[*place]});
     }
   }
   for (ScoredPassage& passage : best_documents(first_scores_, options_.num_documents)) {
-    const bool is_listed = std::any_of(all.begin(), all.end(),
-                                       [&](const ScoredPassage& p) { return p.id == passage.id; });
-    if (!is_listed) all.push_back(std::move(passage));
+    if (!is_listed(passage.id)) all.push_back(std::move(passage));
   }
   if (static_cast<int64_t>(all.size()) > options_.num_documents) all.resize(options_.num_documents);
   answer_.documents = std::move(all);

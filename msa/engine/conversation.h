@@ -40,7 +40,8 @@ class Conversation {
   std::span<const float> read(std::span<const int32_t> new_tokens, Round& round);
   WrittenIds write_ids_freely(std::span<const float> logits);
   bool run_round(Round& round);
-  void append_texts(Round& round, const WrittenIds& written);
+  std::vector<int64_t> unread(const std::vector<int64_t>& ids, int64_t count) const;
+  void append_texts(Round& round, const std::vector<int64_t>& unread);
   void write_answer(const Engine::OnText& on_text);
   void add_evidence();
   void list_documents();

@@ -33,8 +33,9 @@ struct IdWriterOptions {
 
 /// Writes "[id]" once or more, then <|object_ref_end|>. Every id is the candidate with the largest
 /// log P("id]" | what stands before) + routing_weight * score; found by best-first search over the
-/// trie of the ids' tokens, whose bound is the best score below a node, so that few of them are
-/// looked at. Whether another id follows is the model's choice between "[" and <|object_ref_end|>.
+/// trie of the ids' digits, whose bound is the best score below a node, so that few of them are
+/// looked at. Whether another id follows is the model's choice: between "][" and "]" where the
+/// vocabulary has a token for both brackets, and between "[" and <|object_ref_end|> behind "]".
 /// `logits` are those of the next token.
 WrittenIds write_ids(model::Session& session, const text::PromptLayout& layout,
                      std::span<const float> logits, std::vector<IdCandidate> candidates,

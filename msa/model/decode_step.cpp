@@ -80,7 +80,7 @@ void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread
   const InputRows rows = input_rows(config_, w, Pass::kContinuation);
   const Slice in = slice_of(rows.count, 4, thread, threads);
   kernels::gemv(product(w.input, rows.first, normed, projected_.data(), false), in.first, in.end);
-#pragma omp barrier
+  barrier_.wait(threads);
   const auto rotate = [&](const float* x, const at::Tensor& weight, float* out, Slice heads) {
     kernels::norm_rope({.x = x + heads.first * dim,
                         .x_stride = 0,
@@ -100,7 +100,7 @@ void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread
             projected_.data() + kv + kv_heads.end * dim,
             cache.value + cache.row * kv + kv_heads.first * dim);
   rotate(projected_.data() + 2 * kv, w.q_norm, query_.data(), heads);
-#pragma omp barrier
+  barrier_.wait(threads);
   kernels::sparse_attention({.query = query_.data(),
                              .key = cache.key,
                              .value = cache.value,
@@ -112,10 +112,10 @@ void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread
                              .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim))),
                              .scores = scores_.data()},
                             heads.first, heads.end);
-#pragma omp barrier
+  barrier_.wait(threads);
   const Slice out = slice_of(config_.embed_dim, 4, thread, threads);
   kernels::gemv(product(w.output, 0, attended_.data(), x_.data(), true), out.first, out.end);
-#pragma omp barrier
+  barrier_.wait(threads);
   norm(w.post_norm);
   const Slice ffn = slice_of(config_.ffn_dim, 4, thread, threads);
   const auto gate_up = product(w.gate_up, 0, normed, gate_up_.data(), false);
@@ -123,9 +123,9 @@ void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread
   kernels::gemv(gate_up, config_.ffn_dim + ffn.first, config_.ffn_dim + ffn.end);
   kernels::gate(gate_up_.data() + ffn.first, gate_up_.data() + config_.ffn_dim + ffn.first,
                 gated_.data() + ffn.first, ffn.end - ffn.first);
-#pragma omp barrier
+  barrier_.wait(threads);
   kernels::gemv(product(w.down, 0, gated_.data(), x_.data(), true), out.first, out.end);
-#pragma omp barrier
+  barrier_.wait(threads);
 }
 
 std::span<const float> DecodeStep::run(int32_t token, int64_t position,

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "msa/base/barrier.h"
 #include "msa/model/config.h"
 #include "msa/model/weights.h"
 
@@ -48,6 +49,7 @@ class DecodeStep {
   std::vector<float> sine_;        // [D / 2]
   std::vector<double> frequency_;  // [D / 2]
   std::vector<float> logits_;      // [V]
+  Barrier barrier_;
 };
 
 }  // namespace msa::model

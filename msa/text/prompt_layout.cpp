@@ -108,9 +108,9 @@ Prompt PromptLayout::answer_prompt(std::string_view question) const {
 }
 
 Prompt PromptLayout::named_documents(std::span<const int64_t> ids) const {
-  Builder builder(tokenizer_);
-  for (const int64_t id : ids) builder.text(bracketed(id), kResponseRole);
-  return builder.special(ids_end_, kResponseRole).take();
+  std::string whole;
+  for (const int64_t id : ids) whole += bracketed(id);
+  return Builder(tokenizer_).text(whole, kResponseRole).special(ids_end_, kResponseRole).take();
 }
 
 void PromptLayout::settle(std::vector<int32_t>& roles) {

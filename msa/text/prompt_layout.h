@@ -61,7 +61,7 @@ class PromptLayout {
   /// <|im_start|>The user's question is: question\n<|object_ref_end|>, all response.
   Prompt answer_prompt(std::string_view question) const;
 
-  /// "[id]" for each, then <|object_ref_end|>: what the model writes to name documents.
+  /// "[id][id]", as one text, then <|object_ref_end|>: what the model writes to name documents.
   Prompt named_documents(std::span<const int64_t> ids) const;
 
   /// kEndOfRetrieve in tokens.

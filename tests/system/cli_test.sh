@@ -47,6 +47,7 @@ expect "trace" 0 "layer 7:" "$msa" ask "$bank" "when was MGM Resorts founded" --
 expect "route" 0 '"layers":[{"layer":4' "$msa" route "$bank" "when was MGM Resorts founded" --json
 expect "constrained ids" 0 "ms (" "$msa" ask "$bank" "what is a casino" --ids constrained
 expect "given passages" 0 '"ids":[3,1],' "$msa" ask "$bank" "what is a casino" --json --read 3,1
+expect "a passage given twice is read once" 0 '"appended":[3]' "$msa" ask "$bank" "what is a casino" --json --read 3,3
 expect "brackets are no list" 0 '"question":"[a,b]"' "$msa" ask "$bank" "[a,b]" --json
 expect "progress" 0 "% " "$msa" ingest "$work/progress" "$work/docs.jsonl"
 expect "environment twin" 2 "top_p must be in" env MSA_TOP_P=7 "$msa" ask "$bank" "x"
