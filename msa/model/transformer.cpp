@@ -14,29 +14,43 @@
 namespace msa::model {
 namespace {
 
-/// Documents side by side: their tokens, positions and borders.
+/// Documents side by side: their tokens, positions and borders. A large pass is filled up with a
+/// document of its own to a multiple of kRowStep rows: oneDNN compiles and keeps a product for
+/// every number of rows it meets.
 struct Packed {
-  std::vector<int32_t> tokens;  // [S]
-  at::Tensor positions;         // [S] int64
+  std::vector<int32_t> tokens;  // [S + filling]
+  at::Tensor positions;         // [S + filling] int64
   at::Tensor
       offsets;  // [documents + 1] int64: rows of document n are offsets[n] .. offsets[n+1] - 1
+  at::Tensor filled_offsets;  // with the filling, if there is one
+  int64_t num_rows = 0;       // S
 };
+constexpr int64_t kRowStep = 128;
+constexpr int64_t kLargePass = 1024;
 
 Packed pack(std::span<const std::vector<int32_t>> documents) {
   Packed packed;
   std::vector<int64_t> offsets{0};
-  for (const auto& document : documents) {
-    MSA_CHECK(!document.empty(), "a document must have at least one token");
+  std::vector<int64_t> positions;
+  const auto add = [&](const std::vector<int32_t>& document) {
     packed.tokens.insert(packed.tokens.end(), document.begin(), document.end());
     offsets.push_back(static_cast<int64_t>(packed.tokens.size()));
-  }
-  packed.offsets = at::tensor(offsets, at::kLong);
-  packed.positions = at::empty({offsets.back()}, at::kLong);
-  int64_t* position = packed.positions.data_ptr<int64_t>();
+    positions.resize(packed.tokens.size());
+    std::iota(positions.end() - static_cast<ptrdiff_t>(document.size()), positions.end(),
+              int64_t{0});
+  };
   for (const auto& document : documents) {
-    std::iota(position, position + document.size(), int64_t{0});
-    position += document.size();
+    MSA_CHECK(!document.empty(), "a document must have at least one token");
+    add(document);
   }
+  packed.num_rows = offsets.back();
+  packed.offsets = at::tensor(offsets, at::kLong);
+  const int64_t missing = (kRowStep - packed.num_rows % kRowStep) % kRowStep;
+  if (packed.num_rows > kLargePass && missing > 0) {
+    add(std::vector<int32_t>(static_cast<size_t>(missing)));
+  }
+  packed.filled_offsets = at::tensor(offsets, at::kLong);
+  packed.positions = at::tensor(positions, at::kLong);
   return packed;
 }
 
@@ -86,13 +100,17 @@ memory::EncodedDocuments Transformer::encode_documents(
     const LayerWeights& weights = weights_.layers[layer];
     const Projections p = project(config_, weights, x, angles, pass, slot >= 0);
     if (slot >= 0) {
-      out.key[slot] = to_vector(ops::pool_chunks(p.k, packed.offsets, chunk_tokens, false));
-      out.value[slot] = to_vector(ops::pool_chunks(p.v, packed.offsets, chunk_tokens, false));
-      out.routing_key[slot] = to_vector(ops::pool_chunks(
-          p.routing_key, packed.offsets, chunk_tokens, config_.msa.normalises_routing));
+      const auto pooled = [&](const at::Tensor& rows, bool normalises) {
+        return to_vector(ops::pool_chunks(rows.narrow(0, 0, packed.num_rows), packed.offsets,
+                                          chunk_tokens, normalises));
+      };
+      out.key[slot] = pooled(p.k, false);
+      out.value[slot] = pooled(p.v, false);
+      out.routing_key[slot] = pooled(p.routing_key, config_.msa.normalises_routing);
     }
     if (layer < last_layer) {
-      x = finish_layer(config_, weights, x, ops::packed_attention(p.q, p.k, p.v, packed.offsets));
+      x = finish_layer(config_, weights, x,
+                       ops::packed_attention(p.q, p.k, p.v, packed.filled_offsets));
     }
   }
   return out;

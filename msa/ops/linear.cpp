@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <cstdlib>
 #include <optional>
 
 #include "msa/base/error.h"
@@ -19,6 +20,9 @@ using OneDnnLinear = at::Tensor(const at::Tensor&, const at::Tensor&,
 /// runs at half the speed on processors of other makers than its own.
 const c10::TypedOperatorHandle<OneDnnLinear>* onednn_linear() {
   static const auto handle = []() -> std::optional<c10::TypedOperatorHandle<OneDnnLinear>> {
+    // It keeps what it compiled for the last 1,024 shapes, up to a gigabyte; prompts of any length
+    // make many shapes. Read once, at the first product.
+    setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", /*overwrite=*/0);
     const auto schema = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
     if (!schema || !at::hasMKLDNN()) return std::nullopt;
     return schema->typed<OneDnnLinear>();
