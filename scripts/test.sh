@@ -13,6 +13,15 @@ ctest --preset release --output-on-failure
 echo "test: demo"
 scripts/demo.sh
 
+if command -v nvcc >/dev/null; then
+  echo "test: cuda"
+  # The kernels and their tests, which say that they are skipped where there is no GPU.
+  for step in "cmake --preset cuda" "cmake --build --preset cuda --target cuda_test"; do
+    $step >build/cuda.log 2>&1 || { cat build/cuda.log; exit 1; }
+  done
+  build/cuda/cuda_test --gtest_brief=1
+fi
+
 for preset in asan tsan; do
   echo "test: $preset"
   for step in "cmake --preset $preset" "cmake --build --preset $preset"; do

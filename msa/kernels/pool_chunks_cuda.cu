@@ -1,16 +1,13 @@
 // One block a chunk: a thread sums one column over the chunk's rows, as the CPU does and in its
 // order.
 
-#include <cuda_runtime.h>
-
-#include "msa/base/error.h"
+#include "msa/kernels/device_code.cuh"
 #include "msa/kernels/pool_chunks.h"
 
 namespace msa::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarpThreads = 32;
 
 /// The document that owns a chunk: the last one whose first chunk is not above it.
 __device__ int64_t document_of(const int64_t* first_chunk, int64_t num_documents, int64_t chunk) {
@@ -50,9 +47,7 @@ __global__ void __launch_bounds__(kThreads)
     float* head = out + g * p.head_dim;
     float squares = 0;
     for (int64_t d = lane; d < p.head_dim; d += kWarpThreads) squares += head[d] * head[d];
-    for (int step = kWarpThreads / 2; step > 0; step /= 2) {
-      squares += __shfl_xor_sync(0xffffffffU, squares, step);
-    }
+    squares = warp_sum(squares);
     const float scale = 1.0F / fmaxf(sqrtf(squares), 1e-12F);
     for (int64_t d = lane; d < p.head_dim; d += kWarpThreads) head[d] *= scale;
   }
@@ -67,10 +62,7 @@ void pool_chunks_cuda(const PoolChunksParams& params, int64_t num_documents, int
             num_chunks);
   pool_chunks_kernel<<<static_cast<unsigned>(num_chunks), kThreads, 0,
                        static_cast<cudaStream_t>(stream)>>>(params, num_documents);
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) {
-    throw Error(ErrorCode::kDevice, "pool_chunks: ", cudaGetErrorString(error));
-  }
+  expect_launched("pool_chunks");
 }
 
 }  // namespace msa::kernels

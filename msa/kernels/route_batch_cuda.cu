@@ -1,0 +1,94 @@
+#include <cuda_runtime.h>
+
+#include <type_traits>
+
+#include "msa/kernels/device_code.cuh"
+#include "msa/kernels/route_batch_parts.h"
+
+namespace msa::kernels {
+namespace {
+
+constexpr int64_t kAlignment = 256;
+
+int64_t value_bytes(NumberType type) { return type == NumberType::kInt8 ? 1 : 2; }
+
+TokenSpans spans_of(const RouteBatchParams& p) {
+  MSA_CHECK(p.first_token[0] == 0, "route_batch: the first question's tokens begin at ",
+            p.first_token[0]);
+  TokenSpans spans{};
+  spans.num_questions = static_cast<int32_t>(p.num_questions);
+  for (int64_t b = 0; b < p.num_questions; ++b) {
+    const int64_t count = p.first_token[b + 1] - p.first_token[b];
+    MSA_CHECK(count > 0, "route_batch: question ", b, " has ", count, " tokens");
+    const int64_t filled = (count + kTokenStep - 1) / kTokenStep * kTokenStep;
+    spans.given[b + 1] = static_cast<int32_t>(spans.given[b] + count);
+    spans.filled[b + 1] = static_cast<int32_t>(spans.filled[b] + filled);
+  }
+  return spans;
+}
+
+/// The parts of the scratch at `memory`. What must begin as zeros comes first.
+RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory, int64_t* zero_bytes) {
+  RouteBatchSpace space;
+  const auto take = [&](auto*& part, int64_t count) {
+    using Value = std::remove_reference_t<decltype(*part)>;
+    part = memory == nullptr ? nullptr : reinterpret_cast<Value*>(memory + space.num_bytes);
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(Value));
+    space.num_bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  constexpr int64_t kSlice = 128;
+  space.query_row_bytes = (p.key_dim * value_bytes(p.key_type) + kSlice - 1) / kSlice * kSlice;
+  space.num_tokens = spans_of(p).filled[p.num_questions];
+  take(space.score, p.num_questions * p.num_documents);
+  take(space.window, p.num_questions);
+  take(space.ticket, p.num_questions);
+  if (zero_bytes != nullptr) *zero_bytes = space.num_bytes;
+  take(space.query, space.num_tokens * space.query_row_bytes);
+  take(space.token_scale, space.num_tokens);
+  take(space.block_owner, space.num_tokens / kTokenStep);
+  take(space.part, p.num_questions * kSelectBlocks * p.top_k);
+  take(space.best, p.num_questions * p.top_k);
+  return space;
+}
+
+void expect_supported(const RouteBatchParams& p) {
+  constexpr int64_t kMost = 0x7fffffff;
+  MSA_CHECK(p.key_type == NumberType::kBFloat16 || p.key_type == NumberType::kInt8,
+            "route_batch: keys must be bfloat16 or int8");
+  MSA_CHECK(p.num_questions > 0 && p.num_questions <= kMostQuestions, "route_batch: 1 to ",
+            kMostQuestions, " questions, got ", p.num_questions);
+  MSA_CHECK(
+      p.num_documents > 0 && p.num_documents <= kMost && p.num_chunks > 0 && p.num_chunks <= kMost,
+      "route_batch: 1 to 2^31 - 1 documents and chunks, got ", p.num_documents, " and ",
+      p.num_chunks);
+  MSA_CHECK(p.key_dim > 0 && p.key_dim * value_bytes(p.key_type) % 16 == 0,
+            "route_batch: a key must be whole 16 bytes, got ", p.key_dim, " values");
+  MSA_CHECK(p.top_k > 0 && p.top_k <= kMostRouted && p.top_k <= p.num_documents,
+            "route_batch: top_k must be in [1, ", kMostRouted, "] and at most the documents, got ",
+            p.top_k);
+}
+
+}  // namespace
+
+int64_t route_batch_workspace_bytes(const RouteBatchParams& params) {
+  expect_supported(params);
+  return space_at(params, nullptr, nullptr).num_bytes;
+}
+
+void route_batch_cuda(const RouteBatchParams& params, std::byte* workspace, CudaStream stream) {
+  expect_supported(params);
+  const TokenSpans spans = spans_of(params);
+  int64_t zero_bytes = 0;
+  const RouteBatchSpace space = space_at(params, workspace, &zero_bytes);
+  if (cudaMemsetAsync(workspace, 0, static_cast<size_t>(zero_bytes),
+                      static_cast<cudaStream_t>(stream)) != cudaSuccess) {
+    expect_launched("route_batch");
+  }
+  prepare_queries(params, spans, space, stream);
+  scan_keys(params, space, stream);
+  select_documents(params, space, nullptr, stream);
+  rescore_documents(params, spans, space, stream);
+  select_documents(params, space, params.selected, stream);
+}
+
+}  // namespace msa::kernels

@@ -1,0 +1,96 @@
+// One block a token: its largest value, its rounded row, and how far the rounding moved it.
+
+#include <cuda_bf16.h>
+
+#include "msa/kernels/device_code.cuh"
+#include "msa/kernels/route_batch_parts.h"
+
+namespace msa::kernels {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / kWarpThreads;
+
+/// Folds over the block; every thread receives the result. `fold` is that of a warp.
+template <typename Fold>
+__device__ float block_fold(float value, float* shared, const Fold& fold) {
+  value = fold(value);
+  __syncthreads();
+  if (threadIdx.x % kWarpThreads == 0) shared[threadIdx.x / kWarpThreads] = value;
+  __syncthreads();
+  return fold(shared[threadIdx.x % kWarps]);
+}
+
+__device__ float block_max(float value, float* shared) {
+  return block_fold(value, shared, [](float v) { return warp_max(v); });
+}
+
+__device__ float block_sum(float value, float* shared) {
+  // Every warp sums each of the kWarps parts kWarpThreads / kWarps times.
+  return block_fold(value, shared, [](float v) { return warp_sum(v); }) / (kWarpThreads / kWarps);
+}
+
+template <bool kIsInt8>
+__global__ void __launch_bounds__(kThreads)
+    prepare_kernel(const float* query, int64_t key_dim, float longest_key,
+                   const __grid_constant__ TokenSpans spans, RouteBatchSpace space) {
+  __shared__ float shared[kWarps];
+  const int token = static_cast<int>(blockIdx.x);
+  int question = 0;
+  while (spans.filled[question + 1] <= token) ++question;
+  const int last = spans.given[question + 1] - 1;
+  const int source = min(spans.given[question] + token - spans.filled[question], last);
+  const float* row = query + source * key_dim;
+  uint8_t* out = space.query + token * space.query_row_bytes;
+
+  float largest = 0;
+  for (int64_t i = threadIdx.x; i < key_dim; i += kThreads) largest = fmaxf(largest, fabsf(row[i]));
+  largest = block_max(largest, shared);
+  const float scale = kIsInt8 ? largest / 127.0F : 1.0F;
+  const float factor = largest > 1e-36F ? 127.0F / largest : 0.0F;
+
+  float missed = 0;
+  float squares = 0;
+  constexpr int kValueBytes = kIsInt8 ? 1 : 2;
+  for (int64_t i = threadIdx.x; i < space.query_row_bytes / kValueBytes; i += kThreads) {
+    const float value = i < key_dim ? row[i] : 0.0F;
+    float rounded = 0;
+    if constexpr (kIsInt8) {
+      const float steps = rintf(value * factor);
+      reinterpret_cast<int8_t*>(out)[i] = static_cast<int8_t>(steps);
+      rounded = steps * scale;
+    } else {
+      const __nv_bfloat16 half = __float2bfloat16_rn(value);
+      reinterpret_cast<__nv_bfloat16*>(out)[i] = half;
+      rounded = __bfloat162float(half);
+    }
+    missed += (value - rounded) * (value - rounded);
+    squares += value * value;
+  }
+  missed = block_sum(missed, shared);
+  squares = block_sum(squares, shared);
+  if (threadIdx.x != 0) return;
+  space.token_scale[token] = scale;
+  if (token % kTokenStep == 0) space.block_owner[token / kTokenStep] = question;
+  // As error_of in route_query.cpp, for two scores; sums here are off by less than 2^-10 of their
+  // value.
+  const auto count = static_cast<float>(key_dim);
+  const float error =
+      sqrtf(missed) + (count + 8) * 0x1p-23F * sqrtf(squares) + sqrtf(count) * 0x1p-62F;
+  const float window = 2.004F * error * longest_key;
+  atomicMax(reinterpret_cast<unsigned*>(space.window + question), __float_as_uint(window));
+}
+
+}  // namespace
+
+void prepare_queries(const RouteBatchParams& params, const TokenSpans& spans,
+                     const RouteBatchSpace& space, CudaStream stream) {
+  auto* kernel =
+      params.key_type == NumberType::kInt8 ? prepare_kernel<true> : prepare_kernel<false>;
+  kernel<<<static_cast<unsigned>(space.num_tokens), kThreads, 0,
+           static_cast<cudaStream_t>(stream)>>>(params.query, params.key_dim, params.longest_key,
+                                                spans, space);
+  expect_launched("prepare_queries");
+}
+
+}  // namespace msa::kernels

@@ -1,0 +1,321 @@
+// One pass over the keys. Every warp walks over chunks of its own, 32 at a time, with a ring of
+// copies in flight that nobody else waits for; the queries stay in shared memory. Tensor cores
+// multiply, the maxima stay in registers, and a document's score is raised in memory once a chunk.
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "msa/kernels/device_code.cuh"
+#include "msa/kernels/route_batch_parts.h"
+
+namespace msa::kernels {
+namespace {
+
+constexpr int kWarps = 8;
+constexpr int kThreads = kWarps * kWarpThreads;
+constexpr int kTileChunks = 32;   // of a warp
+constexpr int kSliceBytes = 128;  // of a key, copied together
+constexpr int kStages = 3;        // slices in the ring of a warp
+constexpr int kStageBytes = kTileChunks * kSliceBytes;
+constexpr int kPartBytes = 16;           // one copy, one row of a matrix fragment
+constexpr int kRowPadding = kPartBytes;  // rows of queries begin in different banks
+
+struct ScanParams {
+  const uint8_t* key;
+  const float* key_scale;
+  const int32_t* document_of_chunk;
+  const uint8_t* query;  // of this pass
+  const float* token_scale;
+  const int32_t* block_owner;
+  uint32_t* score;
+  int64_t num_chunks;
+  int64_t num_documents;
+  int row_bytes;        // of a key
+  int query_row_bytes;  // whole kSliceBytes
+  int num_tokens;       // of this pass
+};
+
+__device__ uint32_t shared_address(const void* memory) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(memory));
+}
+
+/// Copies 16 bytes, of which those behind `num_bytes` are zero.
+__device__ void copy_part(uint32_t to, const void* from, int num_bytes) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+               "r"(num_bytes)
+               : "memory");
+}
+__device__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kLeft>
+__device__ void await_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+}
+
+/// Four matrices of 8 rows of 16 bytes; lane l gives the address of row l % 8 of matrix l / 8.
+__device__ void load_matrices(uint32_t address, uint32_t (&out)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(address)
+               : "memory");
+}
+
+/// sum[16 x 8] += a[16 x 32 bytes] times b[8 x 32 bytes] transposed.
+__device__ void multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ void multiply(int32_t (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// The copies of one warp: slices of its chunks' keys, tile after tile.
+struct Ring {
+  uint32_t memory;  // kStages stages
+  const uint8_t* key;
+  int64_t end;   // chunk behind the warp's last
+  int64_t tile;  // first chunk of the slice that is copied next
+  int slice_begin = 0;
+  int stage = 0;
+  int row_bytes;
+
+  /// A part stands where no two of eight rows meet in a bank.
+  __device__ static uint32_t place(int row, int part) {
+    return static_cast<uint32_t>(row * kSliceBytes + ((part ^ (row & 7)) * kPartBytes));
+  }
+
+  __device__ void copy_next(int lane) {
+    if (tile < end) {
+      const int part = lane % 8;
+      const int byte = slice_begin + part * kPartBytes;
+      const bool is_inside = byte < row_bytes;
+#pragma unroll
+      for (int i = 0; i < kTileChunks / 4; ++i) {
+        const int row = i * 4 + lane / 8;
+        const int64_t chunk = min(tile + row, end - 1);
+        copy_part(memory + stage * kStageBytes + place(row, part),
+                  key + chunk * row_bytes + (is_inside ? byte : 0), is_inside ? kPartBytes : 0);
+      }
+      slice_begin += kSliceBytes;
+      if (slice_begin >= row_bytes) {
+        slice_begin = 0;
+        tile += kTileChunks;
+      }
+      stage = stage + 1 == kStages ? 0 : stage + 1;
+    }
+    commit_copies();
+  }
+};
+
+template <typename Sum>
+constexpr bool kIsInt8 = false;
+template <>
+constexpr bool kIsInt8<int32_t> = true;
+
+/// Rows of a tile that a lane sees in the sums: lane / 4 + 8 i.
+constexpr int kLaneRows = kTileChunks / 8;
+
+/// What belongs to the chunks of a tile, by lane rows.
+struct TileFacts {
+  int32_t document[kLaneRows];
+  float scale[kLaneRows];
+
+  template <bool kHasScale>
+  __device__ void load(const ScanParams& p, int64_t tile, int64_t end, int lane) {
+#pragma unroll
+    for (int i = 0; i < kLaneRows; ++i) {
+      const int64_t chunk = min(tile + lane / 4 + 8 * i, end - 1);
+      document[i] = p.document_of_chunk[chunk];
+      scale[i] = kHasScale ? p.key_scale[chunk] : 1.0F;
+    }
+  }
+};
+
+/// Raises the scores of the tile's documents for the questions of the blocks of tokens.
+template <typename Sum, int kBlocks>
+__device__ void raise_scores(const ScanParams& p, const TileFacts& facts,
+                             const Sum (&sum)[2][kBlocks][4], const float* token_scale,
+                             const int32_t* owner, int lane) {
+  float best[kLaneRows];
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    const bool is_first = n == 0 || owner[n] != owner[n - 1];
+#pragma unroll
+    for (int i = 0; i < kLaneRows; ++i) {
+      float left = static_cast<float>(sum[i / 2][n][i % 2 * 2]);
+      float right = static_cast<float>(sum[i / 2][n][i % 2 * 2 + 1]);
+      if constexpr (kIsInt8<Sum>) {
+        left *= token_scale[n * 8 + lane % 4 * 2];
+        right *= token_scale[n * 8 + lane % 4 * 2 + 1];
+      }
+      const float larger = fmaxf(left, right);
+      best[i] = is_first ? larger : fmaxf(best[i], larger);
+    }
+    if (n + 1 < kBlocks && owner[n + 1] == owner[n]) continue;
+    if (owner[n] < 0) break;  // behind the last token
+#pragma unroll
+    for (int i = 0; i < kLaneRows; ++i) {
+      float score = best[i];
+      score = fmaxf(score, __shfl_xor_sync(kAllLanes, score, 1));
+      score = fmaxf(score, __shfl_xor_sync(kAllLanes, score, 2));
+      if (lane % 4 == 0) {
+        atomicMax(p.score + owner[n] * p.num_documents + facts.document[i],
+                  to_ordered(score * facts.scale[i]));
+      }
+    }
+  }
+}
+
+/// kTokens queries stay in shared memory, then the rings of the warps.
+template <typename Sum, int kTokens>
+__global__ void __launch_bounds__(kThreads, 1) scan_kernel(const __grid_constant__ ScanParams p) {
+  constexpr int kBlocks = kTokens / 8;
+  extern __shared__ __align__(128) uint8_t memory[];
+  __shared__ float token_scale[kTokens];
+  __shared__ int32_t owner[kBlocks];
+  const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
+  const int query_stride = p.query_row_bytes + kRowPadding;
+
+  const int64_t num_warps = static_cast<int64_t>(gridDim.x) * kWarps;
+  const int64_t place = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
+  const int64_t begin = p.num_chunks * place / num_warps;
+  const int64_t end = p.num_chunks * (place + 1) / num_warps;
+  Ring ring{shared_address(memory) + static_cast<uint32_t>(kTokens * query_stride) +
+                static_cast<uint32_t>(warp * kStages * kStageBytes),
+            p.key, end, begin};
+  ring.row_bytes = p.row_bytes;
+  for (int i = 0; i < kStages - 1; ++i) ring.copy_next(lane);
+
+  // Places behind the last token repeat it and belong to nobody.
+  const int row_parts = p.query_row_bytes / kPartBytes;
+  for (int i = static_cast<int>(threadIdx.x); i < kTokens * row_parts; i += kThreads) {
+    const int token = i / row_parts;
+    const int part = i % row_parts;
+    const int source = min(token, p.num_tokens - 1);
+    *reinterpret_cast<uint4*>(memory + token * query_stride + part * kPartBytes) =
+        *reinterpret_cast<const uint4*>(p.query + static_cast<int64_t>(source) * p.query_row_bytes +
+                                        part * kPartBytes);
+  }
+  for (int i = static_cast<int>(threadIdx.x); i < kTokens; i += kThreads) {
+    token_scale[i] = p.token_scale[min(i, p.num_tokens - 1)];
+    if (i % 8 == 0) owner[i / 8] = i < p.num_tokens ? p.block_owner[i / 8] : -1;
+  }
+  __syncthreads();
+
+  // Addresses of this lane's rows in the fragments.
+  const int matrix = lane / 8;
+  const uint32_t query_rows =
+      shared_address(memory) +
+      static_cast<uint32_t>(((matrix / 2) * 8 + lane % 8) * query_stride + matrix % 2 * kPartBytes);
+  const int key_row = matrix % 2 * 8 + lane % 8;
+
+  int stage = 0;
+  for (int64_t tile = begin; tile < end; tile += kTileChunks) {
+    TileFacts facts;
+    facts.load<kIsInt8<Sum>>(p, tile, end, lane);
+    Sum sum[2][kBlocks][4] = {};
+    for (int slice = 0; slice < p.row_bytes; slice += kSliceBytes) {
+      await_copies<kStages - 2>();
+      __syncwarp();
+      ring.copy_next(lane);
+      const uint32_t keys = ring.memory + static_cast<uint32_t>(stage * kStageBytes);
+#pragma unroll
+      for (int step = 0; step < kSliceBytes / 32; ++step) {
+        uint32_t a[2][4];
+#pragma unroll
+        for (int m = 0; m < 2; ++m) {
+          load_matrices(keys + Ring::place(m * 16 + key_row, step * 2 + matrix / 2), a[m]);
+        }
+#pragma unroll
+        for (int n = 0; n < kBlocks; n += 2) {
+          uint32_t b[4];
+          load_matrices(
+              query_rows + static_cast<uint32_t>(n * 8 * query_stride + slice + step * 32), b);
+#pragma unroll
+          for (int m = 0; m < 2; ++m) {
+            multiply(sum[m][n], a[m], b[0], b[1]);
+            multiply(sum[m][n + 1], a[m], b[2], b[3]);
+          }
+        }
+      }
+      stage = stage + 1 == kStages ? 0 : stage + 1;
+    }
+    raise_scores(p, facts, sum, token_scale, owner, lane);
+  }
+}
+
+using ScanKernel = void (*)(ScanParams);
+
+struct Choice {
+  int num_tokens;
+  ScanKernel kernel;
+};
+
+template <typename Sum>
+constexpr Choice kChoices[] = {{16, scan_kernel<Sum, 16>}, {32, scan_kernel<Sum, 32>},
+                               {48, scan_kernel<Sum, 48>}, {64, scan_kernel<Sum, 64>},
+                               {96, scan_kernel<Sum, 96>}, {128, scan_kernel<Sum, 128>}};
+
+int64_t shared_bytes(int num_tokens, int64_t query_row_bytes) {
+  return num_tokens * (query_row_bytes + kRowPadding) + kWarps * kStages * kStageBytes;
+}
+
+/// The smallest kernel for `num_tokens`, or the largest that fits the multiprocessor.
+template <typename Sum>
+const Choice& choose(int64_t num_tokens, int64_t query_row_bytes, int64_t most_bytes) {
+  const Choice* best = nullptr;
+  for (const Choice& choice : kChoices<Sum>) {
+    constexpr int64_t kStatic = 1024;  // token_scale and owner
+    if (shared_bytes(choice.num_tokens, query_row_bytes) + kStatic > most_bytes) break;
+    best = &choice;
+    if (choice.num_tokens >= num_tokens) break;
+  }
+  MSA_CHECK(best != nullptr, "route_batch: 16 queries of ", query_row_bytes,
+            " bytes do not fit this GPU's ", most_bytes, " bytes of shared memory");
+  return *best;
+}
+
+template <typename Sum>
+void scan(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {
+  const int most_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  const int blocks = device_attribute(cudaDevAttrMultiProcessorCount);
+  constexpr int64_t kValueBytes = kIsInt8<Sum> ? 1 : 2;
+  for (int64_t token = 0; token < space.num_tokens;) {
+    const int64_t left = space.num_tokens - token;
+    const Choice& choice = choose<Sum>(left, space.query_row_bytes, most_bytes);
+    const int64_t count = std::min<int64_t>(left, choice.num_tokens);
+    const auto bytes = static_cast<int>(shared_bytes(choice.num_tokens, space.query_row_bytes));
+    if (cudaFuncSetAttribute(choice.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) !=
+        cudaSuccess) {
+      expect_launched("scan_keys");
+    }
+    choice.kernel<<<blocks, kThreads, bytes, static_cast<cudaStream_t>(stream)>>>(
+        {static_cast<const uint8_t*>(params.key), params.key_scale, params.document_of_chunk,
+         space.query + token * space.query_row_bytes, space.token_scale + token,
+         space.block_owner + token / kTokenStep, space.score, params.num_chunks,
+         params.num_documents, static_cast<int>(params.key_dim * kValueBytes),
+         static_cast<int>(space.query_row_bytes), static_cast<int>(count)});
+    expect_launched("scan_keys");
+    token += count;
+  }
+}
+
+}  // namespace
+
+void scan_keys(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {
+  if (params.key_type == NumberType::kInt8) {
+    scan<int32_t>(params, space, stream);
+  } else {
+    scan<float>(params, space, stream);
+  }
+}
+
+}  // namespace msa::kernels
