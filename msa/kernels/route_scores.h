@@ -30,9 +30,9 @@ struct RouteScoresParams {
   int64_t key_dim = 0;                 // F > 0
   int64_t top_k = 0;                   // in [0, N]
   ScoredDocument* selected = nullptr;  // [top_k], written: falling score, ties by lower place
-  // [N], written unless null; a document without chunks has -inf. With kBFloat16 and kInt8 keys, the
-  // k best have their scores in float32; another's may be that of a rounded query, or of one of its
-  // chunks, and is no higher than theirs.
+  // [N], written unless null; a document without chunks has -inf. With kBFloat16 and kInt8 keys,
+  // the k best have their scores in float32; another's may be that of a rounded query, or of one of
+  // its chunks, and is no higher than theirs.
   float* document_scores = nullptr;
 };
 
