@@ -1,24 +1,21 @@
 // msa bench route: all documents scored for one question, layer after layer, as a prefill does.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <cstring>
 
 #include "cli/bench.h"
 #include "cli/command.h"
+#include "cli/route_task.h"
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
-#include "msa/kernels/quantize_rows.h"
+#include "msa/kernels/gpu.h"
 #include "msa/kernels/route_tile.h"
-#include "msa/kernels/top_documents.h"
 #include "msa/memory/aligned_buffer.h"
 
 namespace msa::cli {
 namespace {
 
 constexpr int64_t kTopK = 16;
-constexpr int64_t kChunksPerDocument = 5;
 
 struct Flags {
   BenchFlags bench;
@@ -27,141 +24,21 @@ struct Flags {
   int64_t chunks = 15'625;
   int64_t dim = 1024;
   int64_t tokens = 48;
+  int64_t questions = 1;
   std::string type = "bf16";
+  std::string device = "cpu";
   bool is_wide = false;
 };
 
-/// Rows of length 1 in directions without a pattern.
-std::vector<float> random_rows(int64_t count, int64_t dim, Noise& noise) {
-  std::vector<float> rows(static_cast<size_t>(count * dim));
-  for (float& value : rows) value = noise.next();
-  for (int64_t row = 0; row < count; ++row) {
-    const std::span<float> values = std::span(rows).subspan(row * dim, dim);
-    float sum = 0;
-    for (const float value : values) sum += value * value;
-    for (float& value : values) value /= std::sqrt(sum);
-  }
-  return rows;
-}
-
-/// One question and one memory, whose keys stand once for every layer.
-struct Task {
-  kernels::NumberType type;
-  int64_t dim;
-  std::vector<float> rows;   // [C, F], never rounded
-  std::vector<float> query;  // [T, F]
-  std::vector<int64_t> first_chunk;
-  std::vector<memory::AlignedBuffer> keys;  // [layers]
-  std::vector<float> scales;                // [C], int8 only
-
-  int64_t num_documents() const { return static_cast<int64_t>(first_chunk.size()) - 1; }
-  int64_t num_chunks() const { return first_chunk.back(); }
-};
-
-Task make_task(const Flags& flags) {
-  Task task{};
-  task.type = flags.type == "f32"    ? kernels::NumberType::kFloat32
-              : flags.type == "int8" ? kernels::NumberType::kInt8
-                                     : kernels::NumberType::kBFloat16;
-  task.dim = flags.dim;
-  Noise noise(7);
-  task.rows = random_rows(flags.chunks, flags.dim, noise);
-  task.query = random_rows(flags.tokens, flags.dim, noise);
-  for (int64_t c = 0; c < flags.chunks; c += kChunksPerDocument) task.first_chunk.push_back(c);
-  task.first_chunk.push_back(flags.chunks);
-  task.scales.resize(flags.chunks);
-  for (int64_t layer = 0; layer < flags.layers; ++layer) {
-    task.keys.emplace_back(flags.chunks * flags.dim * kernels::bytes_of(task.type));
-    kernels::quantize_rows({.row = task.rows.data(),
-                            .num_rows = flags.chunks,
-                            .dim = flags.dim,
-                            .type = task.type,
-                            .out = task.keys.back().data(),
-                            .scale = task.scales.data()});
-  }
-  return task;
-}
-
-/// The keys as they are stored, as float32: without a further rounding.
-std::vector<float> stored_rows(const Task& task) {
-  std::vector<float> rows(task.rows.size());
-  const std::byte* key = task.keys.back().data();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (task.type == kernels::NumberType::kFloat32) {
-      std::memcpy(&rows[i], key + 4 * i, 4);
-    } else if (task.type == kernels::NumberType::kBFloat16) {
-      std::memcpy(reinterpret_cast<std::byte*>(&rows[i]) + 2, key + 2 * i, 2);
-    } else {
-      rows[i] = task.scales[i / task.dim] * static_cast<float>(static_cast<int8_t>(key[i]));
-    }
-  }
-  return rows;
-}
-
-/// Scores of all documents in double precision.
-std::vector<double> reference_scores(const Task& task, const std::vector<float>& rows) {
-  std::vector<double> scores(task.num_documents());
-  const int64_t dim = task.dim;
-  const auto num_tokens = static_cast<int64_t>(task.query.size()) / dim;
-  parallel_for(task.num_documents(), [&](int64_t n) {
-    double best = -INFINITY;
-    for (int64_t c = task.first_chunk[n]; c < task.first_chunk[n + 1]; ++c) {
-      for (int64_t t = 0; t < num_tokens; ++t) {
-        double dot = 0;
-        for (int64_t i = 0; i < dim; ++i) {
-          dot += static_cast<double>(rows[c * dim + i]) * task.query[t * dim + i];
-        }
-        best = std::max(best, dot);
-      }
-    }
-    scores[n] = best;
-  });
-  return scores;
-}
-
-/// The places of the `count` best scores, best first.
-std::vector<int64_t> best_of(const std::vector<double>& scores, int64_t count) {
-  std::vector<int64_t> places(scores.size());
-  for (size_t i = 0; i < places.size(); ++i) places[i] = static_cast<int64_t>(i);
-  std::partial_sort(places.begin(), places.begin() + count, places.end(), [&](auto a, auto b) {
-    return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
-  });
-  places.resize(count);
-  return places;
-}
-
-/// How a choice compares with that of double precision.
-struct Agreement {
-  int64_t same = 0;            // documents that both chose
-  bool is_same_order = false;  // and each at the same place
-  double shortfall = 0;        // of the worst one chosen, below the last that belongs there
-};
-
-Agreement compare(const std::vector<kernels::ScoredDocument>& selected,
-                  const std::vector<double>& scores) {
-  Agreement agreement;
-  const auto wanted = best_of(scores, static_cast<int64_t>(selected.size()));
-  std::vector<int64_t> chosen;
-  for (const auto& [document, score] : selected) {
-    const bool is_new = std::find(chosen.begin(), chosen.end(), document) == chosen.end();
-    if (!is_new || document < 0 || document >= static_cast<int64_t>(scores.size())) {
-      agreement.shortfall = INFINITY;
-      return agreement;
-    }
-    chosen.push_back(document);
-    agreement.shortfall = std::max(agreement.shortfall, scores[wanted.back()] - scores[document]);
-  }
-  agreement.is_same_order = chosen == wanted;
-  for (const int64_t document : wanted) {
-    agreement.same += std::find(chosen.begin(), chosen.end(), document) != chosen.end();
-  }
-  return agreement;
-}
-
-void run(const Flags& flags) {
+void run_on_cpu(const Flags& flags) {
   if (flags.threads != 0) set_num_threads(flags.threads);
   kernels::set_wide_routing_only(flags.is_wide);
-  const Task task = make_task(flags);
+  const RouteTask task = make_route_task(flags.type, flags.chunks, flags.dim, flags.tokens);
+  std::vector<memory::AlignedBuffer> keys;  // once for every layer
+  for (int64_t layer = 0; layer < flags.layers; ++layer) {
+    keys.emplace_back(static_cast<int64_t>(task.stored.size()));
+    std::copy(task.stored.begin(), task.stored.end(), keys.back().data());
+  }
   const int64_t top_k = std::min(kTopK, task.num_documents());
   std::vector<kernels::ScoredDocument> selected(top_k);
   kernels::RouteScoresParams params{.key_type = task.type,
@@ -175,24 +52,18 @@ void run(const Flags& flags) {
                                     .selected = selected.data()};
   memory::AlignedBuffer workspace(kernels::route_scores_workspace_bytes(params));
   const auto route = [&] {
-    for (const auto& layer : task.keys) {
+    for (const auto& layer : keys) {
       params.key = layer.data();
       kernels::route_scores_cpu(params, workspace.data());
     }
   };
   route();
-  // Check: the same documents as double precision on the stored keys; scores closer than a sum in
-  // float32 can tell apart may change places.
-  const auto exact = compare(selected, reference_scores(task, stored_rows(task)));
-  if (!(exact.shortfall <= 4e-6)) {
-    throw Error(ErrorCode::kInternal, "wrong result: ", exact.same, " of ", top_k,
-                " documents as in float64 on the same keys");
-  }
-  const auto unrounded = compare(selected, reference_scores(task, task.rows));
+  expect_right(selected, reference_scores(task, stored_rows(task), task.query));
+  const auto unrounded = compare(selected, reference_scores(task, task.rows, task.query));
   const Times times = time_runs(flags.bench, route);
-  const double keys = static_cast<double>(flags.layers * flags.chunks * flags.dim);
-  const double bytes = keys * static_cast<double>(kernels::bytes_of(task.type));
-  const double operations = 2.0 * keys * static_cast<double>(flags.tokens);
+  const double num_values = static_cast<double>(flags.layers * flags.chunks * flags.dim);
+  const double bytes = num_values * static_cast<double>(kernels::bytes_of(task.type));
+  const double operations = 2.0 * num_values * static_cast<double>(flags.tokens);
   const auto* path = flags.is_wide                                 ? nullptr
                      : task.type == kernels::NumberType::kBFloat16 ? kernels::route_path_bf16()
                      : task.type == kernels::NumberType::kInt8     ? kernels::route_path_int8()
@@ -226,6 +97,136 @@ void run(const Flags& flags) {
       unrounded.is_same_order ? ", same order" : "");
 }
 
+/// All layers' keys in GPU memory, and one routing of all of them.
+class GpuRoute {
+ public:
+  GpuRoute(const kernels::Gpu& gpu, const RouteTask& task, const Flags& flags)
+      : gpu_(gpu), num_layers_(flags.layers), top_k_(std::min(kTopK, task.num_documents())) {
+    const auto put = [&](const auto& values) {
+      kernels::GpuBuffer buffer(gpu, static_cast<int64_t>(values.size() * sizeof values[0]));
+      buffer.copy_from_host(values.data());
+      return buffer;
+    };
+    std::vector<int32_t> documents;
+    for (int64_t c = 0; c < task.num_chunks(); ++c) {
+      documents.push_back(static_cast<int32_t>(c / kChunksPerDocument));
+    }
+    for (int64_t b = 0; b <= flags.questions; ++b) first_token_.push_back(b * flags.tokens);
+    scales_ = put(task.scales);
+    documents_ = put(documents);
+    first_chunk_ = put(task.first_chunk);
+    query_ = put(task.query);
+    for (int64_t layer = 0; layer < num_layers_; ++layer) keys_.push_back(put(task.stored));
+    selected_ = kernels::GpuBuffer(
+        gpu, flags.questions * top_k_ * static_cast<int64_t>(sizeof(kernels::ScoredDocument)));
+    params_ = {.key_type = task.type,
+               .key_scale = reinterpret_cast<const float*>(scales_.data()),
+               .document_of_chunk = reinterpret_cast<const int32_t*>(documents_.data()),
+               .first_chunk = reinterpret_cast<const int64_t*>(first_chunk_.data()),
+               .longest_key = 1.02F,  // of length 1 before rounding
+               .query = reinterpret_cast<const float*>(query_.data()),
+               .first_token = first_token_.data(),
+               .num_questions = flags.questions,
+               .num_documents = task.num_documents(),
+               .num_chunks = task.num_chunks(),
+               .key_dim = task.dim,
+               .top_k = top_k_,
+               .selected = reinterpret_cast<kernels::ScoredDocument*>(selected_.data())};
+    workspace_ = kernels::GpuBuffer(gpu, gpu.library().route_batch_workspace_bytes(params_));
+  }
+
+  void route() {
+    for (const auto& key : keys_) {
+      params_.key = key.data();
+      gpu_.library().route_batch(params_, workspace_.data(), nullptr);
+    }
+    gpu_.library().synchronize();
+  }
+
+  /// Every byte of the keys once, and nothing else.
+  void read() {
+    for (const auto& key : keys_) {
+      gpu_.library().read_all(key.data(), key.size() / 16 * 16,
+                              reinterpret_cast<uint32_t*>(workspace_.data()), nullptr);
+    }
+    gpu_.library().synchronize();
+  }
+
+  /// [questions][top_k] of the last layer.
+  std::vector<kernels::ScoredDocument> selected() const {
+    std::vector<kernels::ScoredDocument> result(selected_.size() / sizeof(kernels::ScoredDocument));
+    selected_.copy_to_host(result.data());
+    return result;
+  }
+
+  int64_t top_k() const { return top_k_; }
+
+ private:
+  const kernels::Gpu& gpu_;
+  int64_t num_layers_;
+  int64_t top_k_;
+  std::vector<int64_t> first_token_;
+  kernels::GpuBuffer scales_;
+  kernels::GpuBuffer documents_;
+  kernels::GpuBuffer first_chunk_;
+  kernels::GpuBuffer query_;
+  std::vector<kernels::GpuBuffer> keys_;
+  kernels::GpuBuffer selected_;
+  kernels::GpuBuffer workspace_;
+  kernels::RouteBatchParams params_;
+};
+
+void run_on_gpu(const Flags& flags) {
+  const auto gpu = kernels::Gpu::open();
+  MSA_CHECK(flags.type != "f32" && !flags.is_wide,
+            "the GPU routes over keys of bf16 or int8, without --wide");
+  const RouteTask task =
+      make_route_task(flags.type, flags.chunks, flags.dim, flags.tokens * flags.questions);
+  GpuRoute route(*gpu, task, flags);
+  route.route();
+  const auto selected = route.selected();
+  const auto rows = stored_rows(task);
+  int64_t same = 0;
+  for (int64_t b = 0; b < flags.questions; ++b) {
+    const auto chosen = std::span(selected).subspan(b * route.top_k(), route.top_k());
+    const auto query =
+        std::span(task.query).subspan(b * flags.tokens * flags.dim, flags.tokens * flags.dim);
+    expect_right(chosen, reference_scores(task, rows, query));
+    same += compare(chosen, reference_scores(task, task.rows, query)).same;
+  }
+  const Times times = time_runs(flags.bench, [&] { route.route(); });
+  const Times limit = time_runs(flags.bench, [&] { route.read(); });
+  const double bytes = static_cast<double>(flags.layers) * static_cast<double>(task.stored.size());
+  const int64_t of = flags.questions * route.top_k();
+  if (flags.bench.is_json) {
+    print_json({{"stage", "route"},
+                {"type", flags.type},
+                {"device", gpu->facts().name},
+                {"layers", flags.layers},
+                {"chunks", flags.chunks},
+                {"dim", flags.dim},
+                {"tokens", flags.tokens},
+                {"questions", flags.questions},
+                {"same_documents_as_float64", same},
+                {"of", of},
+                {"median_ms", times.median * 1e3},
+                {"best_ms", times.best * 1e3},
+                {"worst_ms", times.worst * 1e3},
+                {"gigabytes_per_second", bytes / times.median / 1e9},
+                {"limit_ms", limit.median * 1e3},
+                {"ratio", times.median / limit.median}});
+    return;
+  }
+  std::printf(
+      "route %s on %s, %lld questions: %.3f ms median, %.3f best, %.3f worst; reading alone %.3f "
+      "ms "
+      "(%.0f GB/s), ratio %.3f; %lld of %lld documents as float64\n",
+      flags.type.c_str(), gpu->facts().name, static_cast<long long>(flags.questions),
+      times.median * 1e3, times.best * 1e3, times.worst * 1e3, limit.median * 1e3,
+      bytes / limit.median / 1e9, times.median / limit.median, static_cast<long long>(same),
+      static_cast<long long>(of));
+}
+
 }  // namespace
 
 void add_bench_route(CLI::App& bench) {
@@ -242,10 +243,13 @@ void add_bench_route(CLI::App& bench) {
       ->check(CLI::Range(1, 65'536));
   add_flag(command, "--type", flags->type, "f32, bf16 or int8")
       ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  add_flag(command, "--device", flags->device, "cpu or gpu")->check(CLI::IsMember({"cpu", "gpu"}));
+  add_flag(command, "--questions", flags->questions, "Questions routed together (gpu)")
+      ->check(CLI::Range(1, kernels::kMostQuestions));
   command.add_flag("--wide", flags->is_wide, "Without AVX-512 BF16 and VNNI");
   flags->bench.add_to(command);
   command.footer("Example: msa bench route --type int8");
-  command.callback([flags] { run(*flags); });
+  command.callback([flags] { flags->device == "gpu" ? run_on_gpu(*flags) : run_on_cpu(*flags); });
 }
 
 }  // namespace msa::cli

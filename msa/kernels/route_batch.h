@@ -23,7 +23,7 @@ struct RouteBatchParams {
                                                 // first_token[b] .. first_token[b + 1] - 1, > 0
   const uint32_t* hidden = nullptr;             // [B, ceil(N / 32)], bit n % 32 of word n / 32:
                                                 // question b does not see document n; null: none
-  int64_t num_questions = 0;                    // B > 0
+  int64_t num_questions = 0;                    // B in [1, kMostQuestions]
   int64_t num_documents = 0;                    // N > 0
   int64_t num_chunks = 0;                       // C > 0
   int64_t key_dim = 0;                          // F > 0
@@ -32,6 +32,7 @@ struct RouteBatchParams {
                                                 // documents with chunks, document -1 and -inf
 };
 constexpr int64_t kMostRouted = 64;
+constexpr int kMostQuestions = 64;
 
 /// Bytes of device scratch that route_batch_cuda needs. Of the parameters B, N, T, F, top_k and
 /// key_type count.

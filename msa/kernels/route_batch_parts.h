@@ -8,7 +8,7 @@
 namespace msa::kernels {
 
 constexpr int64_t kTokenStep = 8;  // tokens of a question are filled up to a multiple, by the last
-constexpr int kMostQuestions = 64;
+
 constexpr int kSelectBlocks = 128;
 
 /// Where the tokens of each question stand: as given, and filled up. Passed to kernels by value.

@@ -186,6 +186,7 @@ bench_is_fit decode --repeats -1
 for type in f32 bf16 int8; do
   expect "bench route $type" 0 '"of":16' "$msa" bench route --type $type --chunks 500 --layers 2 --repeats 1 --json
 done
+expect "bench route on a GPU without the library" 11 "no GPU: " "$msa" bench route --device gpu
 expect "bench route with two documents" 0 "2 of 2 documents" "$msa" bench route --chunks 10 --repeats 1
 expect "bench decode of few tokens" 0 "tokens/s" "$msa" bench decode --length 4 --repeats 1
 expect "bench encode of one token" 0 "tokens/s" "$msa" bench encode --batch 1 --length 1 --repeats 1
