@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates python3 python3-pip unzip clang-format
+packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates python3 python3-pip unzip clang-format clang-tidy
   libcli11-dev libutf8proc-dev libxxhash-dev libsqlite3-dev nlohmann-json3-dev libzstd-dev
   librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev libomp-14-dev libssl-dev zstd jq)
 torch_version=2.11.0

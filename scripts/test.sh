@@ -7,6 +7,11 @@ scripts/setup.sh
 echo "test: format"
 git ls-files '*.h' '*.cpp' | grep -v unicode_tables.cpp | xargs clang-format --dry-run --Werror
 
+echo "test: clang-tidy"
+git ls-files 'msa/*.cpp' 'cli/*.cpp' 'tests/*.cpp' | grep -Ev '_test.cpp|unicode_tables.cpp' |
+  xargs -P "$(nproc)" -n 4 clang-tidy -p build/release --quiet 2>build/tidy.log ||
+  { grep -v 'warnings generated' build/tidy.log; exit 1; }
+
 echo "test: release"
 ctest --preset release --output-on-failure
 

@@ -25,7 +25,7 @@ class Engine {
   /// Throws Error(kMismatch) naming the field in which bank and model differ. `model` must outlive
   /// the engine.
   static std::unique_ptr<Engine> open(FileSystem& files, const LoadedModel& model,
-                                      const std::filesystem::path& bank);
+                                      const std::filesystem::path& folder);
 
   /// Called with each piece of the answer's text as it is written (whole UTF-8 characters).
   using OnText = std::function<void(std::string_view)>;

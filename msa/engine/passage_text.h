@@ -13,7 +13,7 @@ constexpr size_t kMaxTitleBytes = 256;  // of a title that the model reads with 
 /// "title\npassage", or the passage alone where its document has no title or the passage begins
 /// with it. A longer title than kMaxTitleBytes is cut between characters.
 inline std::string passage_text(const memory::Document& document, int64_t start, int64_t end) {
-  const std::string text =
+  std::string text =
       document.text.substr(static_cast<size_t>(start), static_cast<size_t>(end - start));
   if (document.title.empty() || text.starts_with("# " + document.title)) return text;
   std::string_view title = document.title;

@@ -60,8 +60,8 @@ SegmentData convert(const EncodedDocuments& encoded, const BankFacts& facts) {
 }
 
 template <typename Value>
-storage::TensorToWrite tensor(const char* name, storage::DataType type, std::vector<int64_t> shape,
-                              const std::vector<Value>& values) {
+storage::TensorToWrite tensor(const char* name, storage::DataType type,
+                              const std::vector<int64_t>& shape, const std::vector<Value>& values) {
   return {.name = name,
           .type = type,
           .shape = std::move(shape),

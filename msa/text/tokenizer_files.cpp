@@ -111,9 +111,9 @@ class Vocabulary {
 void expect_absent(const Json& object, const char* key, const std::string& what) {
   if (!json_has(object, key)) return;
   const Json& value = object.at(key);
-  const bool is_off = value.is_boolean() ? !value.get<bool>() : value.is_string() && value.empty();
-  if (!is_off && value != "")
-    refuse(what, "\"", key, "\" is not supported: ", to_line(value).substr(0, 60));
+  const bool is_off = value.is_boolean() ? !value.get<bool>()
+                                         : value.is_string() && value.get<std::string>().empty();
+  if (!is_off) refuse(what, "\"", key, "\" is not supported: ", to_line(value).substr(0, 60));
 }
 
 std::string type_of(const Json& object) {
