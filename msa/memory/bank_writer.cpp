@@ -64,7 +64,7 @@ storage::TensorToWrite tensor(const char* name, storage::DataType type,
                               const std::vector<int64_t>& shape, const std::vector<Value>& values) {
   return {.name = name,
           .type = type,
-          .shape = std::move(shape),
+          .shape = shape,
           .bytes = std::as_bytes(std::span(values))};
 }
 
