@@ -62,10 +62,7 @@ SegmentData convert(const EncodedDocuments& encoded, const BankFacts& facts) {
 template <typename Value>
 storage::TensorToWrite tensor(const char* name, storage::DataType type,
                               const std::vector<int64_t>& shape, const std::vector<Value>& values) {
-  return {.name = name,
-          .type = type,
-          .shape = shape,
-          .bytes = std::as_bytes(std::span(values))};
+  return {.name = name, .type = type, .shape = shape, .bytes = std::as_bytes(std::span(values))};
 }
 
 storage::WrittenSegment write(FileSystem& files, const std::filesystem::path& path,
