@@ -10,13 +10,10 @@ namespace {
 
 constexpr int64_t kAlignment = 256;
 
-int64_t value_bytes(NumberType type) { return type == NumberType::kInt8 ? 1 : 2; }
-
 TokenSpans spans_of(const RouteBatchParams& p) {
   MSA_CHECK(p.first_token[0] == 0, "route_batch: the first question's tokens begin at ",
             p.first_token[0]);
   TokenSpans spans{};
-  spans.num_questions = static_cast<int32_t>(p.num_questions);
   for (int64_t b = 0; b < p.num_questions; ++b) {
     const int64_t count = p.first_token[b + 1] - p.first_token[b];
     MSA_CHECK(count > 0, "route_batch: question ", b, " has ", count, " tokens");
@@ -37,7 +34,7 @@ RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory, int64_t* 
     space.num_bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   };
   constexpr int64_t kSlice = 128;
-  space.query_row_bytes = (p.key_dim * value_bytes(p.key_type) + kSlice - 1) / kSlice * kSlice;
+  space.query_row_bytes = (p.key_dim * bytes_of(p.key_type) + kSlice - 1) / kSlice * kSlice;
   space.num_tokens = spans_of(p).filled[p.num_questions];
   take(space.score, p.num_questions * p.num_documents);
   take(space.window, p.num_questions);
@@ -61,7 +58,7 @@ void expect_supported(const RouteBatchParams& p) {
       p.num_documents > 0 && p.num_documents <= kMost && p.num_chunks > 0 && p.num_chunks <= kMost,
       "route_batch: 1 to 2^31 - 1 documents and chunks, got ", p.num_documents, " and ",
       p.num_chunks);
-  MSA_CHECK(p.key_dim > 0 && p.key_dim * value_bytes(p.key_type) % 16 == 0,
+  MSA_CHECK(p.key_dim > 0 && p.key_dim * bytes_of(p.key_type) % 16 == 0,
             "route_batch: a key must be whole 16 bytes, got ", p.key_dim, " values");
   MSA_CHECK(p.top_k > 0 && p.top_k <= kMostRouted && p.top_k <= p.num_documents,
             "route_batch: top_k must be in [1, ", kMostRouted, "] and at most the documents, got ",

@@ -15,7 +15,6 @@ constexpr int kSelectBlocks = 128;
 struct TokenSpans {
   int32_t given[kMostQuestions + 1];
   int32_t filled[kMostQuestions + 1];
-  int32_t num_questions;
 };
 
 /// Device scratch. Scores of documents are kept in an order-preserving form of float32, in which 0

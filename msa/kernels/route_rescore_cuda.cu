@@ -14,49 +14,34 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpThreads;
 
-/// The values of 16 bytes of a key.
+constexpr int kPartBytes = 16;  // of a key, loaded together
+
+/// Value i of a part.
 template <bool kIsInt8>
-struct Part;
-template <>
-struct Part<false> {
-  static constexpr int kValues = 8;
-  float value[kValues];
-  __device__ explicit Part(const uint8_t* from) {
-    const uint4 bits = *reinterpret_cast<const uint4*>(from);
-    const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-    for (int i = 0; i < kValues; ++i) {
-      value[i] = __uint_as_float(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000U);
-    }
+__device__ float value_of(const uint32_t (&words)[4], int i) {
+  if constexpr (kIsInt8) {
+    return static_cast<float>(static_cast<int8_t>(words[i / 4] >> (i % 4 * 8)));
+  } else {
+    return __uint_as_float(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000U);
   }
-};
-template <>
-struct Part<true> {
-  static constexpr int kValues = 16;
-  float value[kValues];
-  __device__ explicit Part(const uint8_t* from) {
-    const uint4 bits = *reinterpret_cast<const uint4*>(from);
-    const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-    for (int i = 0; i < kValues; ++i) {
-      value[i] = static_cast<float>(static_cast<int8_t>(words[i / 4] >> (i % 4 * 8)));
-    }
-  }
-};
+}
 
 /// query . key, by a warp.
 template <bool kIsInt8>
 __device__ float dot(const float* query, const uint8_t* key, int64_t key_dim, int lane) {
-  constexpr int kValues = Part<kIsInt8>::kValues;
   constexpr int kValueBytes = kIsInt8 ? 1 : 2;
+  constexpr int kValues = kPartBytes / kValueBytes;
   float sum = 0;
   for (int64_t i = static_cast<int64_t>(lane) * kValues; i < key_dim; i += kWarpThreads * kValues) {
-    const Part<kIsInt8> part(key + i * kValueBytes);
+    const uint4 part = *reinterpret_cast<const uint4*>(key + i * kValueBytes);
+    const uint32_t words[4] = {part.x, part.y, part.z, part.w};
 #pragma unroll
     for (int v = 0; v < kValues; v += 4) {
       const float4 q = *reinterpret_cast<const float4*>(query + i + v);
-      sum += q.x * part.value[v];
-      sum += q.y * part.value[v + 1];
-      sum += q.z * part.value[v + 2];
-      sum += q.w * part.value[v + 3];
+      sum += q.x * value_of<kIsInt8>(words, v);
+      sum += q.y * value_of<kIsInt8>(words, v + 1);
+      sum += q.z * value_of<kIsInt8>(words, v + 2);
+      sum += q.w * value_of<kIsInt8>(words, v + 3);
     }
   }
   return warp_sum(sum);

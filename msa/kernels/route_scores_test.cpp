@@ -31,6 +31,19 @@ struct Case {
   RouteScoresParams params;
 };
 
+/// Rounds the keys.
+void store_keys(Case& c, NumberType type, int64_t dim) {
+  const auto num_chunks = static_cast<int64_t>(c.keys.size()) / dim;
+  c.stored.resize(c.keys.size() * bytes_of(type));
+  c.scale.resize(num_chunks);
+  quantize_rows({.row = c.keys.data(),
+                 .num_rows = num_chunks,
+                 .dim = dim,
+                 .type = type,
+                 .out = c.stored.data(),
+                 .scale = c.scale.data()});
+}
+
 /// Random unit-like keys and queries; documents of 0 to `most` chunks.
 Case make_case(NumberType type, int64_t num_documents, int64_t most, int64_t dim,
                int64_t num_tokens, uint32_t seed) {
@@ -41,20 +54,12 @@ Case make_case(NumberType type, int64_t num_documents, int64_t most, int64_t dim
     c.first_chunk.push_back(c.first_chunk.back() +
                             static_cast<int64_t>(random() % static_cast<uint32_t>(most + 1)));
   }
-  const int64_t num_chunks = c.first_chunk.back();
-  c.keys.resize(num_chunks * dim);
+  c.keys.resize(c.first_chunk.back() * dim);
   c.query.resize(num_tokens * dim);
   const float unit = 1.0F / std::sqrt(static_cast<float>(dim));
   for (float& value : c.keys) value = normal(random) * unit;
   for (float& value : c.query) value = normal(random) * unit;
-  c.stored.resize(num_chunks * dim * bytes_of(type));
-  c.scale.resize(num_chunks);
-  quantize_rows({.row = c.keys.data(),
-                 .num_rows = num_chunks,
-                 .dim = dim,
-                 .type = type,
-                 .out = c.stored.data(),
-                 .scale = c.scale.data()});
+  store_keys(c, type, dim);
   c.params = {.key_type = type,
               .key = c.stored.data(),
               .key_scale = c.scale.data(),
@@ -221,14 +226,7 @@ Case make_case_of(NumberType type, std::vector<float> keys, std::vector<float> q
   for (int64_t n = 1; n <= num_chunks; ++n) c.first_chunk.push_back(n);
   c.keys = std::move(keys);
   c.query = std::move(query);
-  c.stored.resize(c.keys.size() * bytes_of(type));
-  c.scale.resize(num_chunks);
-  quantize_rows({.row = c.keys.data(),
-                 .num_rows = num_chunks,
-                 .dim = dim,
-                 .type = type,
-                 .out = c.stored.data(),
-                 .scale = c.scale.data()});
+  store_keys(c, type, dim);
   c.params.key = c.stored.data();
   c.params.key_scale = c.scale.data();
   c.params.first_chunk = c.first_chunk.data();
@@ -369,12 +367,7 @@ TEST_P(RouteScores, LongKeysAndShortKeysKeepTheirOwnScale) {
   for (size_t i = 0; i < c.keys.size(); ++i) {
     c.keys[i] *= std::pow(10.0F, static_cast<float>(i / 96 % 7) - 3);
   }
-  quantize_rows({.row = c.keys.data(),
-                 .num_rows = c.first_chunk.back(),
-                 .dim = 96,
-                 .type = type(),
-                 .out = c.stored.data(),
-                 .scale = c.scale.data()});
+  store_keys(c, type(), 96);
   const Routed routed = run(c, 10);
   const auto wanted = reference_of_stored_keys(c);
   for (const auto& chosen : routed.selected) {
