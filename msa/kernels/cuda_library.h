@@ -5,8 +5,17 @@
 #include <cstdint>
 
 #include "msa/kernels/cuda_stream.h"
+#include "msa/kernels/device_gemm.h"
+#include "msa/kernels/device_gemv.h"
+#include "msa/kernels/device_heads.h"
+#include "msa/kernels/device_rows.h"
+#include "msa/kernels/gather_records.h"
+#include "msa/kernels/packed_attention.h"
 #include "msa/kernels/pool_chunks.h"
+#include "msa/kernels/recording.h"
 #include "msa/kernels/route_batch.h"
+#include "msa/kernels/step_attention.h"
+#include "msa/kernels/token_places.h"
 
 namespace msa::kernels {
 
@@ -43,10 +52,59 @@ struct CudaLibrary {
   decltype(&pool_chunks_cuda) pool_chunks = nullptr;
   decltype(&kernels::route_batch_workspace_bytes) route_batch_workspace_bytes = nullptr;
   decltype(&route_batch_cuda) route_batch = nullptr;
+
+  /// Memory of the host that stays in its place and has the same address on the GPU. Null if there
+  /// is no room.
+  void* (*allocate_host)(int64_t num_bytes) = nullptr;
+  void (*release_host)(void* memory, int64_t num_bytes) = nullptr;
+
+  /// A stream that does not wait for the default stream. One of `is_urgent` goes before others
+  /// where both have work.
+  CudaStream (*create_stream)(bool is_urgent) = nullptr;
+  void (*destroy_stream)(CudaStream stream) = nullptr;
+  void (*synchronize_stream)(CudaStream stream) = nullptr;
+
+  /// A place in a stream. A stream that awaits it starts nothing queued later before all that was
+  /// queued before the place is done; an event that was never recorded is awaited by nobody.
+  CudaEvent (*create_event)() = nullptr;
+  void (*destroy_event)(CudaEvent event) = nullptr;
+  void (*record_event)(CudaEvent event, CudaStream stream) = nullptr;
+  void (*await_event)(CudaEvent event, CudaStream stream) = nullptr;
+
+  /// As copy, but queued on `stream`. Host memory that is not of allocate_host may make it wait.
+  void (*copy_async)(void* to, const void* from, int64_t num_bytes, CudaStream stream) = nullptr;
+
+  /// Zero bytes, queued on `stream`.
+  void (*clear)(void* memory, int64_t num_bytes, CudaStream stream) = nullptr;
+
+  decltype(&begin_recording_cuda) begin_recording = nullptr;
+  decltype(&end_recording_cuda) end_recording = nullptr;
+  decltype(&abandon_recording_cuda) abandon_recording = nullptr;
+  decltype(&launch_graph_cuda) launch_graph = nullptr;
+  decltype(&destroy_graph_cuda) destroy_graph = nullptr;
+  decltype(&create_timer_cuda) create_timer = nullptr;
+  decltype(&destroy_timer_cuda) destroy_timer = nullptr;
+  decltype(&mark_timer_cuda) mark_timer = nullptr;
+  decltype(&read_timer_cuda) read_timer = nullptr;
+
+  decltype(&embed_rows_cuda) embed_rows = nullptr;
+  decltype(&rms_norm_cuda) rms_norm = nullptr;
+  decltype(&swiglu_cuda) swiglu = nullptr;
+  decltype(&spread_heads_cuda) spread_heads = nullptr;
+  decltype(&fold_queries_cuda) fold_queries = nullptr;
+  decltype(&device_gemm_cuda) device_gemm = nullptr;
+  decltype(&gemv_cuda) gemv = nullptr;
+  decltype(&packed_attention_cuda) packed_attention = nullptr;
+  decltype(&step_attention_cuda) step_attention = nullptr;
+  decltype(&place_tokens_cuda) place_tokens = nullptr;
+  decltype(&begin_step_cuda) begin_step = nullptr;
+  decltype(&store_row_cuda) store_row = nullptr;
+  decltype(&gather_records_cuda) gather_records = nullptr;
+  decltype(&set_slots_cuda) set_slots = nullptr;
 };
 
 /// Raised with every change of the table or of a structure that it uses.
-constexpr int64_t kCudaLibraryVersion = 1;
+constexpr int64_t kCudaLibraryVersion = 2;
 constexpr const char* kCudaLibrarySymbol = "msa_cuda_library";
 
 }  // namespace msa::kernels

@@ -13,6 +13,13 @@ namespace msa::kernels {
 constexpr int kWarpThreads = 32;
 constexpr unsigned kAllLanes = 0xffffffffU;
 
+/// Throws Error(kDevice) with what the runtime says of it.
+inline void expect_success(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // it does not stand in the way of what comes next
+  throw Error(ErrorCode::kDevice, what, ": ", cudaGetErrorString(error));
+}
+
 /// Throws Error(kDevice) if the last launch was refused.
 inline void expect_launched(const char* kernel) {
   const cudaError_t error = cudaGetLastError();
@@ -30,6 +37,11 @@ inline int device_attribute(cudaDeviceAttr attribute) {
                 "no GPU can be asked: ", cudaGetErrorString(cudaGetLastError()));
   }
   return value;
+}
+
+/// As instructions on shared memory name it.
+__device__ inline uint32_t shared_address(const void* memory) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(memory));
 }
 
 __device__ inline float warp_sum(float value) {

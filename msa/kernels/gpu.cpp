@@ -42,7 +42,7 @@ GpuBuffer::GpuBuffer(const Gpu& gpu, int64_t num_bytes)
   if (data_ == nullptr) {
     GpuFacts facts;
     library_->find_device(facts);
-    throw Error(ErrorCode::kDevice, "the GPU has no room for ", num_bytes,
+    throw Error(ErrorCode::kLimit, "the GPU has no room for ", num_bytes,
                 " bytes: ", facts.free_bytes, " of ", facts.memory_bytes, " are free");
   }
 }
@@ -65,5 +65,41 @@ GpuBuffer& GpuBuffer::operator=(GpuBuffer&& other) noexcept {
 
 void GpuBuffer::copy_from_host(const void* from) { library_->copy(data_, from, num_bytes_); }
 void GpuBuffer::copy_to_host(void* to) const { library_->copy(to, data_, num_bytes_); }
+
+PinnedBuffer::PinnedBuffer(const Gpu& gpu, int64_t num_bytes)
+    : library_(&gpu.library()), num_bytes_(num_bytes) {
+  if (num_bytes == 0) return;
+  data_ = static_cast<std::byte*>(library_->allocate_host(num_bytes));
+  if (data_ == nullptr) {
+    throw Error(ErrorCode::kLimit, "the host has no room for ", num_bytes,
+                " bytes that the GPU can read");
+  }
+}
+
+PinnedBuffer::~PinnedBuffer() {
+  if (data_ != nullptr) library_->release_host(data_, num_bytes_);
+}
+
+PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept
+    : library_(other.library_),
+      data_(std::exchange(other.data_, nullptr)),
+      num_bytes_(std::exchange(other.num_bytes_, 0)) {}
+
+PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
+  std::swap(library_, other.library_);
+  std::swap(data_, other.data_);
+  std::swap(num_bytes_, other.num_bytes_);
+  return *this;
+}
+
+GpuStream::GpuStream(const Gpu& gpu, bool is_urgent)
+    : library_(&gpu.library()), stream_(library_->create_stream(is_urgent)) {}
+GpuStream::~GpuStream() { library_->destroy_stream(stream_); }
+void GpuStream::synchronize() const { library_->synchronize_stream(stream_); }
+
+GpuEvent::GpuEvent(const Gpu& gpu) : library_(&gpu.library()), event_(library_->create_event()) {}
+GpuEvent::~GpuEvent() { library_->destroy_event(event_); }
+void GpuEvent::record(CudaStream stream) { library_->record_event(event_, stream); }
+void GpuEvent::await(CudaStream stream) const { library_->await_event(event_, stream); }
 
 }  // namespace msa::kernels

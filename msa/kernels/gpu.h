@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "msa/kernels/cuda_library.h"
@@ -38,11 +39,19 @@ class GpuBuffer {
  public:
   GpuBuffer() = default;
 
-  /// Throws Error(kDevice) that names the bytes wanted if they are not there.
+  /// Throws Error(kLimit) that names the bytes wanted if they are not there.
   GpuBuffer(const Gpu& gpu, int64_t num_bytes);
   ~GpuBuffer();
   GpuBuffer(GpuBuffer&& other) noexcept;
   GpuBuffer& operator=(GpuBuffer&& other) noexcept;
+
+  /// A copy of the values.
+  template <typename Value>
+  static GpuBuffer of(const Gpu& gpu, std::span<const Value> values) {
+    GpuBuffer buffer(gpu, static_cast<int64_t>(values.size_bytes()));
+    if (!values.empty()) buffer.copy_from_host(values.data());
+    return buffer;
+  }
 
   std::byte* data() const { return data_; }
   int64_t size() const { return num_bytes_; }
@@ -55,6 +64,64 @@ class GpuBuffer {
   const CudaLibrary* library_ = nullptr;
   std::byte* data_ = nullptr;
   int64_t num_bytes_ = 0;
+};
+
+/// Memory of the host that the GPU reads at the same address, and that is copied at full speed.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+
+  /// Throws Error(kLimit) that names the bytes wanted if they are not there.
+  PinnedBuffer(const Gpu& gpu, int64_t num_bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(PinnedBuffer&& other) noexcept;
+  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept;
+
+  std::byte* data() const { return data_; }
+  int64_t size() const { return num_bytes_; }
+
+ private:
+  const CudaLibrary* library_ = nullptr;
+  std::byte* data_ = nullptr;
+  int64_t num_bytes_ = 0;
+};
+
+/// A queue of work of its own. What is queued when it goes is still done.
+class GpuStream {
+ public:
+  /// As CudaLibrary::create_stream.
+  explicit GpuStream(const Gpu& gpu, bool is_urgent = false);
+  ~GpuStream();
+  GpuStream(const GpuStream&) = delete;
+  GpuStream& operator=(const GpuStream&) = delete;
+
+  CudaStream get() const { return stream_; }
+
+  /// Waits for all that was queued. Throws Error(kDevice) if some of it failed.
+  void synchronize() const;
+
+ private:
+  const CudaLibrary* library_;
+  CudaStream stream_;
+};
+
+/// A place in a stream that others wait for.
+class GpuEvent {
+ public:
+  explicit GpuEvent(const Gpu& gpu);
+  ~GpuEvent();
+  GpuEvent(const GpuEvent&) = delete;
+  GpuEvent& operator=(const GpuEvent&) = delete;
+
+  /// The place behind all that is queued on `stream` now; an earlier one is forgotten.
+  void record(CudaStream stream);
+
+  /// What is queued on `stream` from now on waits for the place; for none if there is none.
+  void await(CudaStream stream) const;
+
+ private:
+  const CudaLibrary* library_;
+  CudaEvent event_;
 };
 
 }  // namespace msa::kernels

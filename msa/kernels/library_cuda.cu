@@ -1,5 +1,7 @@
 // The table of the library, and what it needs beside the kernels: device, memory, copies.
 
+#include <sys/mman.h>
+
 #include <cstring>
 
 #include "msa/kernels/cuda_library.h"
@@ -10,15 +12,10 @@ namespace {
 
 constexpr int kLowestCapability = 80;
 
-void expect_success(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  cudaGetLastError();  // it does not stand in the way of what comes next
-  throw Error(ErrorCode::kDevice, what, ": ", cudaGetErrorString(error));
-}
-
 void find_device(GpuFacts& facts) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
+  cudaGetLastError();
   if (error == cudaErrorInsufficientDriver) {
     throw Error(ErrorCode::kDevice,
                 "no GPU: there is no NVIDIA driver, or one that is too old for "
@@ -56,14 +53,110 @@ void* allocate(int64_t num_bytes) {
   return memory;
 }
 
-void release(void* memory) { cudaFree(memory); }
+/// For what does not fail: an error is forgotten, so that it is not taken for that of a later call.
+void forget(cudaError_t /*error*/) { cudaGetLastError(); }
+
+void release(void* memory) { forget(cudaFree(memory)); }
 
 void copy(void* to, const void* from, int64_t num_bytes) {
   expect_success(cudaMemcpy(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault),
                  "cudaMemcpy");
+  // From pageable memory the bytes may still be on their way, and within the device it is not
+  // waited for at all.
+  expect_success(cudaStreamSynchronize(nullptr), "cudaMemcpy");
 }
 
 void synchronize() { expect_success(cudaDeviceSynchronize(), "the GPU failed"); }
+
+// Large pages are pinned twice as fast as small ones.
+constexpr size_t kLargePage = size_t{2} << 20;
+
+size_t whole_pages(int64_t num_bytes) {
+  return (static_cast<size_t>(num_bytes) + kLargePage - 1) / kLargePage * kLargePage;
+}
+
+void* allocate_host(int64_t num_bytes) {
+  const size_t size = whole_pages(num_bytes);
+  void* mapping = ::mmap(nullptr, size + kLargePage, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  const size_t skipped = kLargePage - reinterpret_cast<uintptr_t>(mapping) % kLargePage;
+  auto* memory = static_cast<std::byte*>(mapping) + skipped;
+  ::munmap(mapping, skipped);
+  if (skipped < kLargePage) ::munmap(memory + size, kLargePage - skipped);
+  ::madvise(memory, size, MADV_HUGEPAGE);
+  const cudaError_t error =
+      cudaHostRegister(memory, size, cudaHostRegisterPortable | cudaHostRegisterMapped);
+  void* on_gpu = nullptr;
+  if (error == cudaSuccess && cudaHostGetDevicePointer(&on_gpu, memory, 0) == cudaSuccess &&
+      on_gpu == memory) {
+    return memory;
+  }
+  if (error == cudaSuccess) forget(cudaHostUnregister(memory));
+  ::munmap(memory, size);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  expect_success(error, "cudaHostRegister");
+  throw Error(ErrorCode::kDevice, "the GPU sees the host's memory at other addresses");
+}
+
+void release_host(void* memory, int64_t num_bytes) {
+  forget(cudaHostUnregister(memory));
+  ::munmap(memory, whole_pages(num_bytes));
+}
+
+CudaStream create_stream(bool is_urgent) {
+  int lowest = 0;
+  int highest = 0;
+  expect_success(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "cudaStreamCreate");
+  cudaStream_t stream = nullptr;
+  expect_success(
+      cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, is_urgent ? highest : lowest),
+      "cudaStreamCreate");
+  return stream;
+}
+
+void destroy_stream(CudaStream stream) {
+  forget(cudaStreamDestroy(static_cast<cudaStream_t>(stream)));
+}
+
+void synchronize_stream(CudaStream stream) {
+  expect_success(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "the GPU failed");
+}
+
+CudaEvent create_event() {
+  cudaEvent_t event = nullptr;
+  expect_success(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+  return event;
+}
+
+void destroy_event(CudaEvent event) { forget(cudaEventDestroy(static_cast<cudaEvent_t>(event))); }
+
+void record_event(CudaEvent event, CudaStream stream) {
+  expect_success(
+      cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream)),
+      "cudaEventRecord");
+}
+
+void await_event(CudaEvent event, CudaStream stream) {
+  expect_success(
+      cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), static_cast<cudaEvent_t>(event), 0),
+      "cudaStreamWaitEvent");
+}
+
+void copy_async(void* to, const void* from, int64_t num_bytes, CudaStream stream) {
+  expect_success(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault,
+                                 static_cast<cudaStream_t>(stream)),
+                 "cudaMemcpyAsync");
+}
+
+void clear(void* memory, int64_t num_bytes, CudaStream stream) {
+  expect_success(
+      cudaMemsetAsync(memory, 0, static_cast<size_t>(num_bytes), static_cast<cudaStream_t>(stream)),
+      "cudaMemsetAsync");
+}
 
 constexpr int kThreads = 512;
 constexpr int kLoads = 8;  // in flight, of 16 bytes
@@ -99,15 +192,53 @@ void read_all(const void* memory, int64_t num_bytes, uint32_t* sum, CudaStream s
 
 extern "C" const msa::kernels::CudaLibrary* msa_cuda_library() {
   using namespace msa::kernels;
-  static const CudaLibrary library{kCudaLibraryVersion,
-                                   find_device,
-                                   allocate,
-                                   release,
-                                   copy,
-                                   synchronize,
-                                   read_all,
-                                   pool_chunks_cuda,
-                                   route_batch_workspace_bytes,
-                                   route_batch_cuda};
+  static const CudaLibrary library = [] {
+    CudaLibrary all;
+    all.version = kCudaLibraryVersion;
+    all.find_device = find_device;
+    all.allocate = allocate;
+    all.release = release;
+    all.copy = copy;
+    all.synchronize = synchronize;
+    all.read_all = read_all;
+    all.allocate_host = allocate_host;
+    all.release_host = release_host;
+    all.create_stream = create_stream;
+    all.destroy_stream = destroy_stream;
+    all.synchronize_stream = synchronize_stream;
+    all.create_event = create_event;
+    all.destroy_event = destroy_event;
+    all.record_event = record_event;
+    all.await_event = await_event;
+    all.copy_async = copy_async;
+    all.clear = clear;
+    all.begin_recording = begin_recording_cuda;
+    all.end_recording = end_recording_cuda;
+    all.abandon_recording = abandon_recording_cuda;
+    all.launch_graph = launch_graph_cuda;
+    all.destroy_graph = destroy_graph_cuda;
+    all.create_timer = create_timer_cuda;
+    all.destroy_timer = destroy_timer_cuda;
+    all.mark_timer = mark_timer_cuda;
+    all.read_timer = read_timer_cuda;
+    all.pool_chunks = pool_chunks_cuda;
+    all.route_batch_workspace_bytes = route_batch_workspace_bytes;
+    all.route_batch = route_batch_cuda;
+    all.gather_records = gather_records_cuda;
+    all.set_slots = set_slots_cuda;
+    all.embed_rows = embed_rows_cuda;
+    all.rms_norm = rms_norm_cuda;
+    all.swiglu = swiglu_cuda;
+    all.spread_heads = spread_heads_cuda;
+    all.fold_queries = fold_queries_cuda;
+    all.device_gemm = device_gemm_cuda;
+    all.gemv = gemv_cuda;
+    all.packed_attention = packed_attention_cuda;
+    all.step_attention = step_attention_cuda;
+    all.place_tokens = place_tokens_cuda;
+    all.begin_step = begin_step_cuda;
+    all.store_row = store_row_cuda;
+    return all;
+  }();
   return &library;
 }

@@ -30,6 +30,10 @@ struct RouteBatchParams {
   int64_t top_k = 0;                            // in [1, min(N, kMostRouted)]
   ScoredDocument* selected = nullptr;           // [B, top_k], written; where a question sees fewer
                                                 // documents with chunks, document -1 and -inf
+  float* score_sum = nullptr;  // [B, N], unless null score_share times each document's score is
+                               // added. The k best have their scores in float32; another's may be
+                               // that of a rounded query
+  float score_share = 1;
 };
 constexpr int64_t kMostRouted = 64;
 constexpr int kMostQuestions = 64;

@@ -39,7 +39,10 @@ RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory, int64_t* 
   take(space.score, p.num_questions * p.num_documents);
   take(space.window, p.num_questions);
   take(space.ticket, p.num_questions);
+  take(space.num_candidates, p.num_questions);
   if (zero_bytes != nullptr) *zero_bytes = space.num_bytes;
+  take(space.candidate, p.num_questions * p.num_documents);
+  take(space.fresh, p.num_questions * p.num_documents);
   take(space.query, space.num_tokens * space.query_row_bytes);
   take(space.token_scale, space.num_tokens);
   take(space.block_owner, space.num_tokens / kTokenStep);
@@ -83,9 +86,10 @@ void route_batch_cuda(const RouteBatchParams& params, std::byte* workspace, Cuda
   }
   prepare_queries(params, spans, space, stream);
   scan_keys(params, space, stream);
-  select_documents(params, space, nullptr, stream);
+  select_documents(params, space, stream);
   rescore_documents(params, spans, space, stream);
-  select_documents(params, space, params.selected, stream);
+  select_candidates(params, space, stream);
+  if (params.score_sum != nullptr) add_scores(params, space, stream);
 }
 
 }  // namespace msa::kernels

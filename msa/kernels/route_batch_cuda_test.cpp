@@ -211,6 +211,23 @@ TEST_P(RouteBatchCuda, QuestionsOfOneBatchDoNotTouchEachOther) {
   together.expect_chosen_as_in_double();
 }
 
+TEST_P(RouteBatchCuda, ManyTokensChooseAsInDoublePrecision) {
+  const std::vector<std::vector<int64_t>> batches = {
+      {48, 48, 48, 48, 48, 48, 48, 48}, {300, 5, 193, 64, 1, 104, 48, 7}, {600}};
+  uint32_t seed = 700;
+  for (const auto& tokens : batches) {
+    for (const int64_t dim : {80, 144, 256}) {
+      SCOPED_TRACE(testing::Message() << "dim " << dim << " seed " << seed);
+      Case many(GetParam(), {200, 30, dim, tokens}, seed++);
+      many.expect_chosen_as_in_double();
+      many.hidden.resize(tokens.size() * many.mask_words());
+      std::mt19937 random(seed);
+      for (uint32_t& word : many.hidden) word = static_cast<uint32_t>(random());
+      many.expect_chosen_as_in_double();
+    }
+  }
+}
+
 TEST_P(RouteBatchCuda, FewDocumentsAndHiddenOnesLeavePlacesEmpty) {
   Case few(GetParam(), {20, 1, 64, {12, 3}}, 41);
   few.expect_chosen_as_in_double();

@@ -26,10 +26,13 @@ struct RouteBatchSpace {
   float* window = nullptr;         // [B], how far two scanned scores may be from those in float32
   uint32_t* score = nullptr;       // [B, N]
   uint32_t* ticket = nullptr;      // [B]
-  uint64_t* part = nullptr;        // [B, kSelectBlocks, top_k]
-  uint64_t* best = nullptr;        // [B, top_k] score and document, best first
-  int64_t query_row_bytes = 0;     // whole 128 bytes
-  int64_t num_tokens = 0;          // filled
+  uint32_t* num_candidates = nullptr;  // [B], documents that could be among the best
+  int32_t* candidate = nullptr;        // [B, N], in no order
+  uint32_t* fresh = nullptr;           // [B, N], their scores by unrounded queries
+  uint64_t* part = nullptr;            // [B, kSelectBlocks, top_k]
+  uint64_t* best = nullptr;            // [B, top_k] score and document, best first
+  int64_t query_row_bytes = 0;         // whole 128 bytes
+  int64_t num_tokens = 0;              // filled
   int64_t num_bytes = 0;
 };
 
@@ -37,18 +40,25 @@ struct RouteBatchSpace {
 void prepare_queries(const RouteBatchParams& params, const TokenSpans& spans,
                      const RouteBatchSpace& space, CudaStream stream);
 
-/// Raises every document's score to the largest of its chunks and tokens: one pass over the keys
-/// for as many tokens as fit a multiprocessor's memory.
+/// Raises every document's score to the largest of its chunks and tokens, in the way of
+/// route_scan_tiles.h that is faster here.
 void scan_keys(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream);
 
 /// best = the top_k documents by score, ties by lower place. ticket holds zeros, before and after.
-/// `selected`, unless null, receives them as RouteBatchParams::selected.
 void select_documents(const RouteBatchParams& params, const RouteBatchSpace& space,
-                      ScoredDocument* selected, CudaStream stream);
+                      CudaStream stream);
 
-/// Replaces the score of every document within the window below the last of `best` by that of
-/// unrounded queries.
+/// Finds the candidates: documents within the window below the last of `best`. num_candidates
+/// holds zeros. Then scores them by unrounded queries.
 void rescore_documents(const RouteBatchParams& params, const TokenSpans& spans,
                        const RouteBatchSpace& space, CudaStream stream);
+
+/// The top_k of the candidates, as RouteBatchParams::selected; their fresh scores replace the
+/// scanned ones.
+void select_candidates(const RouteBatchParams& params, const RouteBatchSpace& space,
+                       CudaStream stream);
+
+/// Adds to RouteBatchParams::score_sum.
+void add_scores(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream);
 
 }  // namespace msa::kernels

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "msa/kernels/device_code.cuh"
-#include "msa/kernels/route_batch_parts.h"
+#include "msa/kernels/matrix_fragments.cuh"
+#include "msa/kernels/route_scan_tiles.h"
 
 namespace msa::kernels {
 namespace {
@@ -35,46 +35,6 @@ struct ScanParams {
   int query_row_bytes;  // whole kSliceBytes
   int num_tokens;       // of this pass
 };
-
-__device__ uint32_t shared_address(const void* memory) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(memory));
-}
-
-/// Copies 16 bytes, of which those behind `num_bytes` are zero.
-__device__ void copy_part(uint32_t to, const void* from, int num_bytes) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(num_bytes)
-               : "memory");
-}
-__device__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int kLeft>
-__device__ void await_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
-}
-
-/// Four matrices of 8 rows of 16 bytes; lane l gives the address of row l % 8 of matrix l / 8.
-__device__ void load_matrices(uint32_t address, uint32_t (&out)[4]) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(address)
-               : "memory");
-}
-
-/// sum[16 x 8] += a[16 x 32 bytes] times b[8 x 32 bytes] transposed.
-__device__ void multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ void multiply(int32_t (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 /// The copies of one warp: slices of its chunks' keys, tile after tile.
 struct Ring {
@@ -113,11 +73,6 @@ struct Ring {
     commit_copies();
   }
 };
-
-template <typename Sum>
-constexpr bool kIsInt8 = false;
-template <>
-constexpr bool kIsInt8<int32_t> = true;
 
 /// Rows of a tile that a lane sees in the sums: lane / 4 + 8 i.
 constexpr int kLaneRows = kTileChunks / 8;
@@ -232,17 +187,17 @@ __global__ void __launch_bounds__(kThreads, 1) scan_kernel(const __grid_constant
         uint32_t a[2][4];
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
-          load_matrices(keys + Ring::place(m * 16 + key_row, step * 2 + matrix / 2), a[m]);
+          load_blocks(keys + Ring::place(m * 16 + key_row, step * 2 + matrix / 2), a[m]);
         }
 #pragma unroll
         for (int n = 0; n < kBlocks; n += 2) {
           uint32_t b[4];
-          load_matrices(
-              query_rows + static_cast<uint32_t>(n * 8 * query_stride + slice + step * 32), b);
+          load_blocks(query_rows + static_cast<uint32_t>(n * 8 * query_stride + slice + step * 32),
+                      b);
 #pragma unroll
           for (int m = 0; m < 2; ++m) {
-            multiply(sum[m][n], a[m], b[0], b[1]);
-            multiply(sum[m][n + 1], a[m], b[2], b[3]);
+            multiply(sum[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
+            multiply(sum[m][n + 1], a[m][0], a[m][1], a[m][2], a[m][3], b[2], b[3]);
           }
         }
       }
@@ -268,13 +223,14 @@ int64_t shared_bytes(int num_tokens, int64_t query_row_bytes) {
   return num_tokens * (query_row_bytes + kRowPadding) + kWarps * kStages * kStageBytes;
 }
 
+constexpr int kStaticBytes = 1024;  // token_scale and owner
+
 /// The smallest kernel for `num_tokens`, or the largest that fits the multiprocessor.
 template <typename Sum>
 const Choice& choose(int64_t num_tokens, int64_t query_row_bytes, int64_t most_bytes) {
   const Choice* best = nullptr;
   for (const Choice& choice : kChoices<Sum>) {
-    constexpr int64_t kStatic = 1024;  // token_scale and owner
-    if (shared_bytes(choice.num_tokens, query_row_bytes) + kStatic > most_bytes) break;
+    if (shared_bytes(choice.num_tokens, query_row_bytes) + kStaticBytes > most_bytes) break;
     best = &choice;
     if (choice.num_tokens >= num_tokens) break;
   }
@@ -293,28 +249,37 @@ void scan(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStre
     const Choice& choice = choose<Sum>(left, space.query_row_bytes, most_bytes);
     const int64_t count = std::min<int64_t>(left, choice.num_tokens);
     const auto bytes = static_cast<int>(shared_bytes(choice.num_tokens, space.query_row_bytes));
-    if (cudaFuncSetAttribute(choice.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) !=
-        cudaSuccess) {
-      expect_launched("scan_keys");
-    }
+    // The same at every call: it belongs to the kernel, whoever else launches it now.
+    expect_success(cudaFuncSetAttribute(choice.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        most_bytes - kStaticBytes),
+                   "scan_keys_in_passes");
     choice.kernel<<<blocks, kThreads, bytes, static_cast<cudaStream_t>(stream)>>>(
         {static_cast<const uint8_t*>(params.key), params.key_scale, params.document_of_chunk,
          space.query + token * space.query_row_bytes, space.token_scale + token,
          space.block_owner + token / kTokenStep, space.score, params.num_chunks,
          params.num_documents, static_cast<int>(params.key_dim * kValueBytes),
          static_cast<int>(space.query_row_bytes), static_cast<int>(count)});
-    expect_launched("scan_keys");
+    expect_launched("scan_keys_in_passes");
     token += count;
   }
 }
 
 }  // namespace
 
-void scan_keys(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {
+void scan_keys_in_passes(const RouteBatchParams& params, const RouteBatchSpace& space,
+                         CudaStream stream) {
   if (params.key_type == NumberType::kInt8) {
     scan<int32_t>(params, space, stream);
   } else {
     scan<float>(params, space, stream);
+  }
+}
+
+void scan_keys(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {
+  if (can_scan_keys_in_tiles()) {
+    scan_keys_in_tiles(params, space, stream);
+  } else {
+    scan_keys_in_passes(params, space, stream);
   }
 }
 

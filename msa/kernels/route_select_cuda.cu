@@ -10,9 +10,10 @@ namespace msa::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kListed = 2048;        // power of two
-constexpr int kRound = kListed / 2;  // looked at between two looks at the list's length
-constexpr int kPerThread = kRound / kThreads;
+constexpr int kPerThread = 8;
+constexpr int kRound = kThreads * kPerThread;  // entries looked at together
+constexpr int kMostAdded = static_cast<int>(kMostRouted) * kPerThread;  // of them, to the list
+constexpr int kListed = 2 * kMostAdded;
 
 /// A document in the order of choice: the larger score, then the lower place. 0 is none.
 __device__ uint64_t entry_of(uint32_t score, int64_t document) {
@@ -22,7 +23,9 @@ __device__ uint64_t entry_of(uint32_t score, int64_t document) {
 /// The best `k` of all that was added, in shared memory. Used by a whole block.
 struct TopList {
   uint64_t entry[kListed];
-  uint64_t least;  // entries up to here need not be added
+  uint64_t largest[kThreads];  // of each thread, in a round
+  uint64_t bound;              // k entries of the round reach it
+  uint64_t least;              // entries up to here need not be added
   int count;
 
   __device__ void clear() {
@@ -34,91 +37,150 @@ struct TopList {
     __syncthreads();
   }
 
-  /// From any thread, at most kRound times between two calls of trim.
-  __device__ void add(uint64_t value) {
-    if (value > least) entry[atomicAdd(&count, 1)] = value;
+  /// Entries of one round, all different unless 0. Of the threads at most k hold an entry that
+  /// reaches the k-th of the threads' largest, so that few are added and none of the k best is
+  /// lost.
+  __device__ void add(const uint64_t (&value)[kPerThread], int k) {
+    uint64_t mine = 0;
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) mine = max(mine, value[i]);
+    const bool is_needed = __syncthreads_or(mine > least);
+    if (!is_needed) return;
+    largest[threadIdx.x] = mine;
+    if (threadIdx.x == 0) bound = 1;
+    __syncthreads();
+    int rank = 0;
+#pragma unroll 16
+    for (int t = 0; t < kThreads; ++t) rank += largest[t] > mine ? 1 : 0;
+    if (mine != 0 && rank == k - 1) bound = mine;
+    __syncthreads();
+    const uint64_t lowest = max(bound, least + 1);
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      if (value[i] >= lowest) entry[atomicAdd(&count, 1)] = value[i];
+    }
+    __syncthreads();
+    if (count > kMostAdded) sort(k);
   }
 
-  /// Behind it there is room for another round.
-  __device__ void trim(int k, bool sorts) {
+  /// Leaves the k best, best first. Entries differ, so that each has a place of its own.
+  __device__ void sort(int k) {
     __syncthreads();
     const int held = count;
-    __syncthreads();  // all have seen the length before anybody adds again
-    if (!sorts && held <= kRound) return;
-    for (int i = held + static_cast<int>(threadIdx.x); i < kListed; i += kThreads) entry[i] = 0;
+    uint64_t mine[kListed / kThreads];
+    int rank[kListed / kThreads];
+#pragma unroll
+    for (int i = 0; i < kListed / kThreads; ++i) {
+      const int place = i * kThreads + static_cast<int>(threadIdx.x);
+      mine[i] = place < held ? entry[place] : 0;
+      rank[i] = 0;
+      if (i * kThreads >= held) continue;
+      for (int other = 0; other < held; ++other) rank[i] += entry[other] > mine[i] ? 1 : 0;
+    }
     __syncthreads();
-    for (int length = 2; length <= kListed; length *= 2) {
-      for (int step = length / 2; step > 0; step /= 2) {
-        for (int i = static_cast<int>(threadIdx.x); i < kListed / 2; i += kThreads) {
-          const int low = i / step * step * 2 + i % step;
-          const uint64_t a = entry[low];
-          const uint64_t b = entry[low + step];
-          const bool falls = (low & length) == 0;
-          if ((a < b) == falls) {
-            entry[low] = b;
-            entry[low + step] = a;
-          }
-        }
-        __syncthreads();
-      }
+#pragma unroll
+    for (int i = 0; i < kListed / kThreads; ++i) {
+      if (mine[i] != 0 && rank[i] < k) entry[rank[i]] = mine[i];
     }
-    if (threadIdx.x == 0) {
-      count = min(count, k);
-      least = count == k ? entry[k - 1] : 0;
-    }
+    if (threadIdx.x == 0) count = min(held, k);
+    __syncthreads();
+    if (threadIdx.x == 0) least = count == k ? entry[k - 1] : 0;
     __syncthreads();
   }
 };
 
+/// What is chosen from: all documents by their scanned scores, but for the hidden ones.
+struct Documents {
+  const uint32_t* score;
+  const uint32_t* hidden;
+  int64_t count;
+
+  __device__ Documents(const RouteBatchSpace& space, const uint32_t* all_hidden,
+                       int64_t num_documents, int question)
+      : score(space.score + question * num_documents),
+        hidden(all_hidden == nullptr ? nullptr
+                                     : all_hidden + question * ((num_documents + 31) / 32)),
+        count(num_documents) {}
+
+  __device__ uint64_t at(int64_t n) const {
+    const bool is_hidden = hidden != nullptr && (hidden[n / 32] >> (n % 32) & 1U) != 0;
+    return is_hidden ? 0 : entry_of(score[n], n);
+  }
+  __device__ void keep(int64_t /*n*/) const {}
+};
+
+/// Or the candidates by their fresh scores, which are kept.
+struct Candidates {
+  const int32_t* document;
+  const uint32_t* fresh;
+  uint32_t* score;
+  int64_t count;
+
+  __device__ Candidates(const RouteBatchSpace& space, const uint32_t* /*hidden*/,
+                        int64_t num_documents, int question)
+      : document(space.candidate + question * num_documents),
+        fresh(space.fresh + question * num_documents),
+        score(space.score + question * num_documents),
+        count(space.num_candidates[question]) {}
+
+  __device__ uint64_t at(int64_t n) const { return entry_of(fresh[n], document[n]); }
+  __device__ void keep(int64_t n) const { score[document[n]] = fresh[n]; }
+};
+
+constexpr int64_t kFew = 4 * kRound;  // entries that one block looks through by itself
+
+template <typename Source>
 __global__ void __launch_bounds__(kThreads)
     select_kernel(RouteBatchSpace space, const uint32_t* hidden, int64_t num_documents, int k,
                   ScoredDocument* selected) {
   __shared__ TopList list;
   __shared__ bool is_last;
   const int question = static_cast<int>(blockIdx.y);
-  const uint32_t* score = space.score + question * num_documents;
-  if (hidden != nullptr) hidden += question * ((num_documents + 31) / 32);
-  const int64_t begin = num_documents * blockIdx.x / kSelectBlocks;
-  const int64_t end = num_documents * (blockIdx.x + 1) / kSelectBlocks;
+  const Source source(space, hidden, num_documents, question);
+  const bool is_alone = source.count <= kFew;
+  if (is_alone && blockIdx.x > 0) return;
+  const int num_blocks = is_alone ? 1 : kSelectBlocks;
+  const int64_t begin = source.count * blockIdx.x / num_blocks;
+  const int64_t end = source.count * (blockIdx.x + 1) / num_blocks;
   list.clear();
   for (int64_t first = begin; first < end; first += kRound) {
-    uint32_t value[kPerThread];
+    uint64_t value[kPerThread];
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
       const int64_t n = first + i * kThreads + threadIdx.x;
-      value[i] = n < end ? score[n] : 0;
-      if (hidden != nullptr && n < end && (hidden[n / 32] >> (n % 32) & 1U) != 0) value[i] = 0;
+      value[i] = n < end ? source.at(n) : 0;
+      if (n < end) source.keep(n);
     }
+    list.add(value, k);
+  }
+  list.sort(k);
+  if (!is_alone) {
+    uint64_t* part = space.part + question * static_cast<int64_t>(kSelectBlocks) * k;
+    for (int i = static_cast<int>(threadIdx.x); i < k; i += kThreads) {
+      part[static_cast<int64_t>(blockIdx.x) * k + i] = i < list.count ? list.entry[i] : 0;
+    }
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      is_last = atomicAdd(space.ticket + question, 1U) == kSelectBlocks - 1;
+    }
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    list.clear();
+    const int num_parts = kSelectBlocks * k;
+    for (int first = 0; first < num_parts; first += kRound) {
+      uint64_t value[kPerThread];
 #pragma unroll
-    for (int i = 0; i < kPerThread; ++i) {
-      list.add(entry_of(value[i], first + i * kThreads + threadIdx.x));
+      for (int i = 0; i < kPerThread; ++i) {
+        const int place = first + i * kThreads + static_cast<int>(threadIdx.x);
+        value[i] = place < num_parts ? __ldcg(part + place) : 0;
+      }
+      list.add(value, k);
     }
-    list.trim(k, false);
+    list.sort(k);
+    if (threadIdx.x == 0) space.ticket[question] = 0;
   }
-  list.trim(k, true);
-  uint64_t* part = space.part + question * static_cast<int64_t>(kSelectBlocks) * k;
-  for (int i = static_cast<int>(threadIdx.x); i < k; i += kThreads) {
-    part[static_cast<int64_t>(blockIdx.x) * k + i] = i < list.count ? list.entry[i] : 0;
-  }
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    is_last = atomicAdd(space.ticket + question, 1U) == kSelectBlocks - 1;
-  }
-  __syncthreads();
-  if (!is_last) return;
-  __threadfence();
-  list.clear();
-  const int num_parts = kSelectBlocks * k;
-  for (int first = 0; first < num_parts; first += kRound) {
-    for (int i = 0; i < kPerThread; ++i) {
-      const int place = first + i * kThreads + static_cast<int>(threadIdx.x);
-      if (place < num_parts) list.add(__ldcg(part + place));
-    }
-    list.trim(k, false);
-  }
-  list.trim(k, true);
-  if (threadIdx.x == 0) space.ticket[question] = 0;
   for (int i = static_cast<int>(threadIdx.x); i < k; i += kThreads) {
     const uint64_t entry = i < list.count ? list.entry[i] : 0;
     space.best[question * k + i] = entry;
@@ -132,14 +194,39 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <typename Source>
+void select(const RouteBatchParams& params, const RouteBatchSpace& space, ScoredDocument* selected,
+            CudaStream stream) {
+  const dim3 grid(kSelectBlocks, static_cast<unsigned>(params.num_questions));
+  select_kernel<Source><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+      space, params.hidden, params.num_documents, static_cast<int>(params.top_k), selected);
+  expect_launched("select_documents");
+}
+
+__global__ void __launch_bounds__(kThreads)
+    add_scores_kernel(const uint32_t* score, float share, int64_t count, float* sum) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < count) sum[i] += share * (score[i] == 0 ? -INFINITY : from_ordered(score[i]));
+}
+
 }  // namespace
 
 void select_documents(const RouteBatchParams& params, const RouteBatchSpace& space,
-                      ScoredDocument* selected, CudaStream stream) {
-  const dim3 grid(kSelectBlocks, static_cast<unsigned>(params.num_questions));
-  select_kernel<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      space, params.hidden, params.num_documents, static_cast<int>(params.top_k), selected);
-  expect_launched("select_documents");
+                      CudaStream stream) {
+  select<Documents>(params, space, nullptr, stream);
+}
+
+void select_candidates(const RouteBatchParams& params, const RouteBatchSpace& space,
+                       CudaStream stream) {
+  select<Candidates>(params, space, params.selected, stream);
+}
+
+void add_scores(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {
+  const int64_t count = params.num_questions * params.num_documents;
+  add_scores_kernel<<<static_cast<unsigned>((count + kThreads - 1) / kThreads), kThreads, 0,
+                      static_cast<cudaStream_t>(stream)>>>(space.score, params.score_share, count,
+                                                           params.score_sum);
+  expect_launched("add_scores");
 }
 
 }  // namespace msa::kernels

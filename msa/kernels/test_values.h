@@ -40,4 +40,10 @@ inline std::vector<BFloat16> rounded(const std::vector<float>& values) {
   return result;
 }
 
+inline std::vector<float> widened(const std::vector<BFloat16>& values) {
+  std::vector<float> result;
+  for (const BFloat16 value : values) result.push_back(to_float(value));
+  return result;
+}
+
 }  // namespace msa::kernels

@@ -1,0 +1,168 @@
+#pragma once
+// How a scan in tiles is laid out, which tiles a block multiplies, and what becomes of their sums.
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "msa/kernels/device_code.cuh"
+#include "msa/kernels/route_scan_tiles.h"
+
+namespace msa::kernels {
+
+constexpr int kCluster = 2;  // blocks
+constexpr int kGroups = 2;   // of four warps, in a block
+constexpr int kGroupChunks = 128;
+constexpr int kInstructionChunks = 64;
+constexpr int kParts = kGroupChunks / kInstructionChunks;
+constexpr int kTileChunks = kGroups * kGroupChunks;
+constexpr int kLaneRows = 2 * kParts;  // rows of a group's sums that a lane sees: lane / 4 + 8 h of
+                                       // its warp's 16 in each part
+
+/// Work is cut into items: kCluster products of a tile of keys and one of tokens. They have either
+/// the keys in common or the tokens.
+struct TileScan {
+  const float* key_scale;
+  const int32_t* document_of_chunk;
+  const float* token_scale;
+  const int32_t* block_owner;
+  uint32_t* score;
+  int64_t num_chunks;
+  int64_t num_documents;
+  int64_t num_items;
+  int token_groups;  // items with the same keys
+  bool shares_keys;
+  int num_blocks;  // of kTokenStep tokens
+  int num_slices;  // of a row
+  int num_stages;  // of the ring
+};
+
+/// The tiles of a block, item after item. Items with the same keys follow each other.
+struct TileWalk {
+  int64_t item;
+  int64_t step;
+  int64_t key_group;
+  int64_t key_step;
+  int token_group;
+  int token_step;
+  int rank;  // in the cluster
+
+  __device__ explicit TileWalk(const TileScan& p) {
+    rank = static_cast<int>(blockIdx.x) % kCluster;
+    item = blockIdx.x / kCluster;
+    step = gridDim.x / kCluster;
+    key_group = item / p.token_groups;
+    key_step = step / p.token_groups;
+    token_group = static_cast<int>(item % p.token_groups);
+    token_step = static_cast<int>(step % p.token_groups);
+  }
+  __device__ void advance(const TileScan& p) {
+    item += step;
+    key_group += key_step;
+    token_group += token_step;
+    if (token_group >= p.token_groups) {
+      token_group -= p.token_groups;
+      ++key_group;
+    }
+  }
+  __device__ int64_t key_tile(const TileScan& p) const {
+    return p.shares_keys ? key_group : key_group * kCluster + rank;
+  }
+  __device__ int token_tile(const TileScan& p) const {
+    return p.shares_keys ? token_group * kCluster + rank : token_group;
+  }
+};
+
+/// The chunk whose score a lane raises: that of row lane / 4 + 8 h + 64 part of its warp, where
+/// lane % 4 = 2 part + h. Chunks of one document stand side by side, in lanes 4 apart.
+struct LaneChunk {
+  int32_t document;  // -1 behind the last chunk
+  float scale;
+  uint32_t same_document;  // bit i: as that of lane + (4 << i)
+  bool raises;             // it is the first of its document here
+
+  /// Starts loading; find_documents comes when the loads have had time.
+  template <bool kHasScale>
+  __device__ void load(const TileScan& p, int64_t first_chunk, int lane) {
+    const int64_t chunk = first_chunk + lane / 4 + lane % 2 * 8 + lane % 4 / 2 * 64;
+    const bool is_inside = chunk < p.num_chunks;
+    document = is_inside ? p.document_of_chunk[chunk] : -1;
+    scale = kHasScale && is_inside ? p.key_scale[chunk] : 1.0F;
+  }
+
+  __device__ void find_documents(int lane) {
+    same_document = 0;
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+      const int32_t other = __shfl_down_sync(kAllLanes, document, 4 << i);
+      same_document |= static_cast<uint32_t>(other == document) << i;
+    }
+    const int32_t before = __shfl_up_sync(kAllLanes, document, 4);
+    raises = document >= 0 && (lane < 4 || before != document);
+  }
+};
+
+/// The larger of what this lane and that `step` further hold, for the rows that stay with it.
+__device__ inline float fold_lanes(float even, float odd, int lane, int step) {
+  const bool is_odd = (lane & step) != 0;
+  const float other = __shfl_xor_sync(kAllLanes, is_odd ? even : odd, step);
+  return fmaxf(is_odd ? odd : even, other);
+}
+
+/// Raises one question's scores to the best of a lane's rows.
+__device__ inline void raise_question(const TileScan& p, const LaneChunk& chunk, int question,
+                                      const float (&best)[kLaneRows], int lane) {
+  const float upper = fold_lanes(best[0], best[1], lane, 1);
+  const float lower = fold_lanes(best[2], best[3], lane, 1);
+  float score = fold_lanes(upper, lower, lane, 2) * chunk.scale;
+#pragma unroll
+  for (int i = 0; i < 3; ++i) {
+    const float other = __shfl_down_sync(kAllLanes, score, 4 << i);
+    if ((chunk.same_document >> i & 1U) != 0) score = fmaxf(score, other);
+  }
+  if (chunk.raises) {
+    atomicMax(p.score + question * p.num_documents + chunk.document, to_ordered(score));
+  }
+}
+
+/// Raises the scores of the chunks of a warp for the questions of a tile's tokens, from
+/// `first_block` on. Lane n brings the owner of block n, -1 behind the last.
+template <typename Sum, int kTokens>
+__device__ void raise_scores(const TileScan& p, const LaneChunk& chunk,
+                             const Sum (&sum)[kParts][kTokens / 2], int first_block, int owner,
+                             int lane) {
+  constexpr int kBlocks = kTokens / static_cast<int>(kTokenStep);
+  const int next_owner = __shfl_down_sync(kAllLanes, owner, 1);
+  const bool is_last = owner >= 0 && (lane == kBlocks - 1 || next_owner != owner);
+  const uint32_t last_blocks = __ballot_sync(kAllLanes, is_last);
+  const int last_scale = p.num_blocks - first_block - 1;
+  const auto* scales =
+      reinterpret_cast<const float2*>(p.token_scale + first_block * kTokenStep) + lane % 4;
+  const auto scale_of = [&](int n) {
+    return kIsInt8<Sum> ? scales[min(n, last_scale) * 4] : float2{1.0F, 1.0F};
+  };
+  float best[kLaneRows] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+  float2 next_scale = scale_of(0);
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    const float2 scale = next_scale;
+    if (n + 1 < kBlocks) next_scale = scale_of(n + 1);
+#pragma unroll
+    for (int i = 0; i < kLaneRows; ++i) {
+      auto left = static_cast<float>(sum[i / 2][n * 4 + i % 2 * 2]);
+      auto right = static_cast<float>(sum[i / 2][n * 4 + i % 2 * 2 + 1]);
+      if constexpr (kIsInt8<Sum>) {
+        left *= scale.x;
+        right *= scale.y;
+      }
+      best[i] = fmaxf(best[i], fmaxf(left, right));
+    }
+    if ((last_blocks >> n & 1U) != 0) {
+      raise_question(p, chunk, __shfl_sync(kAllLanes, owner, n), best, lane);
+#pragma unroll
+      for (float& value : best) value = -INFINITY;
+    }
+  }
+}
+
+}  // namespace msa::kernels
