@@ -4,6 +4,7 @@
 
 #include "msa/base/error.h"
 #include "msa/memory/bank_source.h"
+#include "msa/memory/gpu_source.h"
 
 namespace msa::memory {
 
@@ -85,8 +86,17 @@ Document Bank::document_of(const Passage& passage) const {
   return *std::move(document);
 }
 
+std::unique_ptr<const BankSegments> Bank::open_segments() const {
+  return std::make_unique<BankSegments>(files_, folder_, facts_, segments_, passages_);
+}
+
 std::unique_ptr<ChunkSource> Bank::source() const {
-  return std::make_unique<BankSource>(files_, folder_, facts_, segments_, passages_);
+  return std::make_unique<BankSource>(open_segments());
+}
+
+std::unique_ptr<GpuSource> Bank::gpu_source(const kernels::Gpu& gpu,
+                                            const GpuSourceOptions& options) const {
+  return GpuSource::load(gpu, open_segments(), options);
 }
 
 }  // namespace msa::memory

@@ -16,7 +16,15 @@
 #include "msa/memory/chunk_source.h"
 #include "msa/memory/encoded_documents.h"
 
+namespace msa::kernels {
+class Gpu;
+}
+
 namespace msa::memory {
+
+class BankSegments;
+class GpuSource;
+struct GpuSourceOptions;
 
 /// Adds documents. Not for use by several threads at once.
 class BankWriter {
@@ -83,9 +91,15 @@ class Bank {
   /// Content stays on disk.
   std::unique_ptr<ChunkSource> source() const;
 
+  /// The same for a GPU: routing keys in its memory, content as near to it as the budgets allow.
+  /// Throws Error(kDevice) as GpuSource::load. `gpu` must outlive it.
+  std::unique_ptr<GpuSource> gpu_source(const kernels::Gpu& gpu,
+                                        const GpuSourceOptions& options) const;
+
  private:
   Bank(FileSystem& files, std::filesystem::path folder);
 
+  std::unique_ptr<const BankSegments> open_segments() const;
   int64_t last_segment() const { return segments_.empty() ? 0 : segments_.back().id; }
   bool is_later(const Document& document) const;  // than when the bank was opened
 

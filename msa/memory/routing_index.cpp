@@ -8,34 +8,12 @@
 #include "msa/base/threads.h"
 #include "msa/kernels/quantize_rows.h"
 #include "msa/kernels/top_documents.h"
+#include "msa/memory/fold_queries.h"
 
 namespace msa::memory {
 namespace {
 
 constexpr int64_t kDocumentsInRun = 64;  // one after the other on one thread
-
-/// q~ [T, F] with q~ . k~ = scale * mean over heads of Q^R[t, h] . K^R[c, g(h)]: the head mean
-/// commutes with the product, and so does a mean over tokens.
-std::vector<float> fold(const RoutingQuery& query, const MemoryShape& shape, int64_t& num_tokens) {
-  const int64_t group = query.num_heads / shape.num_kv_heads;
-  const int64_t stride = query.num_heads * shape.head_dim;
-  const int64_t width = shape.key_dim();
-  const bool is_mean = query.rule.query == QueryReduce::kMean;
-  const int64_t first = query.rule.query == QueryReduce::kLast ? query.num_tokens - 1 : 0;
-  num_tokens = is_mean ? 1 : query.num_tokens - first;
-  std::vector<float> folded(num_tokens * width);
-  float factor = query.rule.scale / static_cast<float>(query.num_heads);
-  if (is_mean) factor /= static_cast<float>(query.num_tokens);
-  for (int64_t t = first; t < query.num_tokens; ++t) {
-    float* out = folded.data() + (is_mean ? 0 : t - first) * width;
-    for (int64_t h = 0; h < query.num_heads; ++h) {
-      const float* head = query.values + t * stride + h * shape.head_dim;
-      float* target = out + h / group * shape.head_dim;
-      for (int64_t d = 0; d < shape.head_dim; ++d) target[d] += factor * head[d];
-    }
-  }
-  return folded;
-}
 
 }  // namespace
 
@@ -101,7 +79,8 @@ std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const Ro
       .top_k = static_cast<int64_t>(selected.size()),
       .selected = selected.data(),
       .document_scores = document_scores.empty() ? nullptr : document_scores.data()};
-  const std::vector<float> folded = fold(query, shape_, params.num_tokens);
+  const std::vector<float> folded = fold_queries(query, shape_);
+  params.num_tokens = static_cast<int64_t>(folded.size()) / shape_.key_dim();
   params.query = folded.data();
   AlignedBuffer workspace(kernels::route_scores_workspace_bytes(params));
   kernels::route_scores_cpu(params, workspace.data());

@@ -1,0 +1,135 @@
+#include "msa/memory/gpu_keys.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "msa/base/error.h"
+#include "msa/base/threads.h"
+#include "msa/memory/key_length.h"
+#include "msa/memory/segment_layout.h"
+#include "msa/memory/upload.h"
+
+namespace msa::memory {
+namespace {
+
+int64_t row_bytes(const BankFacts& facts) {
+  return facts.shape.key_dim() * kernels::bytes_of(facts.key_type);
+}
+
+/// Scales of one layer: every layer's begin at whole 16 bytes.
+int64_t scale_stride(const BankSegments& segments) {
+  constexpr int64_t kTogether = 4;
+  return (segments.num_chunks() + kTogether - 1) / kTogether * kTogether;
+}
+
+}  // namespace
+
+GpuKeys::GpuKeys(const kernels::Gpu& gpu, const BankSegments& segments) : segments_(segments) {
+  const BankFacts& facts = segments.facts();
+  if (facts.key_type == kernels::NumberType::kFloat32) {
+    throw Error(ErrorCode::kDevice, "the GPU routes over keys of bf16 or int8, the bank's are f32");
+  }
+  if (row_bytes(facts) % 16 != 0 || facts.shape.key_dim() % 8 != 0) {
+    throw Error(ErrorCode::kDevice, "the GPU routes over keys of whole 16 bytes, the bank's have ",
+                facts.shape.key_dim(), " values");
+  }
+  load_tables(gpu);
+  load_keys(gpu);
+}
+
+int64_t GpuKeys::num_bytes(const BankSegments& segments) {
+  const BankFacts& facts = segments.facts();
+  const int64_t num_layers = facts.shape.num_layers;
+  int64_t bytes = num_layers * segments.num_chunks() * row_bytes(facts) +
+                  segments.num_chunks() * static_cast<int64_t>(sizeof(int32_t)) +
+                  (segments.num_documents() + 1) * static_cast<int64_t>(sizeof(int64_t));
+  if (facts.key_type == kernels::NumberType::kInt8) {
+    bytes += num_layers * scale_stride(segments) * static_cast<int64_t>(sizeof(float));
+  }
+  return bytes;
+}
+
+void GpuKeys::load_tables(const kernels::Gpu& gpu) {
+  std::vector<int32_t> document_of_chunk(segments_.num_chunks());
+  for (int64_t n = 0; n < segments_.num_documents(); ++n) {
+    std::fill_n(document_of_chunk.begin() + segments_.first_chunk()[n], segments_.num_chunks(n),
+                static_cast<int32_t>(n));
+  }
+  document_of_chunk_ = kernels::GpuBuffer::of<int32_t>(gpu, document_of_chunk);
+  first_chunk_ = kernels::GpuBuffer::of<int64_t>(gpu, segments_.first_chunk());
+}
+
+/// [L, scale_stride()], on the host as on the GPU.
+std::vector<float> GpuKeys::load_scales(const kernels::Gpu& gpu) {
+  const int64_t num_layers = segments_.facts().shape.num_layers;
+  const int64_t stride = scale_stride(segments_);
+  std::vector<float> scales(num_layers * stride);
+  for (const BankSegments::Segment& segment : segments_.segments()) {
+    parallel_for(num_layers, [&](int64_t layer) {
+      const std::span rows(scales.data() + layer * stride + segment.first_chunk,
+                           static_cast<size_t>(segment.num_chunks));
+      segment.file->read(kRoutingScaleTensor, static_cast<uint64_t>(layer * segment.num_chunks * 4),
+                         std::as_writable_bytes(rows));
+    });
+  }
+  scales_ = kernels::GpuBuffer::of<float>(gpu, scales);
+  return scales;
+}
+
+void GpuKeys::load_keys(const kernels::Gpu& gpu) {
+  const BankFacts& facts = segments_.facts();
+  const int64_t bytes = row_bytes(facts);
+  const int64_t most_rows = std::max<int64_t>(kMostUploaded / bytes, 1);
+  const int64_t stride = scale_stride(segments_);
+  std::vector<float> scales;
+  if (facts.key_type == kernels::NumberType::kInt8) scales = load_scales(gpu);
+  keys_ = kernels::GpuBuffer(gpu, facts.shape.num_layers * segments_.num_chunks() * bytes);
+  std::atomic<float> longest = 0;
+  std::vector<UploadPart> parts;
+  for (const BankSegments::Segment& segment : segments_.segments()) {
+    for (int64_t layer = 0; layer < facts.shape.num_layers; ++layer) {
+      for (int64_t row = 0; row < segment.num_chunks; row += most_rows) {
+        const int64_t count = std::min(most_rows, segment.num_chunks - row);
+        const int64_t chunk = segment.first_chunk + row;
+        const auto offset = static_cast<uint64_t>((layer * segment.num_chunks + row) * bytes);
+        const float* scale = scales.empty() ? nullptr : scales.data() + layer * stride + chunk;
+        const auto read = [&segment, &facts, &longest, offset, count,
+                           scale](std::span<std::byte> out) {
+          segment.file->read(kRoutingKeyTensor, offset, out);
+          const float length = longest_key({.row = out.data(),
+                                            .scale = scale,
+                                            .num_rows = count,
+                                            .dim = facts.shape.key_dim(),
+                                            .type = facts.key_type});
+          float known = longest;
+          while (known < length && !longest.compare_exchange_weak(known, length)) {
+          }
+        };
+        parts.push_back({.to = keys_.data() + (layer * segments_.num_chunks() + chunk) * bytes,
+                         .num_bytes = count * bytes,
+                         .read = read});
+      }
+    }
+  }
+  upload(gpu, parts);
+  longest_ = longest;
+}
+
+void GpuKeys::set_routing(int64_t layer, kernels::RouteBatchParams& params) const {
+  const BankFacts& facts = segments_.facts();
+  params.key_type = facts.key_type;
+  params.key = keys_.data() + layer * segments_.num_chunks() * row_bytes(facts);
+  params.key_scale = nullptr;
+  if (scales_.size() > 0) {
+    params.key_scale =
+        reinterpret_cast<const float*>(scales_.data()) + layer * scale_stride(segments_);
+  }
+  params.document_of_chunk = reinterpret_cast<const int32_t*>(document_of_chunk_.data());
+  params.first_chunk = first_chunk();
+  params.longest_key = longest_;
+  params.num_documents = segments_.num_documents();
+  params.num_chunks = segments_.num_chunks();
+  params.key_dim = facts.shape.key_dim();
+}
+
+}  // namespace msa::memory

@@ -1,0 +1,277 @@
+#include "msa/memory/gpu_source.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "msa/base/available_memory.h"
+#include "msa/base/error.h"
+#include "msa/base/threads.h"
+#include "msa/memory/content_reader.h"
+#include "msa/memory/fold_queries.h"
+#include "msa/memory/upload.h"
+
+namespace msa::memory {
+namespace {
+
+template <typename Value>
+Value* as(const kernels::GpuBuffer& buffer) {
+  return reinterpret_cast<Value*>(buffer.data());
+}
+
+int64_t next_number() {
+  static std::atomic<int64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
+
+GpuSource::GpuSource(const kernels::Gpu& gpu, std::unique_ptr<const BankSegments> segments)
+    : gpu_(gpu), number_(next_number()), segments_(std::move(segments)) {}
+
+GpuSource::~GpuSource() = default;
+
+std::unique_ptr<GpuSource> GpuSource::load(const kernels::Gpu& gpu,
+                                           std::unique_ptr<const BankSegments> segments,
+                                           const GpuSourceOptions& options) {
+  auto source = std::unique_ptr<GpuSource>(new GpuSource(gpu, std::move(segments)));
+  source->place(options);
+  return source;
+}
+
+TierSizes GpuSource::sizes() const {
+  TierSizes sizes{.key_bytes = GpuKeys::num_bytes(*segments_), .num_documents = num_documents()};
+  constexpr auto kValueBytes = static_cast<int64_t>(sizeof(BFloat16));
+  sizes.content_bytes = segments_->num_chunks() * shape().num_layers * chunk_values() * kValueBytes;
+  for (int64_t n = 0; n < num_documents(); ++n) {
+    sizes.record_bytes = std::max(sizes.record_bytes, record_values(n) * kValueBytes);
+  }
+  return sizes;
+}
+
+/// Decides on the tiers and fills them.
+void GpuSource::place(const GpuSourceOptions& options) {
+  int64_t gpu_bytes = options.gpu_bytes;
+  if (gpu_bytes == 0) {
+    kernels::GpuFacts now;
+    gpu_.library().find_device(now);
+    gpu_bytes = std::max<int64_t>(now.free_bytes - options.gpu_reserve_bytes, 0);
+  }
+  const bool is_host_given = options.host_bytes != 0;
+  const int64_t host_bytes = is_host_given ? options.host_bytes : available_memory_bytes() / 2;
+  const TierSizes wanted = sizes();
+  tiers_ = plan_tiers(wanted, gpu_bytes, host_bytes);
+  keys_ = std::make_unique<GpuKeys>(gpu_, *segments_);
+  if (tiers_.content == ContentPlace::kHost) {
+    try {
+      host_content_ = kernels::PinnedBuffer(gpu_, tiers_.content_bytes);
+    } catch (const Error&) {
+      if (is_host_given) throw;
+      tiers_ = plan_tiers(wanted, gpu_bytes, 0);  // nobody asked for it
+    }
+  }
+  switch (tiers_.content) {
+    case ContentPlace::kGpu:
+      gpu_content_ = kernels::GpuBuffer(gpu_, tiers_.content_bytes);
+      load_content(gpu_content_.data());
+      break;
+    case ContentPlace::kHost:
+      load_content(host_content_.data());
+      break;
+    case ContentPlace::kDisk:
+      staging_ = kernels::PinnedBuffer(gpu_, tiers_.staging_slots * wanted.record_bytes);
+      break;
+  }
+  if (tiers_.cache_slots > 0) {
+    cache_ = std::make_unique<DocumentCache>(
+        gpu_, DocumentCacheOptions{.num_documents = num_documents(),
+                                   .num_slots = tiers_.cache_slots,
+                                   .slot_bytes = wanted.record_bytes,
+                                   .is_only_copy = tiers_.content == ContentPlace::kDisk});
+  }
+}
+
+/// Reads all records in their order; to the GPU or to the host's own memory.
+void GpuSource::load_content(std::byte* to) const {
+  constexpr int64_t kValueBytes = sizeof(BFloat16);
+  constexpr int64_t kMostValues = kMostUploaded / kValueBytes;
+  const int64_t chunk_record = shape().num_layers * chunk_values();
+  std::vector<UploadPart> parts;
+  for (const BankSegments::Segment& segment : segments_->segments()) {
+    const int64_t num_values = segment.num_chunks * chunk_record;
+    for (int64_t first = 0; first < num_values; first += kMostValues) {
+      const int64_t count = std::min(kMostValues, num_values - first);
+      parts.push_back({.to = to + (segment.first_chunk * chunk_record + first) * kValueBytes,
+                       .num_bytes = count * kValueBytes,
+                       .read = [this, &segment, first, count](std::span<std::byte> out) {
+                         read_content(
+                             *segments_, segment, first,
+                             {reinterpret_cast<BFloat16*>(out.data()), static_cast<size_t>(count)});
+                       }});
+    }
+  }
+  if (tiers_.content == ContentPlace::kGpu) {
+    upload(gpu_, parts);
+    return;
+  }
+  parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    parts[i].read({parts[i].to, static_cast<size_t>(parts[i].num_bytes)});
+  });
+}
+
+void GpuSource::gather(int64_t layer, const kernels::ScoredDocument* selected, int64_t top_k,
+                       const GatherTarget& target, kernels::CudaStream stream) const {
+  kernels::GatherRecordsParams params{.selected = selected,
+                                      .top_k = top_k,
+                                      .first_chunk = keys_->first_chunk(),
+                                      .layer = layer,
+                                      .num_layers = shape().num_layers,
+                                      .key_dim = shape().key_dim(),
+                                      .key = target.key,
+                                      .value = target.value,
+                                      .first_row = target.first_row,
+                                      .capacity = target.capacity,
+                                      .num_rows = target.num_rows,
+                                      .overflow = target.overflow};
+  const std::byte* content =
+      tiers_.content == ContentPlace::kGpu ? gpu_content_.data() : host_content_.data();
+  params.content = reinterpret_cast<const BFloat16*>(content);
+  if (cache_) {
+    params.slot = cache_->slots();
+    params.cached = cache_->records();
+    params.slot_values = cache_->slot_values();
+  }
+  const auto queue = [&] { gpu_.library().gather_records(params, stream); };
+  if (!cache_) {
+    queue();
+  } else if (tiers_.content == ContentPlace::kHost) {
+    cache_->read(stream, queue);
+  } else {
+    MSA_CHECK(top_k >= 0 && top_k <= kernels::kMostRouted, "gather: at most ", kernels::kMostRouted,
+              " documents, got ", top_k);
+    std::vector<kernels::ScoredDocument> chosen(top_k);
+    gpu_.library().copy_async(chosen.data(), selected,
+                              top_k * static_cast<int64_t>(sizeof(kernels::ScoredDocument)),
+                              stream);
+    gpu_.library().synchronize_stream(stream);
+    std::vector<int64_t> documents(top_k);
+    std::ranges::transform(chosen, documents.begin(), &kernels::ScoredDocument::document);
+    cache_->read(
+        documents, [&](auto entries, auto copies) { read_records(entries, copies); }, stream,
+        queue);
+  }
+}
+
+void GpuSource::remember(std::span<const int64_t> documents) const {
+  if (!cache_ || tiers_.content != ContentPlace::kHost) return;  // a gather from disk does it
+  cache_->keep(documents, [&](auto entries, auto copies) { copy_records(entries, copies); });
+}
+
+/// From the host's memory.
+void GpuSource::copy_records(std::span<const DocumentCache::Entry> entries,
+                             kernels::CudaStream stream) const {
+  const int64_t chunk_record = shape().num_layers * chunk_values();
+  const auto* content = reinterpret_cast<const BFloat16*>(host_content_.data());
+  for (const DocumentCache::Entry& entry : entries) {
+    gpu_.library().copy_async(
+        entry.slot, content + segments_->first_chunk()[entry.document] * chunk_record,
+        record_values(entry.document) * static_cast<int64_t>(sizeof(BFloat16)), stream);
+  }
+}
+
+/// From disk, as many at a time as staging holds: read on all threads, then copied.
+void GpuSource::read_records(std::span<const DocumentCache::Entry> entries,
+                             kernels::CudaStream stream) const {
+  auto* staging = reinterpret_cast<BFloat16*>(staging_.data());
+  const int64_t slot_values = cache_->slot_values();
+  while (!entries.empty()) {
+    const auto now = entries.first(std::min<size_t>(entries.size(), tiers_.staging_slots));
+    parallel_for(static_cast<int64_t>(now.size()), [&](int64_t i) {
+      read_record(*segments_, now[i].document,
+                  {staging + i * slot_values, static_cast<size_t>(record_values(now[i].document))});
+    });
+    for (size_t i = 0; i < now.size(); ++i) {
+      gpu_.library().copy_async(
+          now[i].slot, staging + static_cast<int64_t>(i) * slot_values,
+          record_values(now[i].document) * static_cast<int64_t>(sizeof(BFloat16)), stream);
+    }
+    gpu_.library().synchronize_stream(stream);  // staging is read again
+    entries = entries.subspan(now.size());
+  }
+}
+
+std::vector<kernels::ScoredDocument> GpuSource::route(int64_t layer, const RoutingQuery& query,
+                                                      int64_t top_k,
+                                                      std::span<float> document_scores) const {
+  MSA_CHECK(layer >= 0 && layer < shape().num_layers, "route: there is no router layer ", layer);
+  MSA_CHECK(
+      query.num_tokens > 0 && query.num_heads > 0 && query.num_heads % shape().num_kv_heads == 0,
+      "route: ", query.num_heads, " heads of ", query.num_tokens, " tokens do not fit ",
+      shape().num_kv_heads, " kv heads");
+  MSA_CHECK(query.rule.is_folded(),
+            "route: the GPU takes the mean over heads and the best chunk only");
+  MSA_CHECK(document_scores.empty(), "route: the GPU gives the scores of chosen documents only");
+  MSA_CHECK(top_k >= 0 && top_k <= kernels::kMostRouted, "route: the GPU chooses up to ",
+            kernels::kMostRouted, " documents, got ", top_k);
+  std::vector<kernels::ScoredDocument> chosen(std::min(top_k, num_documents()));
+  if (chosen.empty() || segments_->num_chunks() == 0) return {};
+  const std::vector<float> folded = fold_queries(query, shape());
+  const int64_t first_token[] = {0, static_cast<int64_t>(folded.size()) / shape().key_dim()};
+  const auto queries = kernels::GpuBuffer::of<float>(gpu_, folded);
+  const kernels::GpuBuffer selected(
+      gpu_, static_cast<int64_t>(chosen.size() * sizeof(kernels::ScoredDocument)));
+  kernels::RouteBatchParams params{.query = as<float>(queries),
+                                   .first_token = first_token,
+                                   .num_questions = 1,
+                                   .top_k = static_cast<int64_t>(chosen.size()),
+                                   .selected = as<kernels::ScoredDocument>(selected)};
+  set_routing(layer, params);
+  const kernels::GpuBuffer workspace(gpu_, gpu_.library().route_batch_workspace_bytes(params));
+  gpu_.library().route_batch(params, workspace.data(), nullptr);
+  selected.copy_to_host(chosen.data());
+  std::erase_if(chosen, [](const auto& scored) { return scored.document < 0; });
+  return chosen;
+}
+
+void GpuSource::fetch(int64_t layer, std::span<const int64_t> documents, float* key,
+                      float* value) const {
+  MSA_CHECK(layer >= 0 && layer < shape().num_layers, "fetch: there is no router layer ", layer);
+  for (const int64_t document : documents) {
+    MSA_CHECK(document >= 0 && document < num_documents(), "fetch: there is no document ",
+              document);
+  }
+  while (!documents.empty()) {
+    const auto now = documents.first(std::min<size_t>(documents.size(), kernels::kMostRouted));
+    fetch_some(layer, now, key, value);
+    documents = documents.subspan(now.size());
+  }
+}
+
+void GpuSource::fetch_some(int64_t layer, std::span<const int64_t> documents, float*& key,
+                           float*& value) const {
+  int64_t num_rows = 0;
+  std::vector<kernels::ScoredDocument> chosen;
+  for (const int64_t document : documents) {
+    num_rows += num_chunks(document);
+    chosen.push_back({.document = document});
+  }
+  const auto selected = kernels::GpuBuffer::of<kernels::ScoredDocument>(gpu_, chosen);
+  const auto counts = kernels::GpuBuffer::of<int32_t>(gpu_, std::vector<int32_t>{0, 0});
+  const int64_t num_values = num_rows * shape().key_dim();
+  const kernels::GpuBuffer keys(gpu_, num_values * static_cast<int64_t>(sizeof(BFloat16)));
+  const kernels::GpuBuffer values(gpu_, keys.size());
+  gather(layer, as<kernels::ScoredDocument>(selected), static_cast<int64_t>(documents.size()),
+         {.key = as<BFloat16>(keys),
+          .value = as<BFloat16>(values),
+          .capacity = num_rows,
+          .num_rows = as<int32_t>(counts),
+          .overflow = as<int32_t>(counts) + 1},
+         nullptr);
+  std::vector<BFloat16> rows(num_values);
+  for (const auto& [from, to] : {std::pair(&keys, &key), std::pair(&values, &value)}) {
+    from->copy_to_host(rows.data());
+    *to = std::ranges::transform(rows, *to, to_float).out;
+  }
+}
+
+}  // namespace msa::memory

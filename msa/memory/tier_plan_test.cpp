@@ -1,0 +1,76 @@
+#include "msa/memory/tier_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "msa/base/error.h"
+
+namespace msa::memory {
+namespace {
+
+constexpr TierSizes kSizes{
+    .key_bytes = 1000, .content_bytes = 50000, .record_bytes = 100, .num_documents = 1000};
+
+void expect_refused(int64_t gpu_bytes, int64_t host_bytes, const char* reason) {
+  try {
+    plan_tiers(kSizes, gpu_bytes, host_bytes);
+    ADD_FAILURE() << gpu_bytes << " and " << host_bytes << " bytes were enough";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kDevice);
+    EXPECT_THAT(error.what(), testing::HasSubstr(reason));
+  }
+}
+
+TEST(TierPlan, ContentIsAsNearAsItFits) {
+  const Tiers gpu = plan_tiers(kSizes, 51000, 0);
+  EXPECT_EQ(gpu.content, ContentPlace::kGpu);
+  EXPECT_EQ(gpu.cache_slots, 0);
+
+  const Tiers host = plan_tiers(kSizes, 50999, 50000);
+  EXPECT_EQ(host.content, ContentPlace::kHost);
+  EXPECT_EQ(host.cache_slots, 459);  // (50999 - 1000 - 4000) / 100
+  EXPECT_EQ(host.cache_bytes, 4000 + 45900);
+
+  const Tiers disk = plan_tiers(kSizes, 50999, 49999);
+  EXPECT_EQ(disk.content, ContentPlace::kDisk);
+  EXPECT_EQ(disk.cache_slots, 459);
+  EXPECT_EQ(disk.staging_slots, 16);
+  EXPECT_EQ(plan_tiers(kSizes, 50999, 0).staging_slots, 1);
+}
+
+TEST(TierPlan, TheHostNeedsNoCache) {
+  for (const int64_t gpu_bytes : {1000, 4000, 5000, 5099}) {
+    const Tiers tiers = plan_tiers(kSizes, gpu_bytes, 50000);
+    EXPECT_EQ(tiers.content, ContentPlace::kHost);
+    EXPECT_EQ(tiers.cache_slots, 0);
+    EXPECT_EQ(tiers.cache_bytes, 0);
+  }
+}
+
+TEST(TierPlan, NoMoreSlotsThanDocuments) {
+  TierSizes sizes = kSizes;
+  sizes.num_documents = 20;  // one large among many small would do
+  EXPECT_EQ(plan_tiers(sizes, 50000, 50000).cache_slots, 20);
+}
+
+TEST(TierPlan, ABudgetThatIsTooSmallIsRefusedWithBothNumbers) {
+  expect_refused(999, 50000, "keys need 1000 bytes of GPU memory, 999 are given");
+  // 1000 for keys, 4000 for the table, 64 records.
+  expect_refused(11399, 49999, "need 11400 bytes of GPU memory, 11399 are given");
+  EXPECT_EQ(plan_tiers(kSizes, 11400, 0).cache_slots, 64);
+}
+
+TEST(TierPlan, SaysWhereEverythingIs) {
+  EXPECT_EQ(to_text({.key_bytes = 1 << 20, .content_bytes = 1}),
+            "routing keys 1 MiB on the GPU, content 1 MiB on the GPU");
+  EXPECT_EQ(to_text({.content = ContentPlace::kHost, .cache_slots = 7, .cache_bytes = 3 << 20}),
+            "routing keys 0 MiB on the GPU, content 0 MiB in pinned memory, 7 documents cached on "
+            "the GPU (3 MiB)");
+}
+
+TEST(TierPlan, AnEmptyBankFitsEverywhere) {
+  EXPECT_EQ(plan_tiers({.key_bytes = 8}, 8, 0).content, ContentPlace::kGpu);
+}
+
+}  // namespace
+}  // namespace msa::memory
