@@ -159,6 +159,10 @@ int64_t ModelConfig::router_slot(int64_t layer) const {
   return found == msa.router_layers.end() ? -1 : found - msa.router_layers.begin();
 }
 
+float ModelConfig::attention_scale() const {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+}
+
 memory::MemoryShape ModelConfig::memory_shape() const {
   return {.num_layers = static_cast<int64_t>(msa.router_layers.size()),
           .num_kv_heads = num_kv_heads,

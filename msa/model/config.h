@@ -62,6 +62,9 @@ struct ModelConfig {
   int64_t router_slot(int64_t layer) const;
 
   memory::MemoryShape memory_shape() const;
+
+  /// D^-0.5, the factor of attention scores.
+  float attention_scale() const;
 };
 
 /// Checks a parsed config.json. `what` names it in messages.

@@ -109,7 +109,7 @@ void DecodeStep::run_layer(int64_t layer, const StepCache& cache, int64_t thread
                              .num_heads = config_.num_heads,
                              .num_kv_heads = config_.num_kv_heads,
                              .head_dim = dim,
-                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim))),
+                             .scale = config_.attention_scale(),
                              .scores = scores_.data()},
                             heads.first, heads.end);
   barrier_.wait(threads);

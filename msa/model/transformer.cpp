@@ -71,6 +71,10 @@ std::unique_ptr<Transformer> Transformer::load(FileSystem& files,
   const c10::InferenceMode guard;
   ModelConfig config = load_config(files, folder, options.config);
   Weights weights = load_weights(files, folder, config, options.precision);
+  return of(std::move(config), std::move(weights));
+}
+
+std::unique_ptr<Transformer> Transformer::of(ModelConfig config, Weights weights) {
   return std::unique_ptr<Transformer>(new Transformer(std::move(config), std::move(weights)));
 }
 

@@ -37,6 +37,9 @@ class Transformer {
   static std::unique_ptr<Transformer> load(FileSystem& files, const std::filesystem::path& folder,
                                            const TransformerOptions& options = {});
 
+  /// Of weights that fit the config.
+  static std::unique_ptr<Transformer> of(ModelConfig config, Weights weights);
+
   const ModelConfig& config() const { return config_; }
   const Weights& weights() const { return weights_; }
   Precision precision() const { return weights_.precision; }

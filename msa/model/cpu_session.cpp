@@ -1,4 +1,4 @@
-#include "msa/model/session.h"
+#include "msa/model/cpu_session.h"
 
 #include <ATen/ATen.h>
 
@@ -30,7 +30,7 @@ at::Tensor grown(const at::Tensor& tensor, int64_t kept, int64_t rows) {
 
 }  // namespace
 
-Session::Session(const Transformer& transformer, const SessionOptions& options)
+CpuSession::CpuSession(const Transformer& transformer, const SessionOptions& options)
     : transformer_(transformer),
       options_(options),
       step_(transformer.config(), transformer.weights()) {
@@ -46,12 +46,12 @@ Session::Session(const Transformer& transformer, const SessionOptions& options)
   entry_ = at::empty({0, config.embed_dim}, at::kFloat);
 }
 
-bool Session::uses_memory() const {
+bool CpuSession::uses_memory() const {
   return options_.memory != nullptr && options_.memory->num_documents() > 0 &&
          transformer_.config().has_memory();
 }
 
-void Session::reset_cache(int64_t layer, int64_t memory_rows, int64_t own_rows) {
+void CpuSession::reset_cache(int64_t layer, int64_t memory_rows, int64_t own_rows) {
   const ModelConfig& config = transformer_.config();
   Cache& cache = caches_[layer];
   const int64_t head_rows = options_.head == nullptr ? 0 : options_.head->num_tokens;
@@ -67,7 +67,7 @@ void Session::reset_cache(int64_t layer, int64_t memory_rows, int64_t own_rows) 
   }
 }
 
-void Session::reserve(Cache& cache, int64_t rows) {
+void CpuSession::reserve(Cache& cache, int64_t rows) {
   const int64_t held = cache.key.size(0);
   if (rows <= held) return;
   const int64_t kept = std::min(held, cache.prefix_rows + num_tokens_);
@@ -75,20 +75,20 @@ void Session::reserve(Cache& cache, int64_t rows) {
   cache.value = grown(cache.value, kept, std::max(rows, 2 * held));
 }
 
-void Session::append(Cache& cache, int64_t own_row, const at::Tensor& key,
-                     const at::Tensor& value) {
+void CpuSession::append(Cache& cache, int64_t own_row, const at::Tensor& key,
+                        const at::Tensor& value) {
   const int64_t row = cache.prefix_rows + own_row;
   reserve(cache, row + key.size(0));
   cache.key.narrow(0, row, key.size(0)).copy_(key);
   cache.value.narrow(0, row, key.size(0)).copy_(value);
 }
 
-at::Tensor Session::positions(int64_t first, int64_t count) const {
+at::Tensor CpuSession::positions(int64_t first, int64_t count) const {
   return at::arange(options_.first_position + first, options_.first_position + first + count,
                     at::kLong);
 }
 
-void Session::route(int64_t layer, const at::Tensor& queries) {
+void CpuSession::route(int64_t layer, const at::Tensor& queries) {
   const auto start = Clock::now();
   const ModelConfig& config = transformer_.config();
   const memory::ChunkSource& memory = *options_.memory;
@@ -122,9 +122,9 @@ void Session::route(int64_t layer, const at::Tensor& queries) {
 
 /// Runs x [T, E], the tokens from `first_row` on, through a layer; returns its last `rows_out`
 /// rows.
-at::Tensor Session::run_layer(int64_t layer, const at::Tensor& x, int64_t first_row,
-                              bool routes_anew, const std::vector<int64_t>& routing_rows,
-                              bool is_causal, int64_t rows_out) {
+at::Tensor CpuSession::run_layer(int64_t layer, const at::Tensor& x, int64_t first_row,
+                                 bool routes_anew, const std::vector<int64_t>& routing_rows,
+                                 bool is_causal, int64_t rows_out) {
   const ModelConfig& config = transformer_.config();
   const LayerWeights& weights = transformer_.weights().layers[layer];
   const bool is_router = routes_anew && config.router_slot(layer) >= 0;
@@ -143,7 +143,7 @@ at::Tensor Session::run_layer(int64_t layer, const at::Tensor& x, int64_t first_
   return finish_layer(config, weights, x.narrow(0, x.size(0) - rows_out, rows_out), attention);
 }
 
-std::span<const float> Session::set_logits(const at::Tensor& x) {
+std::span<const float> CpuSession::set_logits(const at::Tensor& x) {
   const auto logits = vocabulary_logits(transformer_.config(), transformer_.weights(),
                                         x.narrow(0, x.size(0) - 1, 1));
   const float* data = logits.data_ptr<float>();
@@ -151,8 +151,8 @@ std::span<const float> Session::set_logits(const at::Tensor& x) {
   return logits_;
 }
 
-std::span<const float> Session::prefill(std::span<const int32_t> tokens,
-                                        const std::vector<bool>& routes) {
+std::span<const float> CpuSession::prefill(std::span<const int32_t> tokens,
+                                           const std::vector<bool>& routes) {
   const c10::InferenceMode guard;
   const ModelConfig& config = transformer_.config();
   const auto num_new = static_cast<int64_t>(tokens.size());
@@ -188,8 +188,8 @@ std::span<const float> Session::prefill(std::span<const int32_t> tokens,
   return set_logits(x);
 }
 
-std::span<const float> Session::extend(std::span<const int32_t> tokens,
-                                       AnswerPromptAttention attention) {
+std::span<const float> CpuSession::extend(std::span<const int32_t> tokens,
+                                          AnswerPromptAttention attention) {
   const c10::InferenceMode guard;
   const ModelConfig& config = transformer_.config();
   const auto num_new = static_cast<int64_t>(tokens.size());
@@ -211,7 +211,7 @@ std::span<const float> Session::extend(std::span<const int32_t> tokens,
   return set_logits(x);
 }
 
-std::span<const float> Session::step(int32_t token) {
+std::span<const float> CpuSession::step(int32_t token) {
   const ModelConfig& config = transformer_.config();
   std::vector<StepCache> caches;
   for (Cache& cache : caches_) {
@@ -230,13 +230,13 @@ std::span<const float> Session::step(int32_t token) {
   return logits;
 }
 
-void Session::truncate(int64_t num_tokens) {
+void CpuSession::truncate(int64_t num_tokens) {
   MSA_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_, "truncate: must be in [0, ", num_tokens_,
             "], got ", num_tokens);
   num_tokens_ = num_tokens;
 }
 
-at::Tensor Session::all_logits(std::span<const int32_t> tokens) {
+at::Tensor CpuSession::all_logits(std::span<const int32_t> tokens) {
   const c10::InferenceMode guard;
   const ModelConfig& config = transformer_.config();
   MSA_CHECK(num_tokens_ == 0 && !uses_memory(), "all_logits: for a fresh session without memory");

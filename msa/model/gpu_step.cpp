@@ -1,0 +1,112 @@
+#include "msa/model/gpu_step.h"
+
+#include "msa/model/layer.h"
+
+namespace msa::model {
+GpuStep::GpuStep(const kernels::Gpu& gpu, const ModelConfig& config, const GpuWeights& weights)
+    : gpu_(gpu),
+      config_(config),
+      weights_(weights),
+      state_(gpu, 3),
+      x_(gpu, config.embed_dim),
+      joint_(gpu, (2 * config.num_kv_heads + config.num_heads) * config.head_dim),
+      attended_(gpu, config.num_heads * config.head_dim),
+      gated_(gpu, config.ffn_dim) {}
+
+void GpuStep::queue(const GpuStepCaches& caches, kernels::CudaStream stream) {
+  const auto& library = gpu_.library();
+  const int64_t embed = config_.embed_dim;
+  const auto eps = static_cast<float>(config_.rms_eps);
+  const int64_t kv = config_.num_kv_heads * config_.head_dim;
+  const int64_t q = config_.num_heads * config_.head_dim;
+  library.embed_rows({.embedding = weights_.embedding.data(),
+                      .type = kernels::NumberType::kBFloat16,
+                      .token = state_.data(),
+                      .x = x_.data(),
+                      .num_tokens = 1,
+                      .dim = embed},
+                     stream);
+  for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    const GpuLayerWeights& w = weights_.layers[layer];
+    if (layer == caches.entry_layer) {
+      library.store_row(
+          {.x = x_.data(), .rows = caches.entry, .row = state_.data() + 2, .dim = embed}, stream);
+    }
+    // A router layer's rows begin with the routing key's.
+    const int64_t first_row = w.router_key_rows;
+    library.gemv({.weight = w.input.data() + first_row * embed,
+                  .x = x_.data(),
+                  .norm = w.input_norm.data(),
+                  .eps = eps,
+                  .y = joint_.data(),
+                  .num_rows = 2 * kv + q,
+                  .num_columns = embed},
+                 stream);
+    library.step_attention({.joint = joint_.data(),
+                            .q_norm = w.q_norm.data(),
+                            .k_norm = w.k_norm.data(),
+                            .cosine = weights_.cosine.data(),
+                            .sine = weights_.sine.data(),
+                            .position = state_.data() + 1,
+                            .key = caches.key[layer],
+                            .value = caches.value[layer],
+                            .num_rows = caches.places.first_row + layer,
+                            .out = attended_.data(),
+                            .num_heads = config_.num_heads,
+                            .num_kv_heads = config_.num_kv_heads,
+                            .head_dim = config_.head_dim,
+                            .scale = config_.attention_scale(),
+                            .eps = eps},
+                           stream);
+    library.gemv({.weight = w.output.data(),
+                  .x = attended_.data(),
+                  .y = x_.data(),
+                  .num_rows = embed,
+                  .num_columns = q,
+                  .adds = true},
+                 stream);
+    library.gemv({.weight = w.gate_up.data(),
+                  .x = x_.data(),
+                  .norm = w.post_norm.data(),
+                  .eps = eps,
+                  .y = gated_.data(),
+                  .num_rows = config_.ffn_dim,
+                  .num_columns = embed,
+                  .is_gated = true},
+                 stream);
+    library.gemv({.weight = w.down.data(),
+                  .x = gated_.data(),
+                  .y = x_.data(),
+                  .num_rows = embed,
+                  .num_columns = config_.ffn_dim,
+                  .adds = true},
+                 stream);
+  }
+  library.gemv({.weight = weights_.head(),
+                .x = x_.data(),
+                .norm = weights_.final_norm.data(),
+                .eps = eps,
+                .y = caches.logits,
+                .num_rows = config_.vocab_size,
+                .num_columns = embed},
+               stream);
+}
+
+void GpuStep::run(const GpuStepCaches& caches, int32_t token, int64_t num_tokens,
+                  int64_t first_position, kernels::CudaStream stream) {
+  gpu_.library().begin_step({.places = caches.places,
+                             .num_layers = config_.num_layers,
+                             .token = token,
+                             .num_tokens = num_tokens,
+                             .first_position = first_position,
+                             .token_out = state_.data(),
+                             .position_out = state_.data() + 1,
+                             .row_out = state_.data() + 2},
+                            stream);
+  if (graph_ == nullptr) {
+    graph_ = std::make_unique<kernels::GpuGraph>(gpu_, stream, [&] { queue(caches, stream); });
+  }
+  graph_->launch(stream);
+}
+
+}  // namespace msa::model

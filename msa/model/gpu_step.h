@@ -1,0 +1,51 @@
+#pragma once
+// One token through all layers on a GPU, as a graph that is recorded once.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "msa/base/bfloat16.h"
+#include "msa/kernels/gpu_array.h"
+#include "msa/kernels/gpu_graph.h"
+#include "msa/kernels/token_places.h"
+#include "msa/model/config.h"
+#include "msa/model/gpu_weights.h"
+
+namespace msa::model {
+
+/// Where a step finds and leaves what it needs. The same at every call.
+struct GpuStepCaches {
+  std::vector<BFloat16*> key;    // [L][rows, G, D]
+  std::vector<BFloat16*> value;  // [L][rows, G, D]
+  kernels::TokenPlaces places;
+  int64_t entry_layer = 0;  // its input is kept
+  float* entry = nullptr;   // [tokens, E]
+  float* logits = nullptr;  // [V], written
+};
+
+/// For one stream at a time; gpu, config and weights must outlive it.
+class GpuStep {
+ public:
+  GpuStep(const kernels::Gpu& gpu, const ModelConfig& config, const GpuWeights& weights);
+
+  /// Queues `token` behind `num_tokens` own tokens, of which the first has `first_position`.
+  /// `caches` are those of the first call.
+  void run(const GpuStepCaches& caches, int32_t token, int64_t num_tokens, int64_t first_position,
+           kernels::CudaStream stream);
+
+ private:
+  void queue(const GpuStepCaches& caches, kernels::CudaStream stream);
+
+  const kernels::Gpu& gpu_;
+  const ModelConfig& config_;
+  const GpuWeights& weights_;
+  kernels::GpuArray<int32_t> state_;   // token, position, own row
+  kernels::GpuArray<float> x_;         // [E]
+  kernels::GpuArray<float> joint_;     // [(2 G + H) D]
+  kernels::GpuArray<float> attended_;  // [H, D]
+  kernels::GpuArray<float> gated_;     // [F]
+  std::unique_ptr<kernels::GpuGraph> graph_;
+};
+
+}  // namespace msa::model
