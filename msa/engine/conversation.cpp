@@ -75,9 +75,7 @@ Conversation::Conversation(const LoadedModel& model, const memory::Bank& bank,
       memory_(memory),
       options_(options),
       question_(question),
-      session_(model.transformer(), {.head = &model.prompt_head(),
-                                     .memory = &memory,
-                                     .first_position = model.layout().question_start()}) {
+      session_(model.new_session(&memory)) {
   answer_.question = question_;
 }
 
@@ -98,13 +96,13 @@ PassageView Conversation::view(int64_t passage_id) const {
 std::span<const float> Conversation::read(std::span<const int32_t> new_tokens, Round& round) {
   const auto start = Clock::now();
   round.prompt_tokens = static_cast<int64_t>(prompt_.tokens.size());
-  round.reused_tokens = session_.num_tokens();
+  round.reused_tokens = session_->num_tokens();
   std::vector<bool> routes;
   for (const int32_t role : prompt_.roles) routes.push_back(role == text::kQuestionRole);
-  const auto logits = session_.prefill(new_tokens, routes);
+  const auto logits = session_->prefill(new_tokens, routes);
   logits_.assign(logits.begin(), logits.end());
   round.routed = routed_layers();
-  round.route_ms = session_.routing().milliseconds;
+  round.route_ms = session_->routing().milliseconds;
   answer_.timing.route_ms += round.route_ms;
   answer_.timing.prefill_ms += milliseconds_since(start);
   answer_.usage.prompt_tokens += static_cast<int64_t>(new_tokens.size());
@@ -113,7 +111,7 @@ std::span<const float> Conversation::read(std::span<const int32_t> new_tokens, R
 
 std::vector<Round::Layer> Conversation::routed_layers() const {
   std::vector<Round::Layer> layers;
-  const auto& selected = session_.routing().selected;
+  const auto& selected = session_->routing().selected;
   for (size_t slot = 0; slot < selected.size(); ++slot) {
     Round::Layer layer{.layer = model_.config().msa.router_layers[slot], .passages = {}};
     for (const auto& choice : selected[slot]) {
@@ -127,14 +125,14 @@ std::vector<Round::Layer> Conversation::routed_layers() const {
 /// Passages that any layer chose in this round and that have not been read yet.
 std::vector<IdCandidate> Conversation::candidates() const {
   std::set<int64_t> places;
-  for (const auto& layer : session_.routing().selected) {
+  for (const auto& layer : session_->routing().selected) {
     for (const auto& choice : layer) places.insert(choice.document);
   }
   std::vector<IdCandidate> candidates;
   for (const int64_t place : places) {
     const int64_t id = bank_.passages()[place].id;
     if (std::find(read_ids_.begin(), read_ids_.end(), id) != read_ids_.end()) continue;
-    candidates.push_back({id, session_.routing().mean_scores[place]});
+    candidates.push_back({id, session_->routing().mean_scores[place]});
   }
   return candidates;
 }
@@ -146,7 +144,7 @@ WrittenIds Conversation::write_ids_freely(std::span<const float> logits) {
   Sampler sampler({});
   text::RetrievalRound written_round(model_.layout(), model_.config().end_tokens);
   for (int32_t next = sampler.sample(logits);;
-       next = sampler.sample(session_.extend(std::span(&next, 1)))) {
+       next = sampler.sample(session_->extend(std::span(&next, 1)))) {
     written.tokens.push_back(next);
     if (written_round.add(next) != text::RoundState::kGoesOn) break;
   }
@@ -187,11 +185,11 @@ void Conversation::append_texts(Round& round, const std::vector<int64_t>& unread
 /// enough.
 bool Conversation::run_round(Round& round) {
   const auto start = Clock::now();
-  const auto held = static_cast<size_t>(session_.num_tokens());
+  const auto held = static_cast<size_t>(session_->num_tokens());
   read(std::span(prompt_.tokens).subspan(held), round);
   const bool is_first = answer_.rounds.empty();
   const bool is_given = is_first && !options_.given_passages.empty();
-  if (is_first) first_scores_ = session_.routing().mean_scores;
+  if (is_first) first_scores_ = session_->routing().mean_scores;
   const bool may_read_more = static_cast<int64_t>(answer_.rounds.size()) < options_.max_rounds &&
                              memory_.num_documents() > 0;
 
@@ -207,7 +205,7 @@ bool Conversation::run_round(Round& round) {
     written = write_ids_freely(logits_);
   } else {
     const bool is_fused = options_.ids == IdDecoding::kFused;
-    written = write_ids(session_, model_.layout(), logits_, candidates(),
+    written = write_ids(*session_, model_.layout(), logits_, candidates(),
                         {.routing_weight = is_fused ? options_.routing_weight : 0,
                          .max_ids = options_.max_documents_per_round,
                          .may_end_retrieval = !is_first});
@@ -234,9 +232,9 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
   const text::Prompt prompt = model_.layout().answer_prompt(question_);
   // What was written last may not have been fed yet.
   const auto pending =
-      std::span(prompt_.tokens).subspan(static_cast<size_t>(session_.num_tokens()));
-  if (!pending.empty()) session_.extend(pending);
-  auto logits = session_.extend(prompt.tokens, model_.config().msa.answer_prompt_attention);
+      std::span(prompt_.tokens).subspan(static_cast<size_t>(session_->num_tokens()));
+  if (!pending.empty()) session_->extend(pending);
+  auto logits = session_->extend(prompt.tokens, model_.config().msa.answer_prompt_attention);
   answer_.usage.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
   answer_.timing.prefill_ms += milliseconds_since(start);
 
@@ -253,7 +251,7 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
       break;
     }
     text.add(model_.tokenizer().token_bytes(token));
-    if (n + 1 < options_.max_answer_tokens) logits = session_.extend(std::span(&token, 1));
+    if (n + 1 < options_.max_answer_tokens) logits = session_->extend(std::span(&token, 1));
   }
   answer_.answer = text.finish();
   answer_.timing.write_ms += milliseconds_since(write_start);
@@ -320,7 +318,7 @@ RouteResult Conversation::route(int64_t num_documents) {
   read(prompt_.tokens, round);
   RouteResult result;
   result.question = question_;
-  result.documents = best_documents(session_.routing().mean_scores, num_documents);
+  result.documents = best_documents(session_->routing().mean_scores, num_documents);
   result.layers = std::move(round.routed);
   result.timing = answer_.timing;
   result.timing.total_ms = milliseconds_since(start);

@@ -2,6 +2,7 @@
 // One question's way: rounds of routing, naming and reading (Memory Interleave), then the answer.
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,7 +56,7 @@ class Conversation {
   const memory::ChunkSource& memory_;
   const AskOptions& options_;
   std::string question_;
-  model::Session session_;
+  std::unique_ptr<model::Session> session_;
   text::Prompt prompt_;        // all tokens of the conversation that have been read or written
   std::vector<float> logits_;  // of the next token
   std::vector<float> first_scores_;  // [documents] mean scores of the first round

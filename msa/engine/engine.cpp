@@ -1,5 +1,6 @@
 #include "msa/engine/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -12,6 +13,9 @@ namespace msa::engine {
 namespace {
 
 constexpr size_t kMaxQuestionBytes = size_t{64} << 10;
+
+/// Of one conversation, beside a bank that takes what the GPU has left.
+constexpr int64_t kRoomForTokens = 8192;
 
 void expect_question(std::string_view question) {
   MSA_CHECK(question.find_first_not_of(" \t\r\n") != std::string_view::npos,
@@ -44,7 +48,8 @@ Engine::Engine(const LoadedModel& model, std::unique_ptr<memory::Bank> bank)
     : model_(model), bank_(std::move(bank)) {}
 
 std::unique_ptr<Engine> Engine::open(FileSystem& files, const LoadedModel& model,
-                                     const std::filesystem::path& folder) {
+                                     const std::filesystem::path& folder,
+                                     const memory::GpuSourceOptions& gpu) {
   if (!model.config().has_memory()) {
     throw Error(ErrorCode::kMismatch, "the model ", model.name(),
                 " has no router layers: it cannot use a memory");
@@ -56,8 +61,21 @@ std::unique_ptr<Engine> Engine::open(FileSystem& files, const LoadedModel& model
   wanted.tokenizer_fingerprint = model.tokenizer_fingerprint();
   wanted.shape = model.config().memory_shape();
   memory::expect_equal(engine->bank_->facts(), wanted, "the bank " + folder.string());
-  engine->source_ = engine->bank_->source();
+  if (model.gpu() != nullptr) {
+    memory::GpuSourceOptions tiers = gpu;
+    tiers.gpu_reserve_bytes =
+        std::max(tiers.gpu_reserve_bytes, model.session_bytes(kRoomForTokens));
+    engine->source_ = engine->bank_->gpu_source(*model.gpu(), tiers);
+  } else {
+    engine->source_ = engine->bank_->source();
+  }
   return engine;
+}
+
+std::string Engine::placement_note() const {
+  const auto* source = dynamic_cast<const memory::GpuSource*>(source_.get());
+  if (source == nullptr || source->tiers().content == memory::ContentPlace::kGpu) return {};
+  return to_text(source->tiers());
 }
 
 Answer Engine::ask(std::string_view question, const AskOptions& options,

@@ -10,6 +10,7 @@
 #include "msa/base/file_system.h"
 #include "msa/engine/answer.h"
 #include "msa/memory/bank.h"
+#include "msa/memory/gpu_source.h"
 
 namespace msa::engine {
 
@@ -24,8 +25,10 @@ class Engine {
  public:
   /// Throws Error(kMismatch) naming the field in which bank and model differ. `model` must outlive
   /// the engine.
+  /// `gpu` says where a model on a GPU keeps the bank; see GpuSource::load.
   static std::unique_ptr<Engine> open(FileSystem& files, const LoadedModel& model,
-                                      const std::filesystem::path& folder);
+                                      const std::filesystem::path& folder,
+                                      const memory::GpuSourceOptions& gpu = {});
 
   /// Called with each piece of the answer's text as it is written (whole UTF-8 characters).
   using OnText = std::function<void(std::string_view)>;
@@ -37,6 +40,10 @@ class Engine {
   RouteResult route(std::string_view question, int64_t num_documents) const;
 
   const memory::Bank& bank() const { return *bank_; }
+
+  /// What is slower because the GPU has no room for the whole bank; empty where it has, and on the
+  /// CPU.
+  std::string placement_note() const;
 
  private:
   Engine(const LoadedModel& model, std::unique_ptr<memory::Bank> bank);

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "msa/engine/sampler.h"
+#include "msa/model/cpu_session.h"
 
 namespace msa::engine {
 namespace {
@@ -65,7 +66,7 @@ class IdWriter : public testing::TestWithParam<bool> {
 
   /// Logits behind `tokens`, computed anew.
   std::vector<float> logits_behind(const std::vector<int32_t>& tokens) const {
-    model::Session session(*transformer_, {});
+    model::CpuSession session(*transformer_, {});
     const auto logits = session.extend(tokens);
     return {logits.begin(), logits.end()};
   }
@@ -140,7 +141,7 @@ TEST_P(IdWriter, WritesWhatTryingEveryCandidateFinds) {
     }
     const IdWriterOptions options{.routing_weight = seed % 3 * 2.0,
                                   .max_ids = 1 + static_cast<int64_t>(random() % 5)};
-    model::Session session(*transformer_, {});
+    model::CpuSession session(*transformer_, {});
     const auto logits = session.extend(prompt);
     const auto wanted = reference(prompt, candidates, options);
     const auto got = write_ids(session, *layout_, logits, candidates, options);
@@ -161,7 +162,7 @@ TEST_P(IdWriter, WritesWhatTryingEveryCandidateFinds) {
 
 TEST_P(IdWriter, WithoutCandidatesRetrievalEnds) {
   const std::vector<int32_t> prompt{1, 2, 3};
-  model::Session session(*transformer_, {});
+  model::CpuSession session(*transformer_, {});
   const auto logits = session.extend(prompt);
   const auto written = write_ids(session, *layout_, logits, {}, {.may_end_retrieval = true});
   EXPECT_TRUE(written.ends_retrieval);

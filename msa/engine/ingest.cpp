@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <numeric>
 #include <set>
 
 #include "msa/base/error.h"
+#include "msa/base/threads.h"
 #include "msa/corpus/document_reader.h"
 #include "msa/corpus/passage_splitter.h"
 #include "msa/engine/loaded_model.h"
@@ -18,8 +20,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Tokens encoded in one pass: their activations fit the caches, and the products are still large.
-constexpr int64_t kPassTokens = 2048;
+/// Text that is read before all threads tokenise it, and what a token has at least in most texts.
+constexpr int64_t kBlockBytes = 256 << 10;
+constexpr int64_t kTokenBytes = 3;
 
 /// Documents that wait for a commit, with the tokens of their passages.
 struct Batch {
@@ -35,22 +38,23 @@ void append_rows(std::vector<std::vector<float>>& all, std::vector<std::vector<f
   }
 }
 
-/// Encodes passages in packed passes of about kPassTokens tokens. `after_pass(tokens so far)` says
+/// Encodes passages in packed passes. `after_pass(tokens so far)` says
 /// whether to go on; where it says no, the result holds the first passages only.
-memory::EncodedDocuments encode(const model::Transformer& transformer,
+memory::EncodedDocuments encode(const LoadedModel& model,
                                 const std::vector<std::vector<int32_t>>& passages,
                                 const std::function<bool(int64_t)>& after_pass) {
   memory::EncodedDocuments all;
+  const int64_t pass_tokens = model.encode_pass_tokens();
   int64_t num_encoded = 0;
   for (size_t first = 0; first < passages.size();) {
     size_t end = first;
     int64_t num_tokens = 0;
     while (
         end < passages.size() &&
-        (end == first || num_tokens + static_cast<int64_t>(passages[end].size()) <= kPassTokens)) {
+        (end == first || num_tokens + static_cast<int64_t>(passages[end].size()) <= pass_tokens)) {
       num_tokens += static_cast<int64_t>(passages[end++].size());
     }
-    auto part = transformer.encode_documents(std::span(passages).subspan(first, end - first));
+    auto part = model.encode_documents(std::span(passages).subspan(first, end - first));
     all.num_chunks.insert(all.num_chunks.end(), part.num_chunks.begin(), part.num_chunks.end());
     append_rows(all.key, std::move(part.key));
     append_rows(all.value, std::move(part.value));
@@ -110,9 +114,7 @@ class Ingest {
   IngestProgress run() {
     progress_.input_bytes = reader_.total_bytes();
     next_id_ = writer_->next_passage_id();
-    corpus::SourceDocument source;
-    while (!is_stopped() && reader_.next(source)) {
-      add(source);
+    while (!is_stopped() && take_block()) {
       if (batch_.num_tokens >= options_.commit_tokens) commit();
     }
     commit();
@@ -131,45 +133,81 @@ class Ingest {
     if (options_.on_problem) options_.on_problem({file, line, what});
   }
 
-  void add(const corpus::SourceDocument& source) {
+  /// Reads documents worth about kBlockBytes and adds their passages to the batch; all threads
+  /// cut and tokenise them. False at the end of the inputs.
+  bool take_block() {
+    const int64_t wanted = std::min(kBlockBytes, kTokenBytes * options_.commit_tokens);
+    std::vector<memory::Document> block;
+    int64_t num_bytes = 0;
+    bool is_end = false;
+    corpus::SourceDocument source;
+    while (num_bytes < wanted && !is_stopped()) {
+      if (!reader_.next(source)) {
+        is_end = true;
+        break;
+      }
+      if (!is_wanted(source)) continue;
+      num_bytes += static_cast<int64_t>(source.text.size());
+      block.push_back({.row = 0,
+                       .name = std::move(source.name),
+                       .title = std::move(source.title),
+                       .text = std::move(source.text),
+                       .attributes = std::move(source.attributes),
+                       .source = std::move(source.file),
+                       .passages = {}});
+    }
+    parallel_for(static_cast<int64_t>(block.size()), [&](int64_t n) {
+      for (const corpus::Span& span : corpus::split_passages(
+               block[n].text, model_.tokenizer(), {.max_tokens = facts_.max_passage_tokens})) {
+        block[n].passages.push_back({.start = span.start, .end = span.end});
+      }
+    });
+    tokenize(block);
+    std::move(block.begin(), block.end(), std::back_inserter(batch_.documents));
+    return !is_end;
+  }
+
+  /// Reports a document that cannot be added, counts one that is there.
+  bool is_wanted(const corpus::SourceDocument& source) {
     if (!names_.insert(source.name).second) {
       report(source.file, source.line, "the name \"" + source.name + "\" came before");
-      return;
+      return false;
     }
     switch (writer_->knows(source.name, source.title, source.text)) {
       case memory::BankWriter::Known::kSame:
         ++progress_.skipped;
-        return;
+        return false;
       case memory::BankWriter::Known::kOther:
         report(source.file, source.line,
                "the bank holds another document named \"" + source.name + "\"");
-        return;
+        return false;
       case memory::BankWriter::Known::kNo:
         break;
     }
-    memory::Document document{.row = 0,
-                              .name = source.name,
-                              .title = source.title,
-                              .text = source.text,
-                              .attributes = source.attributes,
-                              .source = source.file,
-                              .passages = {}};
-    const auto spans = corpus::split_passages(document.text, model_.tokenizer(),
-                                              {.max_tokens = facts_.max_passage_tokens});
-    const int64_t chunk_tokens = facts_.shape.chunk_tokens;
-    for (const corpus::Span& span : spans) {
-      auto prompt =
-          model_.layout().document(next_id_, passage_text(document, span.start, span.end));
-      const auto num_tokens = static_cast<int64_t>(prompt.tokens.size());
-      document.passages.push_back({.id = next_id_++,
-                                   .start = span.start,
-                                   .end = span.end,
-                                   .tokens = num_tokens,
-                                   .chunks = (num_tokens + chunk_tokens - 1) / chunk_tokens});
-      batch_.tokens.push_back(std::move(prompt.tokens));
-      batch_.num_tokens += num_tokens;
+    return true;
+  }
+
+  /// Gives the block's passages their ids, in order, and adds their tokens to the batch.
+  void tokenize(std::vector<memory::Document>& block) {
+    std::vector<std::pair<const memory::Document*, memory::Passage*>> passages;
+    for (memory::Document& document : block) {
+      for (memory::Passage& passage : document.passages) {
+        passage.id = next_id_++;
+        passages.emplace_back(&document, &passage);
+      }
     }
-    batch_.documents.push_back(std::move(document));
+    const size_t first = batch_.tokens.size();
+    batch_.tokens.resize(first + passages.size());
+    const int64_t chunk_tokens = facts_.shape.chunk_tokens;
+    parallel_for(static_cast<int64_t>(passages.size()), [&](int64_t n) {
+      const auto& [document, passage] = passages[n];
+      auto prompt = model_.layout().document(passage->id,
+                                             passage_text(*document, passage->start, passage->end));
+      passage->tokens = static_cast<int64_t>(prompt.tokens.size());
+      passage->chunks = (passage->tokens + chunk_tokens - 1) / chunk_tokens;
+      batch_.tokens[first + n] = std::move(prompt.tokens);
+    });
+    for (const auto& [document, passage] : passages) batch_.num_tokens += passage->tokens;
   }
 
   void commit() {
@@ -182,7 +220,7 @@ class Ingest {
     }
     const int64_t tokens_before = progress_.tokens;
     const uint64_t bytes_before = progress_.input_bytes_read;
-    auto encoded = encode(model_.transformer(), batch_.tokens, [&](int64_t num_encoded) {
+    auto encoded = encode(model_, batch_.tokens, [&](int64_t num_encoded) {
       const double share =
           static_cast<double>(num_encoded) / static_cast<double>(batch_.num_tokens);
       progress_.tokens = tokens_before + num_encoded;

@@ -44,8 +44,9 @@ struct IngestOptions {
       200'000;  // a durable commit at least this often: bounds memory and what a kill costs
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;      // of a new bank
   kernels::NumberType content_type = kernels::NumberType::kBFloat16;  // of a new bank: f32 or bf16
-  uint64_t min_free_bytes = uint64_t{256} << 20;           // stops before the volume has less
-  std::function<void(const IngestProgress&)> on_progress;  // after every pass of about 2,000 tokens
+  uint64_t min_free_bytes = uint64_t{256} << 20;  // stops before the volume has less
+  std::function<void(const IngestProgress&)>
+      on_progress;  // after every pass: about 2,000 tokens, on a GPU 16,000
   std::function<void(const IngestProblem&)> on_problem;
   // Set: commits the documents that are encoded, at once, then throws Error(kInterrupted).
   const std::atomic<bool>* stop = nullptr;

@@ -1,11 +1,16 @@
 #include "msa/engine/loaded_model.h"
 
+#include <utility>
+
 #include "msa/base/error.h"
+#include "msa/model/cpu_session.h"
 
 namespace msa::engine {
 
 namespace {
 
+/// Their activations fit the caches, and the products are still large.
+constexpr int64_t kCpuPassTokens = 2048;
 constexpr int64_t kMaxPadding = 1024;  // rows of an embedding that no token uses
 
 void expect_belongs(const text::Tokenizer& tokenizer, const model::ModelConfig& config,
@@ -25,7 +30,7 @@ void expect_belongs(const text::Tokenizer& tokenizer, const model::ModelConfig& 
 
 }  // namespace
 
-std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, const LoadOptions& options) {
+std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, LoadOptions options) {
   const auto& folder = options.folder;
   if (!files.exists(folder / "config.json")) {
     throw Error(ErrorCode::kNotFound, folder.string(),
@@ -43,7 +48,41 @@ std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, const LoadOpti
   model->prompt_head_ = model->transformer_->encode_head(model->layout_->prompt_head().tokens);
   model->fingerprint_ = model->transformer_->weights().fingerprint;
   model->tokenizer_fingerprint_ = model->tokenizer_->fingerprint();
+  if (options.gpu == nullptr) return model;
+  try {
+    model->gpu_model_ =
+        std::make_unique<model::GpuModel>(*options.gpu, *model->transformer_, model->prompt_head_);
+    model->gpu_ = std::move(options.gpu);
+  } catch (const Error& error) {
+    const bool is_of_gpu = error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kLimit;
+    if (!options.can_do_without || !is_of_gpu) throw;
+    model->gpu_refusal_ = error.what();
+  }
   return model;
+}
+
+memory::EncodedDocuments LoadedModel::encode_documents(
+    std::span<const std::vector<int32_t>> documents) const {
+  return gpu_model_ != nullptr ? gpu_model_->encode_documents(documents)
+                               : transformer_->encode_documents(documents);
+}
+
+int64_t LoadedModel::encode_pass_tokens() const {
+  return gpu_model_ != nullptr ? model::GpuEncoder::kPassTokens : kCpuPassTokens;
+}
+
+int64_t LoadedModel::session_bytes(int64_t num_tokens) const {
+  return gpu_model_ != nullptr ? gpu_model_->session_bytes(num_tokens) : 0;
+}
+
+std::unique_ptr<model::Session> LoadedModel::new_session(const memory::ChunkSource* memory) const {
+  model::SessionOptions options;
+  if (memory != nullptr) {
+    options = {
+        .head = &prompt_head_, .memory = memory, .first_position = layout_->question_start()};
+  }
+  if (gpu_model_ != nullptr) return gpu_model_->new_session(options);
+  return std::make_unique<model::CpuSession>(*transformer_, options);
 }
 
 }  // namespace msa::engine
