@@ -51,7 +51,7 @@ def speeds(o) -> None:
             route.setdefault(f"msa {kind} ({line['path']})", []).append(line["median_ms"])
         for kind in ("f32", "bf16"):
             for stage in ("encode", "decode"):
-                line = json_lines([o.msa, "bench", stage, "--precision", kind, "--model", o.model, "--json"], o.threads)[0]
+                line = json_lines([o.msa, "bench", stage, "--precision", kind, "--device", "cpu", "--model", o.model, "--json"], o.threads)[0]
                 rates.setdefault(f"msa {stage}, {kind}", []).append(line["tokens_per_second"])
         if o.skip_torch:
             continue
@@ -74,7 +74,7 @@ def memory_and_start(o) -> None:
         cat = ["zstd", "-dc", o.corpus] if o.corpus.endswith(".zst") else ["cat", o.corpus]
         lines = subprocess.run(cat, check=True, capture_output=True).stdout.split(b"\n")
         print("\n| ingest | peak memory, MB | seconds |\n|---|---|---|")
-        common = ["--threads", str(o.threads), "--model", o.model]
+        common = ["--threads", str(o.threads), "--device", "cpu", "--model", o.model]
         for count in (1_000, 10_000, 20_000):
             path = Path(folder) / f"{count}.jsonl"
             path.write_bytes(b"\n".join(lines[:count]) + b"\n")

@@ -26,13 +26,24 @@ struct Flags {
   std::string output_file;
   std::string ids = "fused";
   engine::AskOptions options;
+  memory::GpuSourceOptions gpu;
   int64_t top = 16;
   bool is_json = false;
   bool shows_trace = false;
 };
 
+void add_memory_flags(CLI::App& command, Flags& flags) {
+  add_flag(command, "--gpu-memory", flags.gpu.gpu_bytes,
+           "GPU memory for the bank, as 80GB; 0 = what is free")
+      ->transform(CLI::AsSizeValue(true));
+  add_flag(command, "--host-memory", flags.gpu.host_bytes,
+           "Host memory for what the GPU has no room for; 0 = half of what is free")
+      ->transform(CLI::AsSizeValue(true));
+}
+
 void add_ask_flags(CLI::App& command, Flags& flags) {
   flags.model.add_to(command);
+  add_memory_flags(command, flags);
   add_flag(command, "--ids", flags.ids, "How ids are written: fused, constrained or free")
       ->check(CLI::IsMember({"fused", "constrained", "free"}));
   add_flag(command, "--routing-weight", flags.options.routing_weight,
@@ -68,7 +79,21 @@ struct Opened {
 Opened open(const Flags& flags) {
   Opened opened;
   opened.model = flags.model.load(/*prefers_bf16=*/false);
-  opened.engine = engine::Engine::open(real_file_system(), *opened.model, flags.bank);
+  try {
+    opened.engine = engine::Engine::open(real_file_system(), *opened.model, flags.bank, flags.gpu);
+  } catch (const Error& error) {
+    // A bank that the GPU cannot take.
+    const bool is_of_gpu = error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kLimit;
+    const bool is_asked_for = flags.model.device == "gpu" || flags.gpu.gpu_bytes != 0;
+    if (opened.model->gpu() == nullptr || !is_of_gpu || is_asked_for) throw;
+    say_without_gpu(error.what());
+    ModelFlags on_cpu = flags.model;
+    on_cpu.device = "cpu";
+    opened.model = on_cpu.load(/*prefers_bf16=*/false);
+    opened.engine = engine::Engine::open(real_file_system(), *opened.model, flags.bank);
+  }
+  const std::string note = opened.engine->placement_note();
+  if (!note.empty()) std::fprintf(stderr, "msa: %s\n", note.c_str());
   return opened;
 }
 
@@ -239,6 +264,7 @@ void add_route(CLI::App& app) {
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
   command.add_option("QUESTION", flags->question, "The question")->required();
   flags->model.add_to(command);
+  add_memory_flags(command, *flags);
   add_flag(command, "--top", flags->top, "Documents to list");
   command.add_flag("--json", flags->is_json, "Print documents and every layer's choice");
   command.footer("Example: msa route notes.bank \"who wrote the handbook?\" --top 5");

@@ -116,7 +116,11 @@ class GpuRoute {
     documents_ = put(documents);
     first_chunk_ = put(task.first_chunk);
     query_ = put(task.query);
-    for (int64_t layer = 0; layer < num_layers_; ++layer) keys_.push_back(put(task.stored));
+    keys_.push_back(put(task.stored));
+    while (static_cast<int64_t>(keys_.size()) < num_layers_) {
+      keys_.emplace_back(gpu, keys_.front().size());
+      gpu.library().copy(keys_.back().data(), keys_.front().data(), keys_.front().size());
+    }
     selected_ = kernels::GpuBuffer(
         gpu, flags.questions * top_k_ * static_cast<int64_t>(sizeof(kernels::ScoredDocument)));
     params_ = {.key_type = task.type,

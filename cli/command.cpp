@@ -6,9 +6,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
+#include "msa/kernels/gpu.h"
 
 namespace msa::cli {
 
@@ -41,6 +43,10 @@ std::filesystem::path embedded_model() {
 
 }  // namespace
 
+void say_without_gpu(const std::string& reason) {
+  std::fprintf(stderr, "msa: %s; computing on the CPU\n", reason.c_str());
+}
+
 StopSignals::StopSignals() { handle_signals(request_stop); }
 StopSignals::~StopSignals() { handle_signals(SIG_DFL); }
 
@@ -48,6 +54,8 @@ void ModelFlags::add_to(CLI::App& command) {
   add_flag(command, "--model", folder, "Model folder (default: the embedded model)");
   add_flag(command, "--precision", precision, "Matrix products in auto, f32 or bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
+  add_flag(command, "--device", device, "Compute on auto, cpu or gpu")
+      ->check(CLI::IsMember({"auto", "cpu", "gpu"}));
   add_flag(command, "--routing", routing,
            "Which routing vectors are normalised: those of the paper, or of the published code")
       ->check(CLI::IsMember({"paper", "published"}));
@@ -74,7 +82,28 @@ std::unique_ptr<engine::LoadedModel> ModelFlags::load(bool prefers_bf16) const {
 #endif
   options.transformer.precision =
       is_bf16 ? model::Precision::kBFloat16 : model::Precision::kFloat32;
-  return engine::LoadedModel::load(real_file_system(), options);
+  options.gpu = open_gpu();
+  options.can_do_without = device == "auto";
+  auto model = engine::LoadedModel::load(real_file_system(), std::move(options));
+  if (!model->gpu_refusal().empty()) say_without_gpu(model->gpu_refusal());
+  return model;
+}
+
+std::unique_ptr<kernels::Gpu> ModelFlags::open_gpu() const {
+  // On a GPU matrices are bfloat16.
+  MSA_CHECK(device != "gpu" || precision != "f32",
+            "--precision f32 is of the CPU: give --device cpu");
+  if (device == "gpu") return kernels::Gpu::open();
+  std::error_code missing;
+  const bool has_library = std::filesystem::exists(kernels::Gpu::beside_the_program(), missing);
+  if (device == "cpu" || precision == "f32" || !has_library) return nullptr;
+  try {
+    return kernels::Gpu::open();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kDevice) throw;
+    say_without_gpu(error.what());
+    return nullptr;
+  }
 }
 
 void print_json(const OrderedJson& value) {

@@ -10,6 +10,7 @@
 
 #include "msa/base/json.h"
 #include "msa/engine/loaded_model.h"
+#include "msa/kernels/gpu.h"
 
 namespace msa::cli {
 
@@ -26,18 +27,27 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 };
 
+/// Says on stderr that the GPU is left alone, and why.
+void say_without_gpu(const std::string& reason);
+
 /// Flags that choose and load a model.
 struct ModelFlags {
   std::string folder;
   std::string precision = "auto";
+  std::string device = "auto";
   std::string routing = "paper";
   bool allows_two_top_k = false;
   int threads = 0;
 
   void add_to(CLI::App& command);
 
-  /// `prefers_bf16`: what "auto" means where the CPU multiplies bfloat16 natively.
+  /// `prefers_bf16`: what precision "auto" means where the CPU multiplies bfloat16 natively. The
+  /// device "auto" is the GPU where one can be used; where it was looked for in vain, or cannot
+  /// take the model, stderr says why.
   std::unique_ptr<engine::LoadedModel> load(bool prefers_bf16) const;
+
+  /// The GPU that these flags ask for; null: the CPU.
+  std::unique_ptr<kernels::Gpu> open_gpu() const;
 };
 
 /// Adds a flag with its environment twin MSA_<NAME> (dashes become underscores).

@@ -68,15 +68,18 @@ RouteTask make_route_task(const std::string& type, int64_t chunks, int64_t dim, 
 std::vector<float> stored_rows(const RouteTask& task) {
   std::vector<float> rows(task.rows.size());
   const std::byte* key = task.stored.data();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (task.type == kernels::NumberType::kFloat32) {
-      std::memcpy(&rows[i], key + 4 * i, 4);
-    } else if (task.type == kernels::NumberType::kBFloat16) {
-      std::memcpy(reinterpret_cast<std::byte*>(&rows[i]) + 2, key + 2 * i, 2);
-    } else {
-      rows[i] = task.scales[i / task.dim] * static_cast<float>(static_cast<int8_t>(key[i]));
+  const auto dim = static_cast<size_t>(task.dim);
+  parallel_for(task.num_chunks(), [&](int64_t chunk) {
+    for (size_t i = chunk * dim; i < (chunk + 1) * dim; ++i) {
+      if (task.type == kernels::NumberType::kFloat32) {
+        std::memcpy(&rows[i], key + 4 * i, 4);
+      } else if (task.type == kernels::NumberType::kBFloat16) {
+        std::memcpy(reinterpret_cast<std::byte*>(&rows[i]) + 2, key + 2 * i, 2);
+      } else {
+        rows[i] = task.scales[chunk] * static_cast<float>(static_cast<int8_t>(key[i]));
+      }
     }
-  }
+  });
   return rows;
 }
 

@@ -40,6 +40,8 @@ def folded(query, key, document, count):
 
 def median_ms(call, repeats, device):
     call()
+    if device == "cuda":
+        torch.cuda.synchronize()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
