@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh
 
 echo "test: format"
-git ls-files '*.h' '*.cpp' | grep -v unicode_tables.cpp | xargs clang-format --dry-run --Werror
+git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | grep -v unicode_tables.cpp | xargs clang-format --dry-run --Werror
 
 echo "test: clang-tidy"
 git ls-files 'msa/*.cpp' 'cli/*.cpp' 'tests/*.cpp' | grep -Ev '_test.cpp|unicode_tables.cpp' |
@@ -22,11 +22,11 @@ scripts/demo.sh
 
 if command -v nvcc >/dev/null; then
   echo "test: cuda"
-  # The kernels and their tests, which say that they are skipped where there is no GPU.
-  for step in "cmake --preset cuda" "cmake --build --preset cuda --target cuda_test"; do
+  # All that knows of a GPU, and its tests, which say that they are skipped where there is none.
+  for step in "cmake --preset cuda" "cmake --build --preset cuda --target msa cuda_test memory_cuda_test gpu_model_test"; do
     $step >build/cuda.log 2>&1 || { cat build/cuda.log; exit 1; }
   done
-  build/cuda/cuda_test --gtest_brief=1
+  ctest --preset cuda --label-regex gpu --output-on-failure
 fi
 
 for preset in asan tsan; do

@@ -128,7 +128,7 @@ void check_routing(Report& report, const GoldenSet& golden) {
     report.equal("question roles", place, role_numbers(built.roles),
                  integers(question.at("roles")));
     const RecordingSource recording(*tiny.memory);
-    model::Session session(*tiny.transformer, behind_head(tiny, recording));
+    model::CpuSession session(*tiny.transformer, behind_head(tiny, recording));
     session.prefill(token_ids(question.at("tokens")), routing_marks(question.at("roles")));
     std::vector<Json> own;
     std::ranges::copy_if(routes, std::back_inserter(own),
@@ -159,7 +159,7 @@ void check_variants(Report& report, const GoldenSet& golden) {
       });
       if (own.empty()) continue;
       const RecordingSource recording(*tiny.memory);
-      model::Session session(*tiny.transformer, behind_head(tiny, recording));
+      model::CpuSession session(*tiny.transformer, behind_head(tiny, recording));
       const auto logits =
           session.prefill(token_ids(question.at("tokens")), routing_marks(question.at("roles")));
       const std::string place = name + ".question." + std::to_string(number);
@@ -193,7 +193,7 @@ void check_greedy(Report& report, const GoldenSet& golden) {
     const std::string place = "question." + std::to_string(number);
     const auto wanted = golden.tensor("generate/logits.safetensors", place);
     const auto tokens = integers(line.at("tokens"));
-    model::Session session(*tiny.transformer, behind_head(tiny, *tiny.memory));
+    model::CpuSession session(*tiny.transformer, behind_head(tiny, *tiny.memory));
     auto logits =
         session.prefill(token_ids(question->at("tokens")), routing_marks(question->at("roles")));
     std::vector<int64_t> written;
@@ -217,7 +217,7 @@ void check_interleave(Report& report, const GoldenSet& golden, int trace) {
   const Json whole = golden.json(stem + ".json");
   const auto question = whole.at("question").get<std::string>();
   const RecordingSource recording(*tiny.memory);
-  model::Session session(*tiny.transformer, behind_head(tiny, recording));
+  model::CpuSession session(*tiny.transformer, behind_head(tiny, recording));
   std::vector<int32_t> held;
   text::Prompt built_prompt = tiny.layout->question(question);
   const auto compare_logits = [&](const std::string& name, int64_t row,
@@ -287,7 +287,7 @@ void check_qwen3(Report& report, const GoldenSet& golden) {
     const std::string place = "prompt." + std::to_string(number);
     const auto tokens = token_ids(line.at("tokens"));
     const auto wanted = golden.tensor("qwen3/logits.safetensors", place + ".float32");
-    model::Session session(*transformer, {});
+    model::CpuSession session(*transformer, {});
     const auto all = session.all_logits(tokens).contiguous();
     if (wanted) {
       report.compare("qwen3 logits", place,

@@ -7,7 +7,7 @@
 
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/memory_source.h"
-#include "msa/model/session.h"
+#include "msa/model/cpu_session.h"
 #include "msa/text/answer_protocol.h"
 #include "tests/parity/golden_set.h"
 
@@ -20,7 +20,8 @@ class EmbeddedModel : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
-    model_ = engine::LoadedModel::load(real_file_system(), {.folder = folder_, .transformer = {}})
+    model_ = engine::LoadedModel::load(real_file_system(),
+                                       {.folder = folder_, .transformer = {}, .gpu = nullptr})
                  .release();
   }
   static void TearDownTestSuite() { delete model_; }
@@ -62,7 +63,7 @@ TEST_F(EmbeddedModel, ContinuesPlainPromptsExactly) {
         model_->tokenizer().encode_with_special(line.at("prompt").get<std::string>());
     EXPECT_EQ(encoded, prompt);
     if (!is_safe(line)) continue;
-    model::Session session(model_->transformer(), {});
+    model::CpuSession session(model_->transformer(), {});
     const auto wanted = integers(line.at("output_tokens"));
     EXPECT_EQ(
         greedy(session, session.extend(prompt), wanted.size(), {model_->layout().end_token()}),
@@ -86,10 +87,10 @@ TEST_F(EmbeddedModel, ReadsAnAppendedTextExactly) {
     prompt.append(model_->layout().answer_prompt(question));
     EXPECT_EQ(prompt.tokens, token_ids(line.at("tokens_after_head"))) << question;
     if (!is_safe(line)) continue;
-    model::Session session(model_->transformer(),
-                           {.head = &model_->prompt_head(),
-                            .memory = nullptr,
-                            .first_position = model_->layout().question_start()});
+    model::CpuSession session(model_->transformer(),
+                              {.head = &model_->prompt_head(),
+                               .memory = nullptr,
+                               .first_position = model_->layout().question_start()});
     const auto wanted = integers(line.at("output_tokens"));
     EXPECT_EQ(greedy(session, session.extend(prompt.tokens), wanted.size(),
                      {model_->layout().end_token()}),
@@ -142,9 +143,9 @@ TEST_F(EmbeddedModel, AnswersFromAMemoryOf200DocumentsExactly) {
   for (const Json& line : lines("golden.jsonl", "memory")) {
     if (!is_safe(line)) continue;
     const auto question = line.at("question").get<std::string>();
-    model::Session session(model_->transformer(), {.head = &model_->prompt_head(),
-                                                   .memory = &memory,
-                                                   .first_position = layout.question_start()});
+    model::CpuSession session(model_->transformer(), {.head = &model_->prompt_head(),
+                                                      .memory = &memory,
+                                                      .first_position = layout.question_start()});
     text::Prompt prompt = layout.question(question);
     ASSERT_EQ(prompt.tokens, token_ids(line.at("prompt_tokens")));
     auto logits = session.prefill(prompt.tokens, routing_marks(prompt.roles));

@@ -12,7 +12,7 @@
 
 #include "msa/base/json.h"
 #include "msa/memory/chunk_source.h"
-#include "msa/model/session.h"
+#include "msa/model/cpu_session.h"
 #include "msa/model/transformer.h"
 #include "msa/text/prompt_layout.h"
 #include "msa/text/tokenizer.h"

@@ -1,0 +1,184 @@
+// The embedded model on a GPU against the same model on the CPU: encoding, sessions, answers.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "msa/engine/engine.h"
+#include "msa/engine/ingest.h"
+#include "msa/engine/loaded_model.h"
+#include "msa/model/cpu_session.h"
+#include "tests/parity/golden_set.h"
+
+namespace msa::parity {
+namespace {
+
+class GpuModel : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
+    engine::LoadOptions options;
+    options.folder = folder_;
+    cpu_ = engine::LoadedModel::load(real_file_system(), std::move(options)).release();
+    engine::LoadOptions on_gpu;
+    on_gpu.folder = folder_;
+    try {
+      on_gpu.gpu = kernels::Gpu::open();
+    } catch (const Error& error) {
+      reason_ = error.what();
+      return;
+    }
+    gpu_ = engine::LoadedModel::load(real_file_system(), std::move(on_gpu)).release();
+  }
+  static void TearDownTestSuite() {
+    delete gpu_;
+    delete cpu_;
+  }
+
+  void SetUp() override {
+    if (gpu_ == nullptr) GTEST_SKIP() << reason_;
+  }
+
+  static std::vector<std::vector<int32_t>> documents() {
+    std::vector<std::vector<int32_t>> tokens;
+    for (const Json& line : GoldenSet(folder_).lines("golden_memory.jsonl")) {
+      tokens.push_back(
+          cpu_->layout()
+              .document(line.at("id").get<int64_t>(), line.at("text").get<std::string>())
+              .tokens);
+    }
+    return tokens;
+  }
+
+  static std::vector<int32_t> random_tokens(size_t count) {
+    std::mt19937 random(11);
+    std::uniform_int_distribution<int32_t> token(10, 8000);
+    std::vector<int32_t> tokens(count);
+    for (int32_t& value : tokens) value = token(random);
+    return tokens;
+  }
+
+  static std::filesystem::path folder_;
+  static engine::LoadedModel* cpu_;
+  static engine::LoadedModel* gpu_;
+  static std::string reason_;
+};
+
+std::filesystem::path GpuModel::folder_;
+engine::LoadedModel* GpuModel::cpu_ = nullptr;
+engine::LoadedModel* GpuModel::gpu_ = nullptr;
+std::string GpuModel::reason_;
+
+/// |a - b| / |b| of all values.
+double distance(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double difference = 0;
+  double size = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    difference += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    size += static_cast<double>(b[i]) * b[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+TEST_F(GpuModel, EncodesDocumentsAsTheCpuUpToRounding) {
+  const auto tokens = documents();
+  const auto on_cpu = cpu_->encode_documents(tokens);
+  const auto on_gpu = gpu_->encode_documents(tokens);
+  ASSERT_EQ(on_gpu.num_chunks, on_cpu.num_chunks);
+  for (size_t slot = 0; slot < on_cpu.key.size(); ++slot) {
+    EXPECT_LT(distance(on_gpu.key[slot], on_cpu.key[slot]), 0.01) << slot;
+    EXPECT_LT(distance(on_gpu.value[slot], on_cpu.value[slot]), 0.02) << slot;
+    EXPECT_LT(distance(on_gpu.routing_key[slot], on_cpu.routing_key[slot]), 0.02) << slot;
+  }
+}
+
+TEST_F(GpuModel, ADocumentEncodesAloneAsBesideOthers) {
+  const auto tokens = documents();
+  const auto all = gpu_->encode_documents(tokens);
+  const auto last = gpu_->encode_documents(std::span(tokens).last(1));
+  for (size_t slot = 0; slot < all.key.size(); ++slot) {
+    const std::span<const float> own = last.routing_key[slot];
+    EXPECT_LT(distance(own, std::span(all.routing_key[slot]).last(own.size())), 0.01) << slot;
+  }
+}
+
+TEST_F(GpuModel, LogitsAreThoseOfTheCpuInAPrefillAndInSteps) {
+  const auto tokens = random_tokens(60);
+  model::CpuSession on_cpu(cpu_->transformer(), {});
+  const auto whole = gpu_->new_session(nullptr);
+  const auto stepped = gpu_->new_session(nullptr);
+  const auto wanted = on_cpu.extend(tokens);
+  EXPECT_LT(distance(whole->extend(tokens), wanted), 0.03);
+  stepped->extend(std::span(tokens).first(50));
+  std::span<const float> logits;
+  for (size_t i = 50; i < tokens.size(); ++i) logits = stepped->extend(std::span(&tokens[i], 1));
+  EXPECT_LT(distance(logits, wanted), 0.03);
+}
+
+TEST_F(GpuModel, ATruncatedSessionStepsAsBefore) {
+  const auto tokens = random_tokens(20);
+  const auto session = gpu_->new_session(nullptr);
+  session->extend(std::span(tokens).first(10));
+  const auto first = session->extend(std::span(&tokens[10], 1));
+  const std::vector<float> kept(first.begin(), first.end());
+  session->extend(std::span(tokens).subspan(11, 5));
+  session->truncate(10);
+  const auto again = session->extend(std::span(&tokens[10], 1));
+  EXPECT_EQ(std::vector<float>(again.begin(), again.end()), kept);
+}
+
+TEST_F(GpuModel, ASessionGrowsBeyondItsFirstRoom) {
+  const auto tokens = random_tokens(1400);
+  model::CpuSession on_cpu(cpu_->transformer(), {});
+  const auto session = gpu_->new_session(nullptr);
+  session->extend(std::span(tokens).first(1000));
+  session->extend(std::span(tokens).subspan(1000, 398));
+  session->extend(std::span(&tokens[1398], 1));
+  const auto logits = session->extend(std::span(&tokens[1399], 1));
+  EXPECT_LT(distance(logits, on_cpu.extend(tokens)), 0.05);
+}
+
+TEST_F(GpuModel, AnswersABankAsTheCpuDoes) {
+  const auto folder = std::filesystem::temp_directory_path() / "msa_gpu_model_test";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  std::ofstream texts(folder / "texts.jsonl");
+  for (const Json& line : GoldenSet(folder_).lines("golden_memory.jsonl")) {
+    const auto id = std::to_string(line.at("id").get<int64_t>());
+    texts << Json{{"id", id}, {"text", line.at("text")}}.dump() << '\n';
+  }
+  texts.close();
+  engine::IngestOptions options;
+  options.bank = folder / "bank";
+  options.inputs = {folder / "texts.jsonl"};
+  engine::ingest(real_file_system(), *cpu_, options);
+  const auto on_cpu = engine::Engine::open(real_file_system(), *cpu_, folder / "bank");
+  const auto on_gpu = engine::Engine::open(real_file_system(), *gpu_, folder / "bank");
+  int64_t questions = 0;
+  int64_t same_routes = 0;
+  int64_t same_answers = 0;
+  for (const Json& line : GoldenSet(folder_).lines("golden.jsonl")) {
+    if (line.at("kind") != "memory") continue;
+    const auto question = line.at("question").get<std::string>();
+    ++questions;
+    const auto wanted = on_cpu->route(question, 1).documents.front().id;
+    same_routes += on_gpu->route(question, 1).documents.front().id == wanted ? 1 : 0;
+    same_answers += on_gpu->ask(question, {}).answer == on_cpu->ask(question, {}).answer ? 1 : 0;
+  }
+  std::filesystem::remove_all(folder);
+  EXPECT_GE(questions, 20);
+  EXPECT_GE(static_cast<double>(same_routes), 0.95 * static_cast<double>(questions));
+  EXPECT_GE(static_cast<double>(same_answers), 0.85 * static_cast<double>(questions));
+  printf(
+      "%lld questions: %lld routed to the same document first, %lld answered in the same words\n",
+      static_cast<long long>(questions), static_cast<long long>(same_routes),
+      static_cast<long long>(same_answers));
+}
+
+}  // namespace
+}  // namespace msa::parity
