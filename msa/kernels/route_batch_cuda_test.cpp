@@ -255,6 +255,27 @@ TEST_P(RouteBatchCuda, EqualDocumentsAreChosenByLowerPlace) {
   }
 }
 
+TEST_P(RouteBatchCuda, ThousandsOfEqualCandidatesAreChosenByLowerPlace) {
+  constexpr int64_t kDocuments = 20'000;
+  constexpr int64_t kTopK = 64;
+  Case c(GetParam(), {kDocuments, 1, 64, {3, 5}, kTopK}, 51);
+  std::fill(c.keys.begin(), c.keys.end(), 0.25F);
+  c.store();
+  c.hidden.resize(2 * c.mask_words());
+  std::fill(c.hidden.begin() + c.mask_words(), c.hidden.end(), 0x55555555U);  // even ones
+  const auto got = c.run();
+  for (int64_t question = 0; question < 2; ++question) {
+    int64_t place = 0;
+    for (int64_t n = 0; n < kDocuments && place < kTopK; ++n) {
+      const bool is_empty = c.first_chunk[n] == c.first_chunk[n + 1];
+      if (is_empty || (question == 1 && n % 2 == 0)) continue;
+      EXPECT_EQ(got[question * kTopK + place].document, n) << "question " << question;
+      ++place;
+    }
+    EXPECT_EQ(place, kTopK);
+  }
+}
+
 TEST_P(RouteBatchCuda, ALongKeyIsFoundWhereTheQueryRoundsToNothing) {
   // The only value that matters is lost beside a large one.
   Case c(GetParam(), {50, 2, 64, {1}, 1}, 6);

@@ -1,6 +1,7 @@
 // The embedded model on a GPU against the same model on the CPU: encoding, sessions, answers.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +12,8 @@
 #include "msa/engine/engine.h"
 #include "msa/engine/ingest.h"
 #include "msa/engine/loaded_model.h"
+#include "msa/memory/bank.h"
+#include "msa/memory/gpu_source.h"
 #include "msa/model/cpu_session.h"
 #include "tests/parity/golden_set.h"
 
@@ -143,22 +146,75 @@ TEST_F(GpuModel, ASessionGrowsBeyondItsFirstRoom) {
   EXPECT_LT(distance(logits, on_cpu.extend(tokens)), 0.05);
 }
 
-TEST_F(GpuModel, AnswersABankAsTheCpuDoes) {
-  const auto folder = std::filesystem::temp_directory_path() / "msa_gpu_model_test";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  std::ofstream texts(folder / "texts.jsonl");
-  for (const Json& line : GoldenSet(folder_).lines("golden_memory.jsonl")) {
-    const auto id = std::to_string(line.at("id").get<int64_t>());
-    texts << Json{{"id", id}, {"text", line.at("text")}}.dump() << '\n';
+/// A bank of the golden documents, in a folder that goes with it.
+class GoldenBank {
+ public:
+  GoldenBank(const std::filesystem::path& golden, const engine::LoadedModel& model)
+      : folder_(std::filesystem::temp_directory_path() /
+                ("msa_gpu_model_test_" + std::to_string(getpid()))) {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    std::ofstream texts(folder_ / "texts.jsonl");
+    for (const Json& line : GoldenSet(golden).lines("golden_memory.jsonl")) {
+      const auto id = std::to_string(line.at("id").get<int64_t>());
+      texts << Json{{"id", id}, {"text", line.at("text")}}.dump() << '\n';
+    }
+    texts.close();
+    engine::IngestOptions options;
+    options.bank = bank();
+    options.inputs = {folder_ / "texts.jsonl"};
+    engine::ingest(real_file_system(), model, options);
   }
-  texts.close();
-  engine::IngestOptions options;
-  options.bank = folder / "bank";
-  options.inputs = {folder / "texts.jsonl"};
-  engine::ingest(real_file_system(), *cpu_, options);
-  const auto on_cpu = engine::Engine::open(real_file_system(), *cpu_, folder / "bank");
-  const auto on_gpu = engine::Engine::open(real_file_system(), *gpu_, folder / "bank");
+  ~GoldenBank() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  GoldenBank(const GoldenBank&) = delete;
+  GoldenBank& operator=(const GoldenBank&) = delete;
+
+  std::filesystem::path bank() const { return folder_ / "bank"; }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST_F(GpuModel, ASessionGrowsWithItsMemoryAndTheNextOneSeesNothingOfIt) {
+  const GoldenBank golden(folder_, *cpu_);
+  const auto bank = memory::Bank::open(real_file_system(), golden.bank());
+  const auto on_cpu = bank->source();
+  const auto on_gpu = bank->gpu_source(*gpu_->gpu(), {});
+  const auto tokens = random_tokens(1300);
+  const auto marks = [](size_t count) {
+    std::vector<bool> routes(count, false);
+    std::fill_n(routes.begin(), 20, true);
+    return routes;
+  };
+  const auto compare = [&](model::Session& wanted, model::Session& got) {
+    const auto question = std::span(tokens).first(30);
+    EXPECT_LT(distance(got.prefill(question, marks(30)), wanted.prefill(question, marks(30))), 0.1);
+    const auto more = std::span(tokens).subspan(30, 1200);
+    EXPECT_LT(distance(got.extend(more), wanted.extend(more)), 0.1);
+    const auto last = std::span(tokens).subspan(1230, 10);
+    EXPECT_LT(distance(got.prefill(last, marks(1240)), wanted.prefill(last, marks(1240))), 0.1);
+    EXPECT_LT(distance(got.extend(std::span(&tokens[1240], 1)),
+                       wanted.extend(std::span(&tokens[1240], 1))),
+              0.1);
+  };
+  for (int round = 0; round < 2; ++round) {
+    const auto got = gpu_->new_session(on_gpu.get());
+    compare(*cpu_->new_session(on_cpu.get()), *got);
+  }
+  // Before it routes, a session sees the prompt head alone.
+  const auto few = std::span(tokens).first(8);
+  EXPECT_LT(distance(gpu_->new_session(on_gpu.get())->extend(few),
+                     cpu_->new_session(on_cpu.get())->extend(few)),
+            0.1);
+}
+
+TEST_F(GpuModel, AnswersABankAsTheCpuDoes) {
+  const GoldenBank golden(folder_, *cpu_);
+  const auto on_cpu = engine::Engine::open(real_file_system(), *cpu_, golden.bank());
+  const auto on_gpu = engine::Engine::open(real_file_system(), *gpu_, golden.bank());
   int64_t questions = 0;
   int64_t same_routes = 0;
   int64_t same_answers = 0;
@@ -170,7 +226,6 @@ TEST_F(GpuModel, AnswersABankAsTheCpuDoes) {
     same_routes += on_gpu->route(question, 1).documents.front().id == wanted ? 1 : 0;
     same_answers += on_gpu->ask(question, {}).answer == on_cpu->ask(question, {}).answer ? 1 : 0;
   }
-  std::filesystem::remove_all(folder);
   EXPECT_GE(questions, 20);
   EXPECT_GE(static_cast<double>(same_routes), 0.95 * static_cast<double>(questions));
   EXPECT_GE(static_cast<double>(same_answers), 0.85 * static_cast<double>(questions));
