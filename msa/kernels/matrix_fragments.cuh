@@ -66,13 +66,6 @@ __device__ inline void multiply(int32_t (&sum)[4], uint32_t a0, uint32_t a1, uin
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// Two float32 as bfloat16, the first in the lower half.
-__device__ inline uint32_t pack(float low, float high) {
-  uint32_t out;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
-  return out;
-}
-
 /// 2^x to about 2 units in the last place; 0 for -infinity and where the result is denormal.
 __device__ inline float exp2_fast(float x) {
   float out;

@@ -93,7 +93,7 @@ __device__ void write_out(const PackedAttentionParams& p, const Tile& tile, int6
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
         *reinterpret_cast<uint32_t*>(memory + R::place(row, n) + lane % 4 * 4) =
-            pack(mine.sum[m][n][half * 2] * factor, mine.sum[m][n][half * 2 + 1] * factor);
+            narrow_pair(mine.sum[m][n][half * 2] * factor, mine.sum[m][n][half * 2 + 1] * factor);
       }
     }
   }
@@ -164,9 +164,10 @@ __device__ void merge_out(const PackedAttentionParams& p, const Tile& tile, int6
     }
     const float inverse = total > 0 ? 1.0F / total : 0.0F;
     *reinterpret_cast<uint4*>(p.out + row_place(p, tile, first_query, tile.first_row + row) +
-                              column) = {
-        pack(low.x * inverse, low.y * inverse), pack(low.z * inverse, low.w * inverse),
-        pack(high.x * inverse, high.y * inverse), pack(high.z * inverse, high.w * inverse)};
+                              column) = {narrow_pair(low.x * inverse, low.y * inverse),
+                                         narrow_pair(low.z * inverse, low.w * inverse),
+                                         narrow_pair(high.x * inverse, high.y * inverse),
+                                         narrow_pair(high.z * inverse, high.w * inverse)};
   }
   sync_cluster();  // nobody ends while another reads its memory
 }

@@ -2,6 +2,7 @@
 // A warp's part of a tile of attention: scores of its query rows, their running softmax, and the
 // sums of values, all in registers (FlashAttention-2).
 
+#include "msa/kernels/bfloat16_pairs.cuh"
 #include "msa/kernels/device_code.cuh"
 #include "msa/kernels/matrix_fragments.cuh"
 
@@ -116,7 +117,7 @@ struct WarpTile {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const float(&from)[4] = score[m][step * 2 + i / 2];
-          a[m][i] = pack(from[i % 2 * 2], from[i % 2 * 2 + 1]);
+          a[m][i] = narrow_pair(from[i % 2 * 2], from[i % 2 * 2 + 1]);
         }
       }
 #pragma unroll

@@ -4,21 +4,12 @@
 #include <cuda_bf16.h>
 
 #include "msa/base/bfloat16.h"
+#include "msa/kernels/bfloat16_pairs.cuh"
 #include "msa/kernels/device_code.cuh"
 
 namespace msa::kernels {
 
 constexpr int kEight = 8;
-
-/// Two bfloat16 in one word, the first in its lower half.
-__device__ inline float2 widen_pair(uint32_t pair) {
-  return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000U)};
-}
-
-__device__ inline uint32_t narrow_pair(float first, float second) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 
 __device__ inline void widen_eight(const uint4& packed, float (&numbers)[kEight]) {
   const uint32_t pairs[] = {packed.x, packed.y, packed.z, packed.w};

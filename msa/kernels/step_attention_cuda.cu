@@ -90,7 +90,7 @@ __device__ void prepare_heads(const StepAttentionParams& p, Shared<kDim>& shared
         first = normal_a * cosine[j] - normal_b * sine[j];
         second = normal_b * cosine[j] + normal_a * sine[j];
       }
-      const uint32_t both = pack(first, second);
+      const uint32_t both = narrow_pair(first, second);
       const BFloat16 low{static_cast<uint16_t>(both & 0xffffU)};
       const BFloat16 high{static_cast<uint16_t>(both >> 16)};
       to[i] = low;

@@ -3,6 +3,7 @@
 // values are the tall operand, the heads that share a kv head the columns.
 
 #include "msa/base/bfloat16.h"
+#include "msa/kernels/bfloat16_pairs.cuh"
 #include "msa/kernels/device_code.cuh"
 #include "msa/kernels/matrix_fragments.cuh"
 
@@ -116,8 +117,8 @@ struct WarpSum {
         sum[t][h + 2] *= shrink;
       }
     }
-    low = transpose_block(pack(score[0], score[1]));
-    high = transpose_block(pack(score[2], score[3]));
+    low = transpose_block(narrow_pair(score[0], score[1]));
+    high = transpose_block(narrow_pair(score[2], score[3]));
   }
 
   /// Value `i` of two rows, side by side.
