@@ -26,7 +26,9 @@ if command -v nvcc >/dev/null; then
   for step in "cmake --preset cuda" "cmake --build --preset cuda --target msa cuda_test memory_cuda_test gpu_model_test"; do
     $step >build/cuda.log 2>&1 || { cat build/cuda.log; exit 1; }
   done
-  ctest --preset cuda --label-regex gpu --output-on-failure
+  ctest --preset cuda --label-regex gpu --verbose >build/cuda_tests.log 2>&1 || { cat build/cuda_tests.log; exit 1; }
+  grep -oE 'SKIPPED +\] [A-Z].*\.[A-Za-z/0-9]+$' build/cuda_tests.log | sort -u || true
+  grep 'tests passed' build/cuda_tests.log
 fi
 
 for preset in asan tsan; do

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <span>
 #include <string>
 
 #include "msa/kernels/cuda_library.h"
@@ -44,14 +43,6 @@ class GpuBuffer {
   ~GpuBuffer();
   GpuBuffer(GpuBuffer&& other) noexcept;
   GpuBuffer& operator=(GpuBuffer&& other) noexcept;
-
-  /// A copy of the values.
-  template <typename Value>
-  static GpuBuffer of(const Gpu& gpu, std::span<const Value> values) {
-    GpuBuffer buffer(gpu, static_cast<int64_t>(values.size_bytes()));
-    if (!values.empty()) buffer.copy_from_host(values.data());
-    return buffer;
-  }
 
   std::byte* data() const { return data_; }
   int64_t size() const { return num_bytes_; }

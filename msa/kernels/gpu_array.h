@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "msa/kernels/gpu.h"
 
@@ -28,12 +27,8 @@ class GpuArray {
   int64_t size() const { return buffer_.size() / static_cast<int64_t>(sizeof(Value)); }
   int64_t num_bytes() const { return buffer_.size(); }
 
-  /// Waits for what was queued on the default stream alone.
-  std::vector<Value> to_host() const {
-    std::vector<Value> values(static_cast<size_t>(size()));
-    if (!values.empty()) buffer_.copy_to_host(values.data());
-    return values;
-  }
+  /// Copies all and waits, also for what was queued on the default stream.
+  void copy_to_host(Value* to) const { buffer_.copy_to_host(to); }
 
  private:
   GpuBuffer buffer_;

@@ -55,8 +55,8 @@ void GpuKeys::load_tables(const kernels::Gpu& gpu) {
     std::fill_n(document_of_chunk.begin() + segments_.first_chunk()[n], segments_.num_chunks(n),
                 static_cast<int32_t>(n));
   }
-  document_of_chunk_ = kernels::GpuBuffer::of<int32_t>(gpu, document_of_chunk);
-  first_chunk_ = kernels::GpuBuffer::of<int64_t>(gpu, segments_.first_chunk());
+  document_of_chunk_ = {gpu, std::span<const int32_t>(document_of_chunk)};
+  first_chunk_ = {gpu, std::span<const int64_t>(segments_.first_chunk())};
 }
 
 /// [L, scale_stride()], on the host as on the GPU.
@@ -72,7 +72,7 @@ std::vector<float> GpuKeys::load_scales(const kernels::Gpu& gpu) {
                          std::as_writable_bytes(rows));
     });
   }
-  scales_ = kernels::GpuBuffer::of<float>(gpu, scales);
+  scales_ = {gpu, std::span<const float>(scales)};
   return scales;
 }
 
@@ -121,10 +121,9 @@ void GpuKeys::set_routing(int64_t layer, kernels::RouteBatchParams& params) cons
   params.key = keys_.data() + layer * segments_.num_chunks() * row_bytes(facts);
   params.key_scale = nullptr;
   if (scales_.size() > 0) {
-    params.key_scale =
-        reinterpret_cast<const float*>(scales_.data()) + layer * scale_stride(segments_);
+    params.key_scale = scales_.data() + layer * scale_stride(segments_);
   }
-  params.document_of_chunk = reinterpret_cast<const int32_t*>(document_of_chunk_.data());
+  params.document_of_chunk = document_of_chunk_.data();
   params.first_chunk = first_chunk();
   params.longest_key = longest_;
   params.num_documents = segments_.num_documents();

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "msa/kernels/gpu.h"
+#include "msa/kernels/gpu_array.h"
 #include "msa/memory/bank_segments.h"
 
 namespace msa::memory {
@@ -24,9 +24,7 @@ class GpuKeys {
   void set_routing(int64_t layer, kernels::RouteBatchParams& params) const;
 
   /// [N + 1], on the GPU.
-  const int64_t* first_chunk() const {
-    return reinterpret_cast<const int64_t*>(first_chunk_.data());
-  }
+  const int64_t* first_chunk() const { return first_chunk_.data(); }
 
  private:
   void load_tables(const kernels::Gpu& gpu);
@@ -34,11 +32,11 @@ class GpuKeys {
   void load_keys(const kernels::Gpu& gpu);
 
   const BankSegments& segments_;
-  float longest_ = 0;                     // at least the length of every key
-  kernels::GpuBuffer keys_;               // [L, C, F] of the key type
-  kernels::GpuBuffer scales_;             // [L, C filled up to 16 bytes] float32, int8 keys only
-  kernels::GpuBuffer document_of_chunk_;  // [C] int32
-  kernels::GpuBuffer first_chunk_;        // [N + 1] int64
+  float longest_ = 0;                             // at least the length of every key
+  kernels::GpuBuffer keys_;                       // [L, C, F] of the key type
+  kernels::GpuArray<float> scales_;               // [L, C filled up to 16 bytes], int8 keys only
+  kernels::GpuArray<int32_t> document_of_chunk_;  // [C]
+  kernels::GpuArray<int64_t> first_chunk_;        // [N + 1]
 };
 
 }  // namespace msa::memory

@@ -1,23 +1,20 @@
 #include "msa/memory/gpu_source.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <utility>
 
 #include "msa/base/available_memory.h"
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
+#include "msa/kernels/gpu_array.h"
 #include "msa/memory/content_reader.h"
 #include "msa/memory/fold_queries.h"
 #include "msa/memory/upload.h"
 
 namespace msa::memory {
 namespace {
-
-template <typename Value>
-Value* as(const kernels::GpuBuffer& buffer) {
-  return reinterpret_cast<Value*>(buffer.data());
-}
 
 int64_t next_number() {
   static std::atomic<int64_t> last{0};
@@ -217,14 +214,14 @@ std::vector<kernels::ScoredDocument> GpuSource::route(int64_t layer, const Routi
   if (chosen.empty() || segments_->num_chunks() == 0) return {};
   const std::vector<float> folded = fold_queries(query, shape());
   const int64_t first_token[] = {0, static_cast<int64_t>(folded.size()) / shape().key_dim()};
-  const auto queries = kernels::GpuBuffer::of<float>(gpu_, folded);
-  const kernels::GpuBuffer selected(
-      gpu_, static_cast<int64_t>(chosen.size() * sizeof(kernels::ScoredDocument)));
-  kernels::RouteBatchParams params{.query = as<float>(queries),
+  const kernels::GpuArray<float> queries(gpu_, std::span<const float>(folded));
+  const kernels::GpuArray<kernels::ScoredDocument> selected(gpu_,
+                                                            static_cast<int64_t>(chosen.size()));
+  kernels::RouteBatchParams params{.query = queries.data(),
                                    .first_token = first_token,
                                    .num_questions = 1,
                                    .top_k = static_cast<int64_t>(chosen.size()),
-                                   .selected = as<kernels::ScoredDocument>(selected)};
+                                   .selected = selected.data()};
   set_routing(layer, params);
   const kernels::GpuBuffer workspace(gpu_, gpu_.library().route_batch_workspace_bytes(params));
   gpu_.library().route_batch(params, workspace.data(), nullptr);
@@ -255,17 +252,18 @@ void GpuSource::fetch_some(int64_t layer, std::span<const int64_t> documents, fl
     num_rows += num_chunks(document);
     chosen.push_back({.document = document});
   }
-  const auto selected = kernels::GpuBuffer::of<kernels::ScoredDocument>(gpu_, chosen);
-  const auto counts = kernels::GpuBuffer::of<int32_t>(gpu_, std::vector<int32_t>{0, 0});
+  const kernels::GpuArray<kernels::ScoredDocument> selected(
+      gpu_, std::span<const kernels::ScoredDocument>(chosen));
+  const kernels::GpuArray<int32_t> counts(gpu_, std::array<int32_t, 2>{});
   const int64_t num_values = num_rows * shape().key_dim();
-  const kernels::GpuBuffer keys(gpu_, num_values * static_cast<int64_t>(sizeof(BFloat16)));
-  const kernels::GpuBuffer values(gpu_, keys.size());
-  gather(layer, as<kernels::ScoredDocument>(selected), static_cast<int64_t>(documents.size()),
-         {.key = as<BFloat16>(keys),
-          .value = as<BFloat16>(values),
+  const kernels::GpuArray<BFloat16> keys(gpu_, num_values);
+  const kernels::GpuArray<BFloat16> values(gpu_, num_values);
+  gather(layer, selected.data(), static_cast<int64_t>(documents.size()),
+         {.key = keys.data(),
+          .value = values.data(),
           .capacity = num_rows,
-          .num_rows = as<int32_t>(counts),
-          .overflow = as<int32_t>(counts) + 1},
+          .num_rows = counts.data(),
+          .overflow = counts.data() + 1},
          nullptr);
   std::vector<BFloat16> rows(num_values);
   for (const auto& [from, to] : {std::pair(&keys, &key), std::pair(&values, &value)}) {

@@ -7,6 +7,7 @@
 
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
+#include "msa/kernels/gpu_array.h"
 #include "msa/memory/bank_fixture.h"
 #include "msa/memory/gpu_source.h"
 
@@ -104,7 +105,7 @@ class Target {
         key_(gpu, capacity * kWidth * 2),
         value_(gpu, capacity * kWidth * 2),
         selected_(gpu, kernels::kMostRouted * sizeof(kernels::ScoredDocument)),
-        counts_(kernels::GpuBuffer::of<int32_t>(gpu, std::vector<int32_t>{0, 0})),
+        counts_(gpu, std::span<const int32_t>(kNothing)),
         stream_(gpu) {}
 
   kernels::CudaStream stream() const { return stream_.get(); }
@@ -119,7 +120,7 @@ class Target {
   }
 
   Rows gather(const GpuSource& source, int64_t layer, int64_t top_k) {
-    auto* counts = reinterpret_cast<int32_t*>(counts_.data());
+    int32_t* counts = counts_.data();
     source.gather(layer, selected(), top_k,
                   {.key = reinterpret_cast<BFloat16*>(key_.data()),
                    .value = reinterpret_cast<BFloat16*>(value_.data()),
@@ -143,13 +144,14 @@ class Target {
 
  private:
   static constexpr int64_t kWidth = 16;  // of BankTest::kShape
+  static constexpr int32_t kNothing[2] = {};
 
   const kernels::Gpu& gpu_;
   int64_t capacity_;
   kernels::GpuBuffer key_;
   kernels::GpuBuffer value_;
   kernels::GpuBuffer selected_;
-  kernels::GpuBuffer counts_;
+  kernels::GpuArray<int32_t> counts_;
   kernels::GpuStream stream_;
 };
 
@@ -199,11 +201,11 @@ TEST_F(GpuSourceCuda, ChoosesTheDocumentsThatTheBankChooses) {
 TEST_F(GpuSourceCuda, WhatTheGpuChoseIsGatheredWithoutTheHost) {
   write_bank(NumberType::kBFloat16, NumberType::kBFloat16);
   const std::vector<float> query(kShape.key_dim(), 1.0F);
-  const auto device_query = kernels::GpuBuffer::of<float>(*gpu_, query);
+  const kernels::GpuArray<float> device_query(*gpu_, std::span<const float>(query));
   const int64_t first_token[] = {0, 1};
   for (const auto& source : load_all()) {
     Target target(*gpu_, 100);
-    kernels::RouteBatchParams params{.query = reinterpret_cast<const float*>(device_query.data()),
+    kernels::RouteBatchParams params{.query = device_query.data(),
                                      .first_token = first_token,
                                      .num_questions = 1,
                                      .top_k = 16,

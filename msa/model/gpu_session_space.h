@@ -3,7 +3,6 @@
 // sessions.
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <vector>
 

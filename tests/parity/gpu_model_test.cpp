@@ -143,7 +143,7 @@ TEST_F(GpuModel, ASessionGrowsBeyondItsFirstRoom) {
   session->extend(std::span(tokens).subspan(1000, 398));
   session->extend(std::span(&tokens[1398], 1));
   const auto logits = session->extend(std::span(&tokens[1399], 1));
-  EXPECT_LT(distance(logits, on_cpu.extend(tokens)), 0.05);
+  EXPECT_LT(distance(logits, on_cpu.extend(tokens)), 0.03);
 }
 
 /// A bank of the golden documents, in a folder that goes with it.
@@ -178,6 +178,10 @@ class GoldenBank {
   std::filesystem::path folder_;
 };
 
+/// Rounding to bfloat16 on the CPU moves these logits by up to 0.006; a memory that is not seen
+/// moves them by 0.19, the chunks of the session before by 0.14.
+constexpr double kSeesTheSame = 0.05;
+
 TEST_F(GpuModel, ASessionGrowsWithItsMemoryAndTheNextOneSeesNothingOfIt) {
   const GoldenBank golden(folder_, *cpu_);
   const auto bank = memory::Bank::open(real_file_system(), golden.bank());
@@ -191,14 +195,16 @@ TEST_F(GpuModel, ASessionGrowsWithItsMemoryAndTheNextOneSeesNothingOfIt) {
   };
   const auto compare = [&](model::Session& wanted, model::Session& got) {
     const auto question = std::span(tokens).first(30);
-    EXPECT_LT(distance(got.prefill(question, marks(30)), wanted.prefill(question, marks(30))), 0.1);
+    EXPECT_LT(distance(got.prefill(question, marks(30)), wanted.prefill(question, marks(30))),
+              kSeesTheSame);
     const auto more = std::span(tokens).subspan(30, 1200);
-    EXPECT_LT(distance(got.extend(more), wanted.extend(more)), 0.1);
+    EXPECT_LT(distance(got.extend(more), wanted.extend(more)), kSeesTheSame);
     const auto last = std::span(tokens).subspan(1230, 10);
-    EXPECT_LT(distance(got.prefill(last, marks(1240)), wanted.prefill(last, marks(1240))), 0.1);
+    EXPECT_LT(distance(got.prefill(last, marks(1240)), wanted.prefill(last, marks(1240))),
+              kSeesTheSame);
     EXPECT_LT(distance(got.extend(std::span(&tokens[1240], 1)),
                        wanted.extend(std::span(&tokens[1240], 1))),
-              0.1);
+              kSeesTheSame);
   };
   for (int round = 0; round < 2; ++round) {
     const auto got = gpu_->new_session(on_gpu.get());
@@ -208,7 +214,7 @@ TEST_F(GpuModel, ASessionGrowsWithItsMemoryAndTheNextOneSeesNothingOfIt) {
   const auto few = std::span(tokens).first(8);
   EXPECT_LT(distance(gpu_->new_session(on_gpu.get())->extend(few),
                      cpu_->new_session(on_cpu.get())->extend(few)),
-            0.1);
+            kSeesTheSame);
 }
 
 TEST_F(GpuModel, AnswersABankAsTheCpuDoes) {
