@@ -38,6 +38,8 @@ class Noise {
 // One function a part: adds its subcommands to msa bench.
 void add_bench_route(CLI::App& bench);
 void add_bench_model(CLI::App& bench);
+void add_bench_fetch(CLI::App& bench);
+void add_bench_answer(CLI::App& bench);
 void add_bench_tokenize(CLI::App& bench);
 
 }  // namespace msa::cli

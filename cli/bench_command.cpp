@@ -44,6 +44,8 @@ void add_bench(CLI::App& app) {
   bench.footer("Example: msa bench route --type int8");
   add_bench_route(bench);
   add_bench_model(bench);
+  add_bench_fetch(bench);
+  add_bench_answer(bench);
   add_bench_tokenize(bench);
 }
 

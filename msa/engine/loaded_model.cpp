@@ -11,6 +11,7 @@ namespace {
 
 /// Their activations fit the caches, and the products are still large.
 constexpr int64_t kCpuPassTokens = 2048;
+constexpr int64_t kGpuPasses = 4;      // one computes while the results of another are taken
 constexpr int64_t kMaxPadding = 1024;  // rows of an embedding that no token uses
 
 void expect_belongs(const text::Tokenizer& tokenizer, const model::ModelConfig& config,
@@ -68,7 +69,7 @@ memory::EncodedDocuments LoadedModel::encode_documents(
 }
 
 int64_t LoadedModel::encode_pass_tokens() const {
-  return gpu_model_ != nullptr ? model::GpuEncoder::kPassTokens : kCpuPassTokens;
+  return gpu_model_ != nullptr ? kGpuPasses * model::GpuEncoder::kPassTokens : kCpuPassTokens;
 }
 
 int64_t LoadedModel::session_bytes(int64_t num_tokens) const {

@@ -21,4 +21,11 @@ constexpr std::string_view name_of(NumberType type) {
   return type == NumberType::kFloat32 ? "f32" : type == NumberType::kBFloat16 ? "bf16" : "int8";
 }
 
+/// The type of one of these names.
+constexpr NumberType number_type_of(std::string_view name) {
+  return name == "f32"    ? NumberType::kFloat32
+         : name == "bf16" ? NumberType::kBFloat16
+                          : NumberType::kInt8;
+}
+
 }  // namespace msa::kernels

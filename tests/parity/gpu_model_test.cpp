@@ -110,6 +110,32 @@ TEST_F(GpuModel, ADocumentEncodesAloneAsBesideOthers) {
   }
 }
 
+TEST_F(GpuModel, DocumentsOfManyPassesStandInTheirPlaces) {
+  auto tokens = documents();
+  std::mt19937 random(5);
+  const auto source = random_tokens(2000);
+  for (size_t held = 0; held < 5 * size_t{16'384}; held += tokens.back().size()) {
+    const auto first = source.begin() + static_cast<ptrdiff_t>(random() % 1200);
+    tokens.emplace_back(first, first + 1 + static_cast<ptrdiff_t>(random() % 700));
+  }
+  const auto all = gpu_->encode_documents(tokens);
+  ASSERT_EQ(all.num_chunks.size(), tokens.size());
+  const auto width = static_cast<size_t>(gpu_->config().memory_shape().key_dim());
+  size_t first = 0;
+  for (size_t n = 0; n < tokens.size(); ++n) {
+    const size_t count = static_cast<size_t>(all.num_chunks[n]) * width;
+    if (n % 29 == 0) {
+      const auto own = gpu_->encode_documents(std::span(tokens).subspan(n, 1));
+      for (size_t slot = 0; slot < all.key.size(); ++slot) {
+        EXPECT_LT(distance(std::span(all.value[slot]).subspan(first, count), own.value[slot]), 0.02)
+            << "document " << n << ", slot " << slot;
+      }
+    }
+    first += count;
+  }
+  EXPECT_EQ(first, all.key.back().size());
+}
+
 TEST_F(GpuModel, LogitsAreThoseOfTheCpuInAPrefillAndInSteps) {
   const auto tokens = random_tokens(60);
   model::CpuSession on_cpu(cpu_->transformer(), {});

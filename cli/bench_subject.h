@@ -1,0 +1,72 @@
+#pragma once
+// What the stages of msa bench that run a model share: the model, its inputs, its limits.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/bench.h"
+#include "cli/command.h"
+#include "msa/memory/chunk_source.h"
+#include "msa/memory/encoded_documents.h"
+#include "msa/model/gpu_model.h"
+#include "msa/model/session.h"
+
+namespace msa::cli {
+
+struct SubjectFlags {
+  ModelFlags model;
+  std::string shape;
+
+  void add_to(CLI::App& command);
+
+  /// The config of the shape or, where none is given, of the model.
+  model::ModelConfig config() const;
+};
+
+/// What is measured: a model folder, or random weights of a shape.
+class Subject {
+ public:
+  Subject(const SubjectFlags& flags, bool prefers_bf16);
+
+  const model::ModelConfig& config() const { return transformer().config(); }
+  bool is_exact() const;      // float32 on the CPU
+  const char* type() const;   // of the weights
+  std::string place() const;  // the GPU's name, or how many threads
+  int64_t num_parameters() const;
+  double stored_bytes() const;      // of a weight, as decoding reads it
+  const kernels::Gpu* gpu() const;  // null on the CPU
+
+  memory::EncodedDocuments encode(std::span<const std::vector<int32_t>> documents) const;
+
+  /// `memory`: null for none; else on the GPU if the model is.
+  std::unique_ptr<model::Session> new_session(const memory::ChunkSource* memory) const;
+
+ private:
+  const model::Transformer& transformer() const {
+    return loaded_ != nullptr ? loaded_->transformer() : *transformer_;
+  }
+
+  std::unique_ptr<engine::LoadedModel> loaded_;
+  std::unique_ptr<model::Transformer> transformer_;
+  model::PromptHead no_head_;
+  std::unique_ptr<kernels::Gpu> gpu_;
+  std::unique_ptr<model::GpuModel> gpu_model_;
+  std::string gpu_name_;
+};
+
+/// Values of the matrices that a token meets in the layers and, if it is decoded, in the
+/// vocabulary's.
+double values_met(const model::ModelConfig& config, bool is_decoded);
+
+/// Bytes a second that the GPU reads at most, measured on 2 GiB.
+double read_limit(const kernels::Gpu& gpu, const BenchFlags& flags);
+
+std::vector<int32_t> random_tokens(int64_t count, int64_t vocab_size, Noise& noise);
+
+/// Largest difference of two lists, NaN if a value is; infinite if they differ in length.
+double largest_difference(std::span<const float> a, std::span<const float> b);
+
+}  // namespace msa::cli
