@@ -8,7 +8,6 @@
 #include "cli/bench_subject.h"
 #include "cli/random_bank.h"
 #include "msa/base/error.h"
-#include "msa/engine/sampler.h"
 #include "msa/memory/bank_source.h"
 #include "msa/memory/gpu_source.h"
 
@@ -62,7 +61,6 @@ struct TwoHopAnswer {
 TwoHopAnswer answer_once(const AnswerFlags& flags, const Subject& subject,
                          const memory::ChunkSource& source, const Script& script) {
   TwoHopAnswer result;
-  engine::Sampler sampler({});
   std::span<const float> logits;
   const auto begin = Clock::now();
   const auto session = subject.new_session(&source);
@@ -78,11 +76,11 @@ TwoHopAnswer answer_once(const AnswerFlags& flags, const Subject& subject,
   };
   const auto write = [&](int64_t count, std::vector<int32_t>& tokens) {
     const auto start = Clock::now();
-    for (int64_t i = 0; i < count; ++i) {
-      const int32_t token = sampler.sample(logits);
+    session->write(logits, [&](int32_t token) {
       tokens.push_back(token);
-      logits = session->extend(std::span(&token, 1));
-    }
+      return static_cast<int64_t>(tokens.size()) < count;
+    });
+    logits = session->extend(std::span(&tokens.back(), 1));
     result.write_ms += milliseconds_since(start);
   };
   read(script.question);

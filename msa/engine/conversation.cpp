@@ -141,13 +141,11 @@ std::vector<IdCandidate> Conversation::candidates() const {
 /// what follows no rule.
 WrittenIds Conversation::write_ids_freely(std::span<const float> logits) {
   WrittenIds written;
-  Sampler sampler({});
   text::RetrievalRound written_round(model_.layout(), model_.config().end_tokens);
-  for (int32_t next = sampler.sample(logits);;
-       next = sampler.sample(session_->extend(std::span(&next, 1)))) {
-    written.tokens.push_back(next);
-    if (written_round.add(next) != text::RoundState::kGoesOn) break;
-  }
+  session_->write(logits, [&](int32_t token) {
+    written.tokens.push_back(token);
+    return written_round.add(token) == text::RoundState::kGoesOn;
+  });
   written.ends_retrieval = written_round.state() == text::RoundState::kRetrievalEnded;
   for (const int64_t id : written_round.ids()) {
     if (bank_.place_of(id)) written.ids.push_back(id);
@@ -239,20 +237,26 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
   answer_.timing.prefill_ms += milliseconds_since(start);
 
   const auto write_start = Clock::now();
-  Sampler sampler(
-      {.temperature = options_.temperature, .top_p = options_.top_p, .seed = options_.seed});
   AnswerText text(on_text);
-  answer_.is_truncated = true;
-  for (int64_t n = 0; n < options_.max_answer_tokens; ++n) {
-    const int32_t token = sampler.sample(logits);
-    ++answer_.usage.completion_tokens;
-    if (text::ends_response(model_.layout(), model_.config().end_tokens, token)) {
-      answer_.is_truncated = false;
-      break;
-    }
+  int64_t num_written = 0;
+  // Whether the token is followed by another, so that the session needs it.
+  const auto add = [&](int32_t token) {
+    ++num_written;
+    if (text::ends_response(model_.layout(), model_.config().end_tokens, token)) return false;
     text.add(model_.tokenizer().token_bytes(token));
-    if (n + 1 < options_.max_answer_tokens) logits = session_->extend(std::span(&token, 1));
+    answer_.is_truncated = num_written == options_.max_answer_tokens;
+    return !answer_.is_truncated;
+  };
+  if (options_.temperature == 0) {
+    session_->write(logits, add);
+  } else {
+    Sampler sampler(
+        {.temperature = options_.temperature, .top_p = options_.top_p, .seed = options_.seed});
+    for (int32_t token = sampler.sample(logits); add(token); token = sampler.sample(logits)) {
+      logits = session_->extend(std::span(&token, 1));
+    }
   }
+  answer_.usage.completion_tokens += num_written;
   answer_.answer = text.finish();
   answer_.timing.write_ms += milliseconds_since(write_start);
 }

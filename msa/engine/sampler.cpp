@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/model/session.h"
 
 namespace msa::engine {
 
@@ -26,11 +27,8 @@ double Sampler::next_uniform() {
 }
 
 int32_t Sampler::sample(std::span<const float> logits) {
-  const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-  if (std::any_of(logits.begin(), logits.end(), [](float l) { return std::isnan(l); })) {
-    throw Error(ErrorCode::kInternal, "the model's logits are not numbers");
-  }
-  if (options_.temperature == 0) return static_cast<int32_t>(best);
+  const int32_t best = model::most_probable(logits);
+  if (options_.temperature == 0) return best;
 
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);

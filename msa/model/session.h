@@ -2,6 +2,7 @@
 // One question on its way through the model: its K,V caches, its routing, its next token.
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct RoutingResult {
   double milliseconds = 0;         // routing and fetching
 };
 
+/// The token of the largest logit, the lowest of equals. Throws Error(kInternal) if a logit is NaN.
+int32_t most_probable(std::span<const float> logits);
+
 /// Not for use by several threads at once. Model, head and memory must outlive it.
 class Session {
  public:
@@ -41,6 +45,12 @@ class Session {
   virtual std::span<const float> extend(
       std::span<const int32_t> tokens,
       AnswerPromptAttention attention = AnswerPromptAttention::kCausal) = 0;
+
+  /// Writes greedily: adds the most probable token behind what the session holds, then the one that
+  /// is most probable behind that, and so on. `accepts` is asked about each; one that it refuses is
+  /// not added and ends the writing. `logits` are those of the last call, which are void
+  /// afterwards. Throws as most_probable, and what `accepts` throws.
+  virtual void write(std::span<const float> logits, const std::function<bool(int32_t)>& accepts);
 
   /// Forgets all but the first `num_tokens` tokens; the selection stays.
   virtual void truncate(int64_t num_tokens) = 0;
