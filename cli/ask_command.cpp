@@ -32,18 +32,9 @@ struct Flags {
   bool shows_trace = false;
 };
 
-void add_memory_flags(CLI::App& command, Flags& flags) {
-  add_flag(command, "--gpu-memory", flags.gpu.gpu_bytes,
-           "GPU memory for the bank, as 80GB; 0 = what is free")
-      ->transform(CLI::AsSizeValue(true));
-  add_flag(command, "--host-memory", flags.gpu.host_bytes,
-           "Host memory for what the GPU has no room for; 0 = half of what is free")
-      ->transform(CLI::AsSizeValue(true));
-}
-
 void add_ask_flags(CLI::App& command, Flags& flags) {
   flags.model.add_to(command);
-  add_memory_flags(command, flags);
+  add_placement_flags(command, flags.gpu);
   add_flag(command, "--ids", flags.ids, "How ids are written: fused, constrained or free")
       ->check(CLI::IsMember({"fused", "constrained", "free"}));
   add_flag(command, "--routing-weight", flags.options.routing_weight,
@@ -84,7 +75,8 @@ Opened open(const Flags& flags) {
   } catch (const Error& error) {
     // A bank that the GPU cannot take.
     const bool is_of_gpu = error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kLimit;
-    const bool is_asked_for = flags.model.device == "gpu" || flags.gpu.gpu_bytes != 0;
+    const bool is_asked_for = flags.model.device == "gpu" || flags.gpu.gpu_bytes != 0 ||
+                              flags.gpu.scan_keys != memory::ScanKeys::kStored;
     if (opened.model->gpu() == nullptr || !is_of_gpu || is_asked_for) throw;
     say_without_gpu(error.what());
     ModelFlags on_cpu = flags.model;
@@ -264,7 +256,7 @@ void add_route(CLI::App& app) {
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
   command.add_option("QUESTION", flags->question, "The question")->required();
   flags->model.add_to(command);
-  add_memory_flags(command, *flags);
+  add_placement_flags(command, flags->gpu);
   add_flag(command, "--top", flags->top, "Documents to list");
   command.add_flag("--json", flags->is_json, "Print documents and every layer's choice");
   command.footer("Example: msa route notes.bank \"who wrote the handbook?\" --top 5");

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
 
 #include "cli/bench.h"
 #include "cli/command.h"
 #include "cli/route_task.h"
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
-#include "msa/kernels/gpu.h"
+#include "msa/kernels/gpu_array.h"
 #include "msa/kernels/route_tile.h"
 #include "msa/memory/aligned_buffer.h"
 
@@ -27,10 +28,12 @@ struct Flags {
   int64_t questions = 1;
   std::string type = "bf16";
   std::string device = "cpu";
+  std::string exact = "gpu";
   bool is_wide = false;
 };
 
 void run_on_cpu(const Flags& flags) {
+  MSA_CHECK(flags.type != "int4", "keys of int4 are routed over by GPUs: --device gpu");
   if (flags.threads != 0) set_num_threads(flags.threads);
   kernels::set_wide_routing_only(flags.is_wide);
   const RouteTask task = make_route_task(flags.type, flags.chunks, flags.dim, flags.tokens);
@@ -97,7 +100,8 @@ void run_on_cpu(const Flags& flags) {
       unrounded.is_same_order ? ", same order" : "");
 }
 
-/// All layers' keys in GPU memory, and one routing of all of them.
+/// All layers' keys in GPU memory, and one routing of all of them. With int4 keys, what they are
+/// made from may be in the host's memory.
 class GpuRoute {
  public:
   GpuRoute(const kernels::Gpu& gpu, const RouteTask& task, const Flags& flags)
@@ -116,13 +120,14 @@ class GpuRoute {
     documents_ = put(documents);
     first_chunk_ = put(task.first_chunk);
     query_ = put(task.query);
-    keys_.push_back(put(task.stored));
-    while (static_cast<int64_t>(keys_.size()) < num_layers_) {
-      keys_.emplace_back(gpu, keys_.front().size());
-      gpu.library().copy(keys_.back().data(), keys_.front().data(), keys_.front().size());
+    if (flags.exact == "host") {
+      put_keys_on_host(task);
+    } else {
+      put_keys_on_gpu(task);
     }
     selected_ = kernels::GpuBuffer(
         gpu, flags.questions * top_k_ * static_cast<int64_t>(sizeof(kernels::ScoredDocument)));
+    num_rescored_ = {gpu, flags.questions};
     params_ = {.key_type = task.type,
                .key_scale = reinterpret_cast<const float*>(scales_.data()),
                .document_of_chunk = reinterpret_cast<const int32_t*>(documents_.data()),
@@ -135,22 +140,25 @@ class GpuRoute {
                .num_chunks = task.num_chunks(),
                .key_dim = task.dim,
                .top_k = top_k_,
-               .selected = reinterpret_cast<kernels::ScoredDocument*>(selected_.data())};
+               .selected = reinterpret_cast<kernels::ScoredDocument*>(selected_.data()),
+               .num_rescored = num_rescored_.data()};
+    if (flags.type == "int4") pack_keys();
     workspace_ = kernels::GpuBuffer(gpu, gpu.library().route_batch_workspace_bytes(params_));
   }
 
   void route() {
-    for (const auto& key : keys_) {
-      params_.key = key.data();
+    for (int64_t layer = 0; layer < num_layers_; ++layer) {
+      params_.key = keys_[layer];
+      if (!packed_.empty()) params_.packed.value = packed_[layer].data();
       gpu_.library().route_batch(params_, workspace_.data(), nullptr);
     }
     gpu_.library().synchronize();
   }
 
-  /// Every byte of the keys once, and nothing else.
+  /// Every byte of what is scanned once, and nothing else.
   void read() {
-    for (const auto& key : keys_) {
-      gpu_.library().read_all(key.data(), key.size() / 16 * 16,
+    for (const auto& rows : packed_.empty() ? gpu_keys_ : packed_) {
+      gpu_.library().read_all(rows.data(), rows.size() / 16 * 16,
                               reinterpret_cast<uint32_t*>(workspace_.data()), nullptr);
     }
     gpu_.library().synchronize();
@@ -163,9 +171,64 @@ class GpuRoute {
     return result;
   }
 
+  /// Chunks of the last layer that were scored again, for all questions.
+  int64_t num_rescored() const {
+    std::vector<int32_t> counts(num_rescored_.size());
+    num_rescored_.copy_to_host(counts.data());
+    return std::accumulate(counts.begin(), counts.end(), int64_t{0});
+  }
+
+  int64_t num_bytes() const {
+    const auto& scanned = packed_.empty() ? gpu_keys_ : packed_;
+    return num_layers_ * scanned.front().size();
+  }
+
   int64_t top_k() const { return top_k_; }
 
  private:
+  void put_keys_on_gpu(const RouteTask& task) {
+    const auto num_bytes = static_cast<int64_t>(task.stored.size());
+    for (int64_t layer = 0; layer < num_layers_; ++layer) {
+      gpu_keys_.emplace_back(gpu_, num_bytes);
+      const void* from = layer == 0 ? task.stored.data() : gpu_keys_.front().data();
+      gpu_.library().copy(gpu_keys_.back().data(), from, num_bytes);
+      keys_.push_back(gpu_keys_.back().data());
+    }
+  }
+
+  /// A copy for every layer, so that none is found in a cache.
+  void put_keys_on_host(const RouteTask& task) {
+    const auto num_bytes = static_cast<int64_t>(task.stored.size());
+    host_keys_ = kernels::PinnedBuffer(gpu_, num_layers_ * num_bytes);
+    parallel_for(num_layers_, [&](int64_t layer) {
+      std::copy(task.stored.begin(), task.stored.end(), host_keys_.data() + layer * num_bytes);
+    });
+    for (int64_t layer = 0; layer < num_layers_; ++layer) {
+      keys_.push_back(host_keys_.data() + layer * num_bytes);
+    }
+  }
+
+  void pack_keys() {
+    packed_scales_ = {gpu_, params_.num_chunks};
+    const kernels::GpuArray<float> longest(gpu_,
+                                           std::span<const float>(&params_.packed.longest, 1));
+    for (int64_t layer = 0; layer < num_layers_; ++layer) {
+      packed_.emplace_back(gpu_, kernels::packed_key_bytes(params_.num_chunks, params_.key_dim));
+      gpu_.library().pack_keys({.key_type = params_.key_type,
+                                .key = keys_[layer],
+                                .key_scale = params_.key_scale,
+                                .num_chunks = params_.num_chunks,
+                                .key_dim = params_.key_dim,
+                                .value = packed_.back().data(),
+                                .scale = packed_scales_.data(),
+                                .longest = longest.data()},
+                               nullptr);
+    }
+    longest.copy_to_host(&params_.packed.longest);
+    params_.packed.scale = packed_scales_.data();
+    params_.packed.value = packed_.front().data();
+  }
+
   const kernels::Gpu& gpu_;
   int64_t num_layers_;
   int64_t top_k_;
@@ -174,8 +237,13 @@ class GpuRoute {
   kernels::GpuBuffer documents_;
   kernels::GpuBuffer first_chunk_;
   kernels::GpuBuffer query_;
-  std::vector<kernels::GpuBuffer> keys_;
+  std::vector<const std::byte*> keys_;  // of each layer
+  std::vector<kernels::GpuBuffer> gpu_keys_;
+  kernels::PinnedBuffer host_keys_;
+  std::vector<kernels::GpuBuffer> packed_;
+  kernels::GpuArray<float> packed_scales_;
   kernels::GpuBuffer selected_;
+  kernels::GpuArray<int32_t> num_rescored_;
   kernels::GpuBuffer workspace_;
   kernels::RouteBatchParams params_;
 };
@@ -183,7 +251,8 @@ class GpuRoute {
 void run_on_gpu(const Flags& flags) {
   const auto gpu = kernels::Gpu::open();
   MSA_CHECK(flags.type != "f32" && !flags.is_wide,
-            "the GPU routes over keys of bf16 or int8, without --wide");
+            "the GPU routes over keys of bf16, int8 or int4, without --wide");
+  MSA_CHECK(flags.type == "int4" || flags.exact == "gpu", "--exact host is of --type int4");
   const RouteTask task =
       make_route_task(flags.type, flags.chunks, flags.dim, flags.tokens * flags.questions);
   GpuRoute route(*gpu, task, flags);
@@ -200,7 +269,7 @@ void run_on_gpu(const Flags& flags) {
   }
   const Times times = time_runs(flags.bench, [&] { route.route(); });
   const Times limit = time_runs(flags.bench, [&] { route.read(); });
-  const double bytes = static_cast<double>(flags.layers) * static_cast<double>(task.stored.size());
+  const auto bytes = static_cast<double>(route.num_bytes());
   const int64_t of = flags.questions * route.top_k();
   if (flags.bench.is_json) {
     print_json({{"stage", "route"},
@@ -213,6 +282,8 @@ void run_on_gpu(const Flags& flags) {
                 {"questions", flags.questions},
                 {"same_documents_as_float64", same},
                 {"of", of},
+                {"exact", flags.exact},
+                {"chunks_scored_again", route.num_rescored()},
                 {"median_ms", times.median * 1e3},
                 {"best_ms", times.best * 1e3},
                 {"worst_ms", times.worst * 1e3},
@@ -224,10 +295,12 @@ void run_on_gpu(const Flags& flags) {
   std::printf(
       "route %s on %s, %lld questions: %.3f ms median, %.3f best, %.3f worst; reading alone %.3f "
       "ms "
-      "(%.0f GB/s), ratio %.3f; %lld of %lld documents as float64\n",
+      "(%.0f GB/s), ratio %.3f; %lld chunks a layer scored again; %lld of %lld documents as "
+      "float64\n",
       flags.type.c_str(), gpu->facts().name, static_cast<long long>(flags.questions),
       times.median * 1e3, times.best * 1e3, times.worst * 1e3, limit.median * 1e3,
-      bytes / limit.median / 1e9, times.median / limit.median, static_cast<long long>(same),
+      bytes / limit.median / 1e9, times.median / limit.median,
+      static_cast<long long>(route.num_rescored()), static_cast<long long>(same),
       static_cast<long long>(of));
 }
 
@@ -245,11 +318,13 @@ void add_bench_route(CLI::App& bench) {
   add_flag(command, "--dim", flags->dim, "Length of a key, G * D")->check(CLI::Range(1, 65'536));
   add_flag(command, "--tokens", flags->tokens, "Tokens of the question")
       ->check(CLI::Range(1, 65'536));
-  add_flag(command, "--type", flags->type, "f32, bf16 or int8")
-      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  add_flag(command, "--type", flags->type, "f32, bf16, int8, or int4 made of int8 (gpu)")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}));
   add_flag(command, "--device", flags->device, "cpu or gpu")->check(CLI::IsMember({"cpu", "gpu"}));
   add_flag(command, "--questions", flags->questions, "Questions routed together (gpu)")
       ->check(CLI::Range(1, kernels::kMostQuestions));
+  add_flag(command, "--exact", flags->exact, "Where the int8 keys of int4 are: gpu or host (gpu)")
+      ->check(CLI::IsMember({"gpu", "host"}));
   command.add_flag("--wide", flags->is_wide, "Without AVX-512 BF16 and VNNI");
   flags->bench.add_to(command);
   command.footer("Example: msa bench route --type int8");

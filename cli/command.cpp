@@ -106,6 +106,26 @@ std::unique_ptr<kernels::Gpu> ModelFlags::open_gpu() const {
   }
 }
 
+void add_placement_flags(CLI::App& command, memory::GpuSourceOptions& options) {
+  add_flag(command, "--gpu-memory", options.gpu_bytes,
+           "GPU memory for the bank, as 80GB; 0 = what is free")
+      ->transform(CLI::AsSizeValue(true));
+  add_flag(command, "--host-memory", options.host_bytes,
+           "Host memory for what the GPU has no room for; 0 = half of what is free")
+      ->transform(CLI::AsSizeValue(true));
+  command
+      .add_option_function<std::string>(
+          "--scan-keys",
+          [&options](const std::string& name) {
+            options.scan_keys =
+                name == "int4" ? memory::ScanKeys::kInt4 : memory::ScanKeys::kStored;
+          },
+          "Keys that a GPU routes over: stored, or int4 made of them (compute capability 9.x)")
+      ->envname("MSA_SCAN_KEYS")
+      ->default_str("stored")
+      ->check(CLI::IsMember({"stored", "int4"}));
+}
+
 void print_json(const OrderedJson& value) {
   print(to_line(value) + "\n");
   expect_written();

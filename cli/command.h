@@ -11,6 +11,7 @@
 #include "msa/base/json.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/kernels/gpu.h"
+#include "msa/memory/gpu_source.h"
 
 namespace msa::cli {
 
@@ -49,6 +50,10 @@ struct ModelFlags {
   /// The GPU that these flags ask for; null: the CPU.
   std::unique_ptr<kernels::Gpu> open_gpu() const;
 };
+
+/// Adds the flags that say where a GPU keeps a bank, and what it routes over. `options` must live
+/// as long as `command`.
+void add_placement_flags(CLI::App& command, memory::GpuSourceOptions& options);
 
 /// Adds a flag with its environment twin MSA_<NAME> (dashes become underscores).
 template <typename Value>

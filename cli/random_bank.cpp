@@ -271,12 +271,7 @@ void RandomBankFlags::add_to(CLI::App& command) {
       ->check(CLI::IsMember({"bf16", "int8"}));
   add_flag(command, "--content-type", content_type, "Of K and V: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}));
-  add_flag(command, "--gpu-memory", gpu.gpu_bytes,
-           "GPU memory for the bank, as 80GB; 0 = what is free")
-      ->transform(CLI::AsSizeValue(true));
-  add_flag(command, "--host-memory", gpu.host_bytes,
-           "Host memory for what the GPU has no room for; 0 = half of what is free")
-      ->transform(CLI::AsSizeValue(true));
+  add_placement_flags(command, gpu);
 }
 
 std::unique_ptr<RandomBank> RandomBankFlags::make(const model::ModelConfig& config) const {

@@ -43,8 +43,8 @@ std::vector<int64_t> best_of(const std::vector<double>& scores, int64_t count) {
 RouteTask make_route_task(const std::string& type, int64_t chunks, int64_t dim, int64_t tokens) {
   RouteTask task;
   task.type = type == "f32"    ? kernels::NumberType::kFloat32
-              : type == "int8" ? kernels::NumberType::kInt8
-                               : kernels::NumberType::kBFloat16;
+              : type == "bf16" ? kernels::NumberType::kBFloat16
+                               : kernels::NumberType::kInt8;
   task.dim = dim;
   task.rows = random_rows(chunks, dim, 7);
   task.query = random_rows(tokens, dim, 8);
@@ -93,6 +93,7 @@ std::vector<double> reference_scores(const RouteTask& task, const std::vector<fl
     for (int64_t c = task.first_chunk[n]; c < task.first_chunk[n + 1]; ++c) {
       for (int64_t t = 0; t < num_tokens; ++t) {
         double dot = 0;
+#pragma omp simd reduction(+ : dot)
         for (int64_t i = 0; i < dim; ++i) {
           dot += static_cast<double>(rows[c * dim + i]) * query[t * dim + i];
         }

@@ -28,7 +28,7 @@ struct RouteTask {
   int64_t num_chunks() const { return first_chunk.back(); }
 };
 
-/// `type` is f32, bf16 or int8. The same numbers on any number of threads.
+/// `type` is f32, bf16, int8, or int4: keys of int8. The same numbers on any number of threads.
 RouteTask make_route_task(const std::string& type, int64_t chunks, int64_t dim, int64_t tokens);
 
 /// The keys as they are stored, as float32: without a further rounding.

@@ -10,6 +10,7 @@
 #include "msa/kernels/device_heads.h"
 #include "msa/kernels/device_rows.h"
 #include "msa/kernels/gather_records.h"
+#include "msa/kernels/pack_keys.h"
 #include "msa/kernels/packed_attention.h"
 #include "msa/kernels/pool_chunks.h"
 #include "msa/kernels/recording.h"
@@ -52,6 +53,7 @@ struct CudaLibrary {
   decltype(&pool_chunks_cuda) pool_chunks = nullptr;
   decltype(&kernels::route_batch_workspace_bytes) route_batch_workspace_bytes = nullptr;
   decltype(&route_batch_cuda) route_batch = nullptr;
+  decltype(&pack_keys_cuda) pack_keys = nullptr;
 
   /// Memory of the host that stays in its place and has the same address on the GPU. Null if there
   /// is no room.
@@ -104,7 +106,7 @@ struct CudaLibrary {
 };
 
 /// Raised with every change of the table or of a structure that it uses.
-constexpr int64_t kCudaLibraryVersion = 2;
+constexpr int64_t kCudaLibraryVersion = 3;
 constexpr const char* kCudaLibrarySymbol = "msa_cuda_library";
 
 }  // namespace msa::kernels

@@ -224,6 +224,7 @@ extern "C" const msa::kernels::CudaLibrary* msa_cuda_library() {
     all.pool_chunks = pool_chunks_cuda;
     all.route_batch_workspace_bytes = route_batch_workspace_bytes;
     all.route_batch = route_batch_cuda;
+    all.pack_keys = pack_keys_cuda;
     all.gather_records = gather_records_cuda;
     all.set_slots = set_slots_cuda;
     all.embed_rows = embed_rows_cuda;

@@ -1,5 +1,6 @@
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <type_traits>
 
 #include "msa/kernels/device_code.cuh"
@@ -34,20 +35,28 @@ RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory, int64_t* 
     space.num_bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   };
   constexpr int64_t kSlice = 128;
-  space.query_row_bytes = (p.key_dim * bytes_of(p.key_type) + kSlice - 1) / kSlice * kSlice;
+  const bool is_packed = p.packed.value != nullptr;
+  const int64_t query_bytes = is_packed ? packed_dim(p.key_dim) : p.key_dim * bytes_of(p.key_type);
+  space.query_row_bytes = (query_bytes + kSlice - 1) / kSlice * kSlice;
   space.num_tokens = spans_of(p).filled[p.num_questions];
   take(space.score, p.num_questions * p.num_documents);
+  take(space.fresh, p.num_questions * p.num_documents);
   take(space.window, p.num_questions);
+  take(space.scale_window, p.num_questions);
+  take(space.error_window, p.num_questions);
   take(space.ticket, p.num_questions);
   take(space.num_candidates, p.num_questions);
+  take(space.num_listed, p.num_questions);
   if (zero_bytes != nullptr) *zero_bytes = space.num_bytes;
   take(space.candidate, p.num_questions * p.num_documents);
-  take(space.fresh, p.num_questions * p.num_documents);
+  take(space.listed, p.num_questions * p.num_chunks);
+  take(space.reach, is_packed ? p.num_questions * p.num_chunks : 0);
   take(space.query, space.num_tokens * space.query_row_bytes);
   take(space.token_scale, space.num_tokens);
   take(space.block_owner, space.num_tokens / kTokenStep);
-  take(space.part, p.num_questions * kSelectBlocks * p.top_k);
-  take(space.best, p.num_questions * p.top_k);
+  space.num_best = is_packed ? std::min({2 * p.top_k, kMostRouted, p.num_documents}) : p.top_k;
+  take(space.part, p.num_questions * kSelectBlocks * space.num_best);
+  take(space.best, p.num_questions * space.num_best);
   return space;
 }
 
@@ -63,6 +72,8 @@ void expect_supported(const RouteBatchParams& p) {
       p.num_chunks);
   MSA_CHECK(p.key_dim > 0 && p.key_dim * bytes_of(p.key_type) % 16 == 0,
             "route_batch: a key must be whole 16 bytes, got ", p.key_dim, " values");
+  MSA_CHECK(p.packed.value == nullptr || p.key_dim <= kMostPackedDim,
+            "route_batch: packed keys have at most ", kMostPackedDim, " values, got ", p.key_dim);
   MSA_CHECK(p.top_k > 0 && p.top_k <= kMostRouted && p.top_k <= p.num_documents,
             "route_batch: top_k must be in [1, ", kMostRouted, "] and at most the documents, got ",
             p.top_k);
@@ -84,10 +95,18 @@ void route_batch_cuda(const RouteBatchParams& params, std::byte* workspace, Cuda
                       static_cast<cudaStream_t>(stream)) != cudaSuccess) {
     expect_launched("route_batch");
   }
-  prepare_queries(params, spans, space, stream);
-  scan_keys(params, space, stream);
-  select_documents(params, space, stream);
-  rescore_documents(params, spans, space, stream);
+  if (params.packed.value != nullptr) {
+    prepare_packed_queries(params, spans, space, stream);
+    scan_packed_keys(params, space, stream);
+    select_documents(params, space, stream);
+    list_reaching(params, spans, space, stream);
+  } else {
+    prepare_queries(params, spans, space, stream);
+    scan_keys(params, space, stream);
+    select_documents(params, space, stream);
+    list_candidates(params, space, stream);
+  }
+  rescore_listed(params, spans, space, stream);
   select_candidates(params, space, stream);
   if (params.score_sum != nullptr) add_scores(params, space, stream);
 }

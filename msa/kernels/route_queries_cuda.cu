@@ -2,8 +2,8 @@
 
 #include <cuda_bf16.h>
 
-#include "msa/kernels/device_code.cuh"
-#include "msa/kernels/route_batch_parts.h"
+#include "msa/kernels/block_folds.cuh"
+#include "msa/kernels/token_source.cuh"
 
 namespace msa::kernels {
 namespace {
@@ -11,41 +11,19 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpThreads;
 
-/// Folds over the block; every thread receives the result. `fold` is that of a warp.
-template <typename Fold>
-__device__ float block_fold(float value, float* shared, const Fold& fold) {
-  value = fold(value);
-  __syncthreads();
-  if (threadIdx.x % kWarpThreads == 0) shared[threadIdx.x / kWarpThreads] = value;
-  __syncthreads();
-  return fold(shared[threadIdx.x % kWarps]);
-}
-
-__device__ float block_max(float value, float* shared) {
-  return block_fold(value, shared, [](float v) { return warp_max(v); });
-}
-
-__device__ float block_sum(float value, float* shared) {
-  // Every warp sums each of the kWarps parts kWarpThreads / kWarps times.
-  return block_fold(value, shared, [](float v) { return warp_sum(v); }) / (kWarpThreads / kWarps);
-}
-
 template <bool kIsInt8>
 __global__ void __launch_bounds__(kThreads)
     prepare_kernel(const float* query, int64_t key_dim, float longest_key,
                    const __grid_constant__ TokenSpans spans, RouteBatchSpace space) {
   __shared__ float shared[kWarps];
   const int token = static_cast<int>(blockIdx.x);
-  int question = 0;
-  while (spans.filled[question + 1] <= token) ++question;
-  const int last = spans.given[question + 1] - 1;
-  const int source = min(spans.given[question] + token - spans.filled[question], last);
+  const auto [question, source] = TokenSource(spans, token);
   const float* row = query + source * key_dim;
   uint8_t* out = space.query + token * space.query_row_bytes;
 
   float largest = 0;
   for (int64_t i = threadIdx.x; i < key_dim; i += kThreads) largest = fmaxf(largest, fabsf(row[i]));
-  largest = block_max(largest, shared);
+  largest = block_max<kThreads>(largest, shared);
   const float scale = kIsInt8 ? largest / 127.0F : 1.0F;
   const float factor = largest > 1e-36F ? 127.0F / largest : 0.0F;
 
@@ -67,8 +45,8 @@ __global__ void __launch_bounds__(kThreads)
     missed += (value - rounded) * (value - rounded);
     squares += value * value;
   }
-  missed = block_sum(missed, shared);
-  squares = block_sum(squares, shared);
+  missed = block_sum<kThreads>(missed, shared);
+  squares = block_sum<kThreads>(squares, shared);
   if (threadIdx.x != 0) return;
   space.token_scale[token] = scale;
   if (token % kTokenStep == 0) space.block_owner[token / kTokenStep] = question;

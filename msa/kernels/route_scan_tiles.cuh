@@ -19,9 +19,8 @@ constexpr int kTileChunks = kGroups * kGroupChunks;
 constexpr int kLaneRows = 2 * kParts;  // rows of a group's sums that a lane sees: lane / 4 + 8 h of
                                        // its warp's 16 in each part
 
-/// Work is cut into items: kCluster products of a tile of keys and one of tokens. They have either
-/// the keys in common or the tokens.
-struct TileScan {
+/// What becomes of the sums: scores of documents that are raised.
+struct ScanFacts {
   const float* key_scale;
   const int32_t* document_of_chunk;
   const float* token_scale;
@@ -29,10 +28,16 @@ struct TileScan {
   uint32_t* score;
   int64_t num_chunks;
   int64_t num_documents;
+  int num_blocks;  // of kTokenStep tokens
+};
+
+/// Work is cut into items: kCluster products of a tile of keys and one of tokens. They have either
+/// the keys in common or the tokens.
+struct TileScan {
+  ScanFacts facts;
   int64_t num_items;
   int token_groups;  // items with the same keys
   bool shares_keys;
-  int num_blocks;  // of kTokenStep tokens
   int num_slices;  // of a row
   int num_stages;  // of the ring
 };
@@ -81,10 +86,14 @@ struct LaneChunk {
   uint32_t same_document;  // bit i: as that of lane + (4 << i)
   bool raises;             // it is the first of its document here
 
+  __device__ static int64_t chunk_of(int64_t first_chunk, int lane) {
+    return first_chunk + lane / 4 + lane % 2 * 8 + lane % 4 / 2 * 64;
+  }
+
   /// Starts loading; find_documents comes when the loads have had time.
   template <bool kHasScale>
-  __device__ void load(const TileScan& p, int64_t first_chunk, int lane) {
-    const int64_t chunk = first_chunk + lane / 4 + lane % 2 * 8 + lane % 4 / 2 * 64;
+  __device__ void load(const ScanFacts& p, int64_t first_chunk, int lane) {
+    const int64_t chunk = chunk_of(first_chunk, lane);
     const bool is_inside = chunk < p.num_chunks;
     document = is_inside ? p.document_of_chunk[chunk] : -1;
     scale = kHasScale && is_inside ? p.key_scale[chunk] : 1.0F;
@@ -109,12 +118,17 @@ __device__ inline float fold_lanes(float even, float odd, int lane, int step) {
   return fmaxf(is_odd ? odd : even, other);
 }
 
-/// Raises one question's scores to the best of a lane's rows.
-__device__ inline void raise_question(const TileScan& p, const LaneChunk& chunk, int question,
-                                      const float (&best)[kLaneRows], int lane) {
+/// The score of the lane's chunk: the best of its row, which lanes % 4 share, times its scale.
+__device__ inline float score_of_lane(const LaneChunk& chunk, const float (&best)[kLaneRows],
+                                      int lane) {
   const float upper = fold_lanes(best[0], best[1], lane, 1);
   const float lower = fold_lanes(best[2], best[3], lane, 1);
-  float score = fold_lanes(upper, lower, lane, 2) * chunk.scale;
+  return fold_lanes(upper, lower, lane, 2) * chunk.scale;
+}
+
+/// Raises one question's scores to those of the lanes' chunks.
+__device__ inline void raise_question(const ScanFacts& p, const LaneChunk& chunk, int question,
+                                      float score) {
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
     const float other = __shfl_down_sync(kAllLanes, score, 4 << i);
@@ -125,12 +139,12 @@ __device__ inline void raise_question(const TileScan& p, const LaneChunk& chunk,
   }
 }
 
-/// Raises the scores of the chunks of a warp for the questions of a tile's tokens, from
+/// Calls raise(question, score of the lane's chunk) for the questions of a tile's tokens, from
 /// `first_block` on. Lane n brings the owner of block n, -1 behind the last.
-template <typename Sum, int kTokens>
-__device__ void raise_scores(const TileScan& p, const LaneChunk& chunk,
+template <typename Sum, int kTokens, typename Raise>
+__device__ void raise_scores(const ScanFacts& p, const LaneChunk& chunk,
                              const Sum (&sum)[kParts][kTokens / 2], int first_block, int owner,
-                             int lane) {
+                             int lane, const Raise& raise) {
   constexpr int kBlocks = kTokens / static_cast<int>(kTokenStep);
   const int next_owner = __shfl_down_sync(kAllLanes, owner, 1);
   const bool is_last = owner >= 0 && (lane == kBlocks - 1 || next_owner != owner);
@@ -158,7 +172,7 @@ __device__ void raise_scores(const TileScan& p, const LaneChunk& chunk,
       best[i] = fmaxf(best[i], fmaxf(left, right));
     }
     if ((last_blocks >> n & 1U) != 0) {
-      raise_question(p, chunk, __shfl_sync(kAllLanes, owner, n), best, lane);
+      raise(__shfl_sync(kAllLanes, owner, n), score_of_lane(chunk, best, lane));
 #pragma unroll
       for (float& value : best) value = -INFINITY;
     }

@@ -101,11 +101,11 @@ __device__ void multiply_tiles(const TileScan& p, const Ring<kTokens>& ring, int
   for (TileWalk walk(p); walk.item < p.num_items; walk.advance(p)) {
     // What the maxima need is loaded now, and not looked at before the products are done.
     LaneChunk chunk;
-    chunk.load<kIsInt8<Sum>>(p, walk.key_tile(p) * kTileChunks + group * kGroupChunks + warp * 16,
-                             lane);
+    chunk.load<kIsInt8<Sum>>(
+        p.facts, walk.key_tile(p) * kTileChunks + group * kGroupChunks + warp * 16, lane);
     const int first_block = walk.token_tile(p) * kBlocks;
-    const bool is_owned = lane < kBlocks && first_block + lane < p.num_blocks;
-    const int owner = is_owned ? p.block_owner[first_block + lane] : -1;
+    const bool is_owned = lane < kBlocks && first_block + lane < p.facts.num_blocks;
+    const int owner = is_owned ? p.facts.block_owner[first_block + lane] : -1;
     int last_stage = 0;
     for (int slice = 0; slice < p.num_slices; ++slice) {
       await_phase(ring.barrier(ring.full, place.stage), place.parity);
@@ -136,7 +136,9 @@ __device__ void multiply_tiles(const TileScan& p, const Ring<kTokens>& ring, int
     for (int part = 0; part < kParts; ++part) hold(sum[part]);
     release(last_stage);
     chunk.find_documents(lane);
-    raise_scores<Sum, kTokens>(p, chunk, sum, first_block, owner, lane);
+    raise_scores<Sum, kTokens>(
+        p.facts, chunk, sum, first_block, owner, lane,
+        [&](int question, float score) { raise_question(p.facts, chunk, question, score); });
   }
 }
 
@@ -196,14 +198,16 @@ void scan(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStre
   const Choice* choice = kChoices<Sum>;
   while (choice->num_tokens < parts_of(space.num_tokens, token_tiles)) ++choice;
 
-  TileScan scan{params.key_scale, params.document_of_chunk, space.token_scale,   space.block_owner,
-                space.score,      params.num_chunks,        params.num_documents};
+  TileScan scan{};
+  scan.facts = {params.key_scale,     params.document_of_chunk,
+                space.token_scale,    space.block_owner,
+                space.score,          params.num_chunks,
+                params.num_documents, static_cast<int>(space.num_tokens / kTokenStep)};
   scan.shares_keys = token_tiles % kCluster == 0;
   const int item_tokens = scan.shares_keys ? kCluster : 1;
   const int item_keys = scan.shares_keys ? 1 : kCluster;
   scan.token_groups = static_cast<int>(token_tiles / item_tokens);
   scan.num_items = parts_of(params.num_chunks, item_keys * kTileChunks) * scan.token_groups;
-  scan.num_blocks = static_cast<int>(space.num_tokens / kTokenStep);
   scan.num_slices = static_cast<int>(space.query_row_bytes / kTileRowBytes);
   const int stage_bytes = (kTileChunks + choice->num_tokens) * kTileRowBytes;
   // The barriers fill less than kTileAlignment; the ring begins behind.

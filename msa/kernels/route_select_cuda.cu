@@ -3,14 +3,14 @@
 
 #include <algorithm>
 
-#include "msa/kernels/device_code.cuh"
+#include "msa/kernels/dependent_launch.cuh"
 #include "msa/kernels/route_batch_parts.h"
 
 namespace msa::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPerThread = 8;
+constexpr int kPerThread = 10;
 constexpr int kRound = kThreads * kPerThread;  // entries looked at together
 constexpr int kMostAdded = static_cast<int>(kMostRouted) * kPerThread;  // of them, to the list
 constexpr int kListed = 2 * kMostAdded;
@@ -123,8 +123,8 @@ struct Candidates {
         score(space.score + question * num_documents),
         count(space.num_candidates[question]) {}
 
-  __device__ uint64_t at(int64_t n) const { return entry_of(fresh[n], document[n]); }
-  __device__ void keep(int64_t n) const { score[document[n]] = fresh[n]; }
+  __device__ uint64_t at(int64_t n) const { return entry_of(fresh[document[n]], document[n]); }
+  __device__ void keep(int64_t n) const { score[document[n]] = fresh[document[n]]; }
 };
 
 constexpr int64_t kFew = 4 * kRound;  // entries that one block looks through by itself
@@ -135,6 +135,8 @@ __global__ void __launch_bounds__(kThreads)
                   ScoredDocument* selected) {
   __shared__ TopList list;
   __shared__ bool is_last;
+  await_launched_before();
+  release_launched_after();
   const int question = static_cast<int>(blockIdx.y);
   const Source source(space, hidden, num_documents, question);
   const bool is_alone = source.count <= kFew;
@@ -195,12 +197,11 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename Source>
-void select(const RouteBatchParams& params, const RouteBatchSpace& space, ScoredDocument* selected,
-            CudaStream stream) {
+void select(const RouteBatchParams& params, const RouteBatchSpace& space, int64_t count,
+            ScoredDocument* selected, CudaStream stream) {
   const dim3 grid(kSelectBlocks, static_cast<unsigned>(params.num_questions));
-  select_kernel<Source><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      space, params.hidden, params.num_documents, static_cast<int>(params.top_k), selected);
-  expect_launched("select_documents");
+  launch_dependent(select_kernel<Source>, grid, kThreads, 0, static_cast<cudaStream_t>(stream),
+                   space, params.hidden, params.num_documents, static_cast<int>(count), selected);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -213,12 +214,12 @@ __global__ void __launch_bounds__(kThreads)
 
 void select_documents(const RouteBatchParams& params, const RouteBatchSpace& space,
                       CudaStream stream) {
-  select<Documents>(params, space, nullptr, stream);
+  select<Documents>(params, space, space.num_best, nullptr, stream);
 }
 
 void select_candidates(const RouteBatchParams& params, const RouteBatchSpace& space,
                        CudaStream stream) {
-  select<Candidates>(params, space, params.selected, stream);
+  select<Candidates>(params, space, params.top_k, params.selected, stream);
 }
 
 void add_scores(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {

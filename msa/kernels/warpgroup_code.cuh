@@ -60,6 +60,16 @@ __device__ inline void copy_tile(uint32_t to, const CUtensorMap& map, int byte, 
       : "memory");
 }
 
+/// The same to this block alone, which may be of no cluster.
+__device__ inline void copy_tile(uint32_t to, const CUtensorMap& map, int byte, int row,
+                                 uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+      "l"(&map), "r"(byte), "r"(row), "r"(barrier)
+      : "memory");
+}
+
 /// How the tensor cores find a tile, from a multiple of 8 rows and of kProductBytes on.
 __device__ inline uint64_t tile_descriptor(uint32_t address) {
   constexpr uint64_t kEightRows = 8 * kTileRowBytes / 16;

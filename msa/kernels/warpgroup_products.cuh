@@ -12,6 +12,11 @@ namespace msa::kernels {
 template <typename Sum, int kWidth>
 struct Product;
 
+/// The same of int8 with a in registers: of rows 16 w + l / 4 and 8 below, the bytes from
+/// l % 4 * 4 on, then both from 16 further. Until the product is done they must stay.
+template <int kWidth>
+struct RowProduct;
+
 #define MSA_NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define MSA_NAMES_16 MSA_NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define MSA_NAMES_24 MSA_NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23"
@@ -87,6 +92,26 @@ MSA_PRODUCTS(160, 80, 80, 81, 82);
 MSA_PRODUCTS(176, 88, 88, 89, 90);
 MSA_PRODUCTS(192, 96, 96, 97, 98);
 
+#define MSA_ROW_PRODUCT(width, sums, a0, a1, a2, a3, b_name, adds_name)                      \
+  template <>                                                                                \
+  struct RowProduct<width> {                                                                 \
+    __device__ static void add(int32_t (&sum)[sums], const uint32_t (&a)[4], uint64_t b,     \
+                               int adds) {                                                   \
+      asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, %" #adds_name                     \
+                   ", 0;\nwgmma.mma_async.sync.aligned.m64n" #width                          \
+                   "k32.s32.s8.s8 {" MSA_NAMES_##sums "}, {%" #a0 ",%" #a1 ",%" #a2 ",%" #a3 \
+                                                      "}, %" #b_name ", adds;\n}"            \
+                   : MSA_SUMS_##sums("r")                                                    \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));         \
+    }                                                                                        \
+  }
+
+MSA_ROW_PRODUCT(48, 24, 24, 25, 26, 27, 28, 29);
+MSA_ROW_PRODUCT(64, 32, 32, 33, 34, 35, 36, 37);
+MSA_ROW_PRODUCT(96, 48, 48, 49, 50, 51, 52, 53);
+MSA_ROW_PRODUCT(128, 64, 64, 65, 66, 67, 68, 69);
+
+#undef MSA_ROW_PRODUCT
 #undef MSA_PRODUCTS
 #undef MSA_PRODUCT
 #undef MSA_SUMS_8

@@ -36,8 +36,11 @@ std::unique_ptr<GpuSource> GpuSource::load(const kernels::Gpu& gpu,
   return source;
 }
 
-TierSizes GpuSource::sizes() const {
-  TierSizes sizes{.key_bytes = GpuKeys::num_bytes(*segments_), .num_documents = num_documents()};
+TierSizes GpuSource::sizes(ScanKeys scan) const {
+  TierSizes sizes{.key_bytes = GpuKeys::other_bytes(*segments_, scan),
+                  .num_documents = num_documents()};
+  const int64_t stored_bytes = GpuKeys::stored_bytes(*segments_);
+  (scan == ScanKeys::kInt4 ? sizes.stored_key_bytes : sizes.key_bytes) += stored_bytes;
   constexpr auto kValueBytes = static_cast<int64_t>(sizeof(BFloat16));
   sizes.content_bytes = segments_->num_chunks() * shape().num_layers * chunk_values() * kValueBytes;
   for (int64_t n = 0; n < num_documents(); ++n) {
@@ -56,15 +59,18 @@ void GpuSource::place(const GpuSourceOptions& options) {
   }
   const bool is_host_given = options.host_bytes != 0;
   const int64_t host_bytes = is_host_given ? options.host_bytes : available_memory_bytes() / 2;
-  const TierSizes wanted = sizes();
+  const TierSizes wanted = sizes(options.scan_keys);
   tiers_ = plan_tiers(wanted, gpu_bytes, host_bytes);
-  keys_ = std::make_unique<GpuKeys>(gpu_, *segments_);
+  keys_ = std::make_unique<GpuKeys>(
+      gpu_, *segments_,
+      GpuKeysOptions{.scan = options.scan_keys, .are_stored_on_host = tiers_.host_key_bytes > 0});
   if (tiers_.content == ContentPlace::kHost) {
     try {
       host_content_ = kernels::PinnedBuffer(gpu_, tiers_.content_bytes);
     } catch (const Error&) {
       if (is_host_given) throw;
-      tiers_ = plan_tiers(wanted, gpu_bytes, 0);  // nobody asked for it
+      // Nobody asked for it.
+      tiers_ = plan_tiers(wanted, gpu_bytes, tiers_.host_key_bytes);
     }
   }
   switch (tiers_.content) {

@@ -19,6 +19,7 @@ struct GpuSourceOptions {
   int64_t gpu_bytes = 0;   // budget for keys, content and cache; 0: what is free but the reserve
   int64_t host_bytes = 0;  // budget of pinned memory; 0: half of what is available
   int64_t gpu_reserve_bytes = int64_t{2} << 30;  // kept free where gpu_bytes is 0
+  ScanKeys scan_keys = ScanKeys::kStored;        // kInt4: Hopper GPUs only
 };
 
 /// Rows of K and V in GPU memory that chosen documents are copied to.
@@ -86,7 +87,7 @@ class GpuSource final : public ChunkSource {
  private:
   GpuSource(const kernels::Gpu& gpu, std::unique_ptr<const BankSegments> segments);
 
-  TierSizes sizes() const;
+  TierSizes sizes(ScanKeys scan) const;
   void place(const GpuSourceOptions& options);
   void load_content(std::byte* to) const;
   int64_t chunk_values() const { return 2 * shape().key_dim(); }

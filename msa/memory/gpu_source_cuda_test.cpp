@@ -198,6 +198,39 @@ TEST_F(GpuSourceCuda, ChoosesTheDocumentsThatTheBankChooses) {
   }
 }
 
+TEST_F(GpuSourceCuda, ScansOfInt4KeysChooseTheDocumentsThatTheBankChooses) {
+  if (gpu_->facts().capability / 10 != 9) GTEST_SKIP() << "no Hopper GPU";
+  for (const NumberType keys : {NumberType::kBFloat16, NumberType::kInt8}) {
+    std::filesystem::remove_all(folder());
+    write_bank(keys, NumberType::kBFloat16);
+    const auto load_packed = [&](int64_t gpu_bytes) {
+      return bank_->gpu_source(
+          *gpu_, {.gpu_bytes = gpu_bytes, .host_bytes = kPlenty, .scan_keys = ScanKeys::kInt4});
+    };
+    const auto on_gpu = load_packed(kPlenty);
+    EXPECT_EQ(on_gpu->tiers().host_key_bytes, 0);
+    const auto on_host = load_packed(on_gpu->tiers().key_bytes - 1);
+    EXPECT_GT(on_host->tiers().host_key_bytes, 0);
+    EXPECT_LT(on_host->tiers().key_bytes, on_gpu->tiers().key_bytes);
+    std::mt19937 random(7);
+    std::vector<float> query(9 * 4 * kShape.head_dim);
+    for (int64_t round = 0; round < 20; ++round) {
+      for (float& value : query) value = static_cast<float>(random()) * 0x1p-31F - 1.0F;
+      const RoutingQuery asked{.values = query.data(), .num_tokens = 9, .num_heads = 4, .rule = {}};
+      const int64_t layer = round % kShape.num_layers;
+      const auto expected = plain_->route(layer, asked, 16, {});
+      for (const auto* source : {on_gpu.get(), on_host.get()}) {
+        const auto chosen = source->route(layer, asked, 16, {});
+        ASSERT_EQ(chosen.size(), 16);
+        for (size_t i = 0; i < 16; ++i) {
+          EXPECT_EQ(chosen[i].document, expected[i].document) << i;
+          EXPECT_NEAR(chosen[i].score, expected[i].score, 1e-5) << i;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(GpuSourceCuda, WhatTheGpuChoseIsGatheredWithoutTheHost) {
   write_bank(NumberType::kBFloat16, NumberType::kBFloat16);
   const std::vector<float> query(kShape.key_dim(), 1.0F);

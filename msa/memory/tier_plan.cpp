@@ -23,8 +23,18 @@ Tiers plan_tiers(const TierSizes& sizes, int64_t gpu_bytes, int64_t host_bytes) 
     throw Error(ErrorCode::kDevice, "the routing keys need ", sizes.key_bytes,
                 " bytes of GPU memory, ", gpu_bytes, " are given");
   }
-  const int64_t left = gpu_bytes - sizes.key_bytes;
   Tiers tiers{.key_bytes = sizes.key_bytes, .content_bytes = sizes.content_bytes};
+  if (sizes.stored_key_bytes <= gpu_bytes - sizes.key_bytes) {
+    tiers.key_bytes += sizes.stored_key_bytes;
+  } else if (sizes.stored_key_bytes <= host_bytes) {
+    tiers.host_key_bytes = sizes.stored_key_bytes;
+    host_bytes -= tiers.host_key_bytes;
+  } else {
+    throw Error(ErrorCode::kDevice, "the routing keys as stored need ", sizes.stored_key_bytes,
+                " bytes, of ", gpu_bytes, " bytes of GPU memory ", gpu_bytes - sizes.key_bytes,
+                " are left and ", host_bytes, " of the host's are given");
+  }
+  const int64_t left = gpu_bytes - tiers.key_bytes;
   if (sizes.content_bytes <= left) return tiers;
 
   const int64_t table_bytes = sizes.num_documents * static_cast<int64_t>(sizeof(int32_t));
@@ -43,7 +53,7 @@ Tiers plan_tiers(const TierSizes& sizes, int64_t gpu_bytes, int64_t host_bytes) 
     throw Error(ErrorCode::kDevice, "the content of ", sizes.content_bytes,
                 " bytes stays on disk: it fits neither the GPU nor ", host_bytes,
                 " bytes of the host's memory. Keys and ", wanted, " documents need ",
-                sizes.key_bytes + table_bytes + wanted * sizes.record_bytes,
+                tiers.key_bytes + table_bytes + wanted * sizes.record_bytes,
                 " bytes of GPU memory, ", gpu_bytes, " are given");
   }
   tiers.staging_slots = std::clamp<int64_t>(host_bytes / sizes.record_bytes, 1, kMostStaged);
@@ -52,8 +62,11 @@ Tiers plan_tiers(const TierSizes& sizes, int64_t gpu_bytes, int64_t host_bytes) 
 
 std::string to_text(const Tiers& tiers) {
   std::ostringstream text;
-  text << "routing keys " << mebibytes(tiers.key_bytes) << " on the GPU, content "
-       << mebibytes(tiers.content_bytes);
+  text << "routing keys " << mebibytes(tiers.key_bytes) << " on the GPU";
+  if (tiers.host_key_bytes > 0) {
+    text << " and " << mebibytes(tiers.host_key_bytes) << " in pinned memory";
+  }
+  text << ", content " << mebibytes(tiers.content_bytes);
   switch (tiers.content) {
     case ContentPlace::kGpu:
       text << " on the GPU";

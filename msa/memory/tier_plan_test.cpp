@@ -60,6 +60,36 @@ TEST(TierPlan, ABudgetThatIsTooSmallIsRefusedWithBothNumbers) {
   EXPECT_EQ(plan_tiers(kSizes, 11400, 0).cache_slots, 64);
 }
 
+TEST(TierPlan, KeysThatAreReadSeldomGoBeforeContent) {
+  TierSizes sizes = kSizes;
+  sizes.stored_key_bytes = 4000;
+  const Tiers all = plan_tiers(sizes, 55000, 0);
+  EXPECT_EQ(all.content, ContentPlace::kGpu);
+  EXPECT_EQ(all.key_bytes, 5000);
+  EXPECT_EQ(all.host_key_bytes, 0);
+
+  const Tiers keys = plan_tiers(sizes, 54999, 50000);
+  EXPECT_EQ(keys.content, ContentPlace::kHost);
+  EXPECT_EQ(keys.key_bytes, 5000);
+  EXPECT_EQ(keys.cache_slots, 459);  // (54999 - 5000 - 4000) / 100
+
+  const Tiers host = plan_tiers(sizes, 4999, 54000);
+  EXPECT_EQ(host.content, ContentPlace::kHost);
+  EXPECT_EQ(host.key_bytes, 1000);
+  EXPECT_EQ(host.host_key_bytes, 4000);
+  EXPECT_EQ(to_text(host),
+            "routing keys 1 MiB on the GPU and 1 MiB in pinned memory, content 1 MiB in pinned "
+            "memory, 0 documents cached on the GPU (0 MiB)");
+
+  try {
+    plan_tiers(sizes, 4999, 3999);
+    ADD_FAILURE() << "the stored keys have no place";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kDevice);
+    EXPECT_THAT(error.what(), testing::HasSubstr("as stored need 4000 bytes"));
+  }
+}
+
 TEST(TierPlan, SaysWhereEverythingIs) {
   EXPECT_EQ(to_text({.key_bytes = 1 << 20, .content_bytes = 1}),
             "routing keys 1 MiB on the GPU, content 1 MiB on the GPU");
