@@ -9,6 +9,7 @@
 #include "msa/kernels/device_gemv.h"
 #include "msa/kernels/device_heads.h"
 #include "msa/kernels/device_rows.h"
+#include "msa/kernels/fused_step.h"
 #include "msa/kernels/gather_records.h"
 #include "msa/kernels/pack_keys.h"
 #include "msa/kernels/packed_attention.h"
@@ -98,6 +99,9 @@ struct CudaLibrary {
   decltype(&gemv_cuda) gemv = nullptr;
   decltype(&packed_attention_cuda) packed_attention = nullptr;
   decltype(&step_attention_cuda) step_attention = nullptr;
+  decltype(&kernels::fused_step_fits) fused_step_fits = nullptr;
+  decltype(&kernels::fused_step_workspace_bytes) fused_step_workspace_bytes = nullptr;
+  decltype(&fused_step_cuda) fused_step = nullptr;
   decltype(&place_tokens_cuda) place_tokens = nullptr;
   decltype(&begin_step_cuda) begin_step = nullptr;
   decltype(&store_row_cuda) store_row = nullptr;

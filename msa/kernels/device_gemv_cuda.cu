@@ -8,6 +8,7 @@
 
 #include "msa/kernels/device_gemv.h"
 #include "msa/kernels/gemv_share.cuh"
+#include "msa/kernels/largest_row.cuh"
 
 namespace msa::kernels {
 namespace {
@@ -113,13 +114,6 @@ __device__ void multiply_lines(const DeviceGemvParams& p, const Share& share, in
   }
 }
 
-/// The larger of two is the larger y, then the lower row; 0 is below all.
-__device__ uint64_t candidate(float y, int64_t row) {
-  return uint64_t{to_ordered(y)} << 32 | (0xffffffffU - static_cast<uint32_t>(row));
-}
-
-__device__ uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
-
 /// Thread r finishes row first_of_batch + r of the share; returns its candidate.
 template <typename Shape>
 __device__ uint64_t finish_row(const DeviceGemvParams& p, int64_t row,
@@ -136,28 +130,7 @@ __device__ uint64_t finish_row(const DeviceGemvParams& p, int64_t row,
   }
   const float y = before + (Shape::kIsGated ? silu(sum[0]) * sum[Shape::kParts - 1] : sum[0]);
   if (p.y != nullptr) p.y[row] = y;
-  return candidate(y, row);
-}
-
-/// The best of the block goes to all blocks' best; the last block writes the token.
-template <typename Shape>
-__device__ void finish_token(const DeviceGemvParams& p, uint64_t best, GemvShared<Shape>& shared) {
-  for (int step = kWarpThreads / 2; step > 0; step /= 2) {
-    best = larger(best, __shfl_xor_sync(kAllLanes, best, step));
-  }
-  if (threadIdx.x % kWarpThreads == 0) shared.best[threadIdx.x / kWarpThreads] = best;
-  meet<Shape>();
-  if (threadIdx.x != 0) return;
-  for (int w = 1; w < Shape::kWarps; ++w) best = larger(best, shared.best[w]);
-  auto* all_best = reinterpret_cast<unsigned long long*>(p.token_workspace);
-  auto* num_done = reinterpret_cast<unsigned*>(all_best + 1);
-  atomicMax(all_best, static_cast<unsigned long long>(best));
-  __threadfence();
-  if (atomicAdd(num_done, 1U) + 1 < gridDim.x) return;
-  __threadfence();
-  const auto row = static_cast<uint32_t>(atomicExch(all_best, 0ULL));
-  *p.token = static_cast<int32_t>(0xffffffffU - row);
-  *num_done = 0;
+  return row_candidate(y, row);
 }
 
 /// The threads that multiply.
@@ -212,7 +185,9 @@ __device__ void multiply_share(const DeviceGemvParams& p, const Share& share, in
     if (finishes) best = larger(best, finish_row<Shape>(p, own_row, shared, before, scale));
     meet<Shape>();
   }
-  if (p.token != nullptr) finish_token<Shape>(p, best, shared);
+  if (p.token != nullptr) {
+    write_largest_row(best, shared.best, p.token_workspace, p.token, [] { meet<Shape>(); });
+  }
 }
 
 template <typename Shape>

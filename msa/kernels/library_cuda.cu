@@ -236,6 +236,9 @@ extern "C" const msa::kernels::CudaLibrary* msa_cuda_library() {
     all.gemv = gemv_cuda;
     all.packed_attention = packed_attention_cuda;
     all.step_attention = step_attention_cuda;
+    all.fused_step_fits = fused_step_fits;
+    all.fused_step_workspace_bytes = fused_step_workspace_bytes;
+    all.fused_step = fused_step_cuda;
     all.place_tokens = place_tokens_cuda;
     all.begin_step = begin_step_cuda;
     all.store_row = store_row_cuda;

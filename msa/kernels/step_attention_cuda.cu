@@ -6,24 +6,20 @@
 // shared memory.
 
 #include <algorithm>
-#include <cstddef>
 
 #include "msa/kernels/cluster.cuh"
 #include "msa/kernels/dependent_launch.cuh"
 #include "msa/kernels/device_code.cuh"
 #include "msa/kernels/step_attention.h"
-#include "msa/kernels/step_attention_unit.cuh"
+#include "msa/kernels/step_attention_heads.cuh"
 
 namespace msa::kernels {
 namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpThreads;
-constexpr int kHeads = 8;       // of a block: columns of a product
 constexpr int kLeastUnits = 4;  // of a block, so that there is less to merge
 constexpr int kSplits = 8;      // blocks of a cluster, which share the rows
-constexpr int kSumPadding = 4;  // heads begin in different banks
-constexpr float kLog2E = 1.44269504F;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 #define MSA_CLUSTER
@@ -33,129 +29,18 @@ constexpr float kLog2E = 1.44269504F;
 
 template <int kDim>
 struct Shared {
-  uint4 query[kHeads][kDim / kPartValues + 4];  // the padding shifts a row by half the banks
-  uint4 key[kDim / kPartValues];                // of this token
-  uint4 value[kDim / kPartValues];
+  StepHeads<kDim> heads;
   float2 state[kWarps][kHeads];
   float2 block_state[kHeads];  // largest score, sum of numerators
   float2 block_sum[kHeads][kDim / 2];
 };
 
-/// Norm and rotation of the heads of this token: queries and, in the block that has the last rows,
-/// key and value. A warp does a head.
-template <int kDim>
-__device__ void prepare_heads(const StepAttentionParams& p, Shared<kDim>& shared, int kv_head,
-                              int first_head, int num_heads, bool is_owner, bool writes_cache,
-                              int64_t own_row, const float (&cosine)[kDim / 64],
-                              const float (&sine)[kDim / 64], int warp, int lane) {
-  constexpr int kPairs = kDim / 64;  // of a lane
-  const int half = static_cast<int>(p.head_dim / 2);
-  for (int task = warp; task < num_heads + (is_owner ? 2 : 0); task += kWarps) {
-    const bool is_key = task == num_heads;
-    const bool is_value = task == num_heads + 1;
-    const int64_t row = is_key     ? kv_head
-                        : is_value ? p.num_kv_heads + kv_head
-                                   : 2 * p.num_kv_heads + first_head + task;
-    const float* x = p.joint + row * p.head_dim;
-    const float* weight = is_key ? p.k_norm : p.q_norm;
-    float a[kPairs];
-    float b[kPairs];
-    float weight_a[kPairs];
-    float weight_b[kPairs];
-    float squares = 0;
-#pragma unroll
-    for (int j = 0; j < kPairs; ++j) {
-      const int i = lane + j * kWarpThreads;
-      const bool is_inside = i < half;
-      a[j] = is_inside ? x[i] : 0.0F;
-      b[j] = is_inside ? x[i + half] : 0.0F;
-      weight_a[j] = is_inside ? weight[i] : 0.0F;
-      weight_b[j] = is_inside ? weight[i + half] : 0.0F;
-      squares += a[j] * a[j] + b[j] * b[j];
-    }
-    const float norm = rsqrtf(warp_sum(squares) / static_cast<float>(p.head_dim) + p.eps);
-    auto* to = reinterpret_cast<BFloat16*>(is_key     ? shared.key
-                                           : is_value ? shared.value
-                                                      : shared.query[task]);
-    BFloat16* cache = (is_key ? p.key : p.value) + own_row;
-#pragma unroll
-    for (int j = 0; j < kPairs; ++j) {
-      const int i = lane + j * kWarpThreads;
-      if (i >= half) continue;
-      float first = a[j];
-      float second = b[j];
-      if (!is_value) {
-        const float normal_a = a[j] * norm * weight_a[j];
-        const float normal_b = b[j] * norm * weight_b[j];
-        first = normal_a * cosine[j] - normal_b * sine[j];
-        second = normal_b * cosine[j] + normal_a * sine[j];
-      }
-      const uint32_t both = narrow_pair(first, second);
-      const BFloat16 low{static_cast<uint16_t>(both & 0xffffU)};
-      const BFloat16 high{static_cast<uint16_t>(both >> 16)};
-      to[i] = low;
-      to[i + half] = high;
-      if ((is_key || is_value) && writes_cache) {
-        cache[i] = low;
-        cache[i + half] = high;
-      }
-    }
-  }
-}
-
-/// Adds up what the first `num_warps` warps have, through `sums` in shared memory.
-template <int kDim>
-__device__ void merge_warps(Shared<kDim>& shared, const WarpSum<kDim>& mine, float* sums,
-                            int num_heads, int num_warps, int warp, int lane) {
-  constexpr int kStride = kDim + kSumPadding;
-  if (warp < num_warps) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float total = mine.total[h];
-      total += __shfl_xor_sync(kAllLanes, total, 4);
-      total += __shfl_xor_sync(kAllLanes, total, 8);
-      total += __shfl_xor_sync(kAllLanes, total, 16);
-      const int head = lane % 4 * 2 + h;
-      if (head >= num_heads) continue;
-      if (lane < 4) shared.state[warp][head] = {mine.best[h], total};
-      float* to = sums + (warp * num_heads + head) * kStride;
-#pragma unroll
-      for (int t = 0; t < WarpSum<kDim>::kTiles; t += 4) {
-        *reinterpret_cast<float4*>(to + mine.lower_place(lane) + t) = {
-            mine.sum[t][h], mine.sum[t + 1][h], mine.sum[t + 2][h], mine.sum[t + 3][h]};
-        *reinterpret_cast<float4*>(to + mine.upper_place(lane) + t) = {
-            mine.sum[t][h + 2], mine.sum[t + 1][h + 2], mine.sum[t + 2][h + 2],
-            mine.sum[t + 3][h + 2]};
-      }
-    }
-  }
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < num_heads * kDim / 2; i += kThreads) {
-    const int head = i / (kDim / 2);
-    const int pair = i % (kDim / 2);
-    float most = -INFINITY;
-    for (int w = 0; w < num_warps; ++w) most = fmaxf(most, shared.state[w][head].x);
-    float total = 0;
-    float2 value{};
-    for (int w = 0; w < num_warps; ++w) {
-      const float weight = exp2_fast(shared.state[w][head].x - most);
-      const float2 part =
-          *reinterpret_cast<const float2*>(sums + (w * num_heads + head) * kStride + pair * 2);
-      total += weight * shared.state[w][head].y;
-      value.x += weight * part.x;
-      value.y += weight * part.y;
-    }
-    if (pair == 0) shared.block_state[head] = {most, total};
-    shared.block_sum[head][pair] = value;
-  }
-}
-
 /// Adds up what the first `num_splits` blocks of the cluster have and writes this block's share of
 /// the result.
 template <int kDim>
 __device__ void merge_blocks(const StepAttentionParams& p, const Shared<kDim>& shared,
-                             int first_head, int num_heads, int split, int num_splits) {
-  const int count = num_heads * kDim / 2;
+                             const HeadRange& range, int split, int num_splits) {
+  const int count = range.count * kDim / 2;
   const int end = count * (split + 1) / num_splits;
   for (int i = count * split / num_splits + static_cast<int>(threadIdx.x); i < end; i += kThreads) {
     const int head = i / (kDim / 2);
@@ -168,21 +53,9 @@ __device__ void merge_blocks(const StepAttentionParams& p, const Shared<kDim>& s
       state[s] = load_from_block(shared.block_state + head, block);
       sum[s] = load_from_block(shared.block_sum[head] + pair, block);
     }
-    float most = state[0].x;
-#pragma unroll
-    for (int s = 1; s < kSplits; ++s) most = fmaxf(most, state[s].x);
-    float total = 0;
-    float2 value{};
-#pragma unroll
-    for (int s = 0; s < kSplits; ++s) {
-      const float weight = s < num_splits ? exp2_fast(state[s].x - most) : 0.0F;
-      total += weight * state[s].y;
-      value.x += weight * sum[s].x;
-      value.y += weight * sum[s].y;
-    }
+    const float2 value = merge_splits(state, sum, num_splits);
     if (pair * 2 < p.head_dim) {
-      *reinterpret_cast<float2*>(p.out + (first_head + head) * p.head_dim + pair * 2) = {
-          value.x / total, value.y / total};
+      *reinterpret_cast<float2*>(p.out + (range.first + head) * p.head_dim + pair * 2) = value;
     }
   }
 }
@@ -204,75 +77,37 @@ __global__ void MSA_CLUSTER __launch_bounds__(kThreads)
   const int begin = num_units * split / num_splits;
   const int end = num_units * (split + 1) / num_splits;
 
-  const int group = static_cast<int>(p.num_heads) / static_cast<int>(p.num_kv_heads);
-  const int column_blocks = (group + kHeads - 1) / kHeads;
-  const int column = static_cast<int>(blockIdx.y);
-  const int kv_head = column / column_blocks;
-  const int head_in_group = column % column_blocks * kHeads;
-  const int first_head = kv_head * group + head_in_group;
-  const int num_heads = min(group - head_in_group, kHeads);
-
-  const int64_t stride = p.num_kv_heads * p.head_dim;
-  const BFloat16* keys = p.key + kv_head * p.head_dim;
-  const BFloat16* values = p.value + kv_head * p.head_dim;
+  const HeadRange range = HeadRange::of(static_cast<int>(blockIdx.y), static_cast<int>(p.num_heads),
+                                        static_cast<int>(p.num_kv_heads));
   Unit<kDim> unit;
-  if (begin + warp < end) {
-    unit.load_keys(keys, (begin + warp) * kUnitRows, num_rows, stride, p.head_dim, lane);
-    unit.load_values(values, (begin + warp) * kUnitRows, num_rows, stride, p.head_dim, lane);
-  }
-  float cosine[kDim / 64];
-  float sine[kDim / 64];
-  const int64_t half = p.head_dim / 2;
-  const int64_t angles = *p.position * half;
-#pragma unroll
-  for (int j = 0; j < kDim / 64; ++j) {
-    const int i = lane + j * kWarpThreads;
-    cosine[j] = i < half ? p.cosine[angles + i] : 0.0F;
-    sine[j] = i < half ? p.sine[angles + i] : 0.0F;
-  }
-  if (num_heads < kHeads || p.head_dim < kDim) {
+  load_first_unit(p, unit, range.kv_head, begin + warp, end, num_rows, lane);
+  StepAngles<kDim> angles;
+  angles.load(p, lane);
+  if (range.count < kHeads || p.head_dim < kDim) {
     // Heads and values that are not there are zero.
-    auto* zeroed = reinterpret_cast<uint4*>(&shared);
-    constexpr int kCount = static_cast<int>(offsetof(Shared<kDim>, state) / sizeof(uint4));
+    auto* zeroed = reinterpret_cast<uint4*>(&shared.heads);
+    constexpr int kCount = static_cast<int>(sizeof(shared.heads) / sizeof(uint4));
     for (int i = static_cast<int>(threadIdx.x); i < kCount; i += kThreads) zeroed[i] = {};
     __syncthreads();
   }
 
   await_launched_before();
   release_launched_after();
-  const bool is_owner = split == num_splits - 1;
-  prepare_heads<kDim>(p, shared, kv_head, first_head, num_heads, is_owner, head_in_group == 0,
-                      num_rows * stride + kv_head * p.head_dim, cosine, sine, warp, lane);
+  const int64_t own_row = (num_rows * p.num_kv_heads + range.kv_head) * p.head_dim;
+  prepare_heads(p, shared.heads, range, split == num_splits - 1, own_row, angles, kWarps, warp,
+                lane);
   __syncthreads();
-
-  uint4 query[Unit<kDim>::kKeyParts];
-#pragma unroll
-  for (int j = 0; j < Unit<kDim>::kKeyParts; ++j) {
-    query[j] = shared.query[lane / 4][lane % 4 + 4 * j];
-  }
-  const float factor = p.scale * kLog2E;
-  WarpSum<kDim> mine;
-  for (int u = begin + warp; u < end; u += kWarps) {
-    const int first = u * kUnitRows;
-    const int own = num_rows - first;  // in this unit if below kUnitRows
-    if (own < kUnitRows) unit.put_row(own, shared.key, shared.value, lane);
-    const int next = u + kWarps;
-    uint32_t low;
-    uint32_t high;
-    mine.weigh(unit, query, factor, own + 1, lane, low, high);
-    if (next < end) {
-      unit.load_keys(keys, next * kUnitRows, num_rows, stride, p.head_dim, lane);
-    }
-    mine.add_values(unit, low, high);
-    if (next < end) {
-      unit.load_values(values, next * kUnitRows, num_rows, stride, p.head_dim, lane);
-    }
-  }
-
-  merge_warps(shared, mine, reinterpret_cast<float*>(memory), num_heads, min(kWarps, end - begin),
-              warp, lane);
+  const WarpSum<kDim> mine =
+      sum_units(p, unit, shared.heads, range.kv_head, begin + warp, end, num_rows, kWarps, lane);
+  merge_warps(
+      shared.state, mine, reinterpret_cast<float*>(memory), range.count, min(kWarps, end - begin),
+      kThreads, [] { __syncthreads(); },
+      [&](int head, int pair, float2 state, float2 sum) {
+        if (pair == 0) shared.block_state[head] = state;
+        shared.block_sum[head][pair] = sum;
+      });
   sync_cluster();
-  merge_blocks<kDim>(p, shared, first_head, num_heads, split, num_splits);
+  merge_blocks<kDim>(p, shared, range, split, num_splits);
   sync_cluster();  // nobody ends while another reads its memory
 }
 

@@ -146,7 +146,7 @@ std::span<const float> GpuSession::finish(const Rows& rows) {
                                .x = space_->pass.x() + (rows.count - 1) * config.embed_dim,
                                .norm = model_.weights().final_norm.data(),
                                .eps = static_cast<float>(config.rms_eps),
-                               .y = space_->logits.data(),
+                               .y = space_->logits(),
                                .num_rows = config.vocab_size,
                                .num_columns = config.embed_dim},
                               space_->stream.get());
@@ -155,12 +155,8 @@ std::span<const float> GpuSession::finish(const Rows& rows) {
 }
 
 std::span<const float> GpuSession::wait_for_logits() {
-  GpuSessionSpace& space = *space_;
-  model_.gpu().library().copy_async(space.host_logits.data(), space.logits.data(),
-                                    space.logits.num_bytes(), space.stream.get());
-  space.stream.synchronize();
-  return {reinterpret_cast<const float*>(space.host_logits.data()),
-          static_cast<size_t>(space.logits.size())};
+  space_->stream.synchronize();
+  return {space_->logits(), static_cast<size_t>(model_.config().vocab_size)};
 }
 
 void GpuSession::read_routing() {
@@ -265,7 +261,7 @@ std::span<const float> GpuSession::step(int32_t token) {
                        .places = space.places(),
                        .entry_layer = first_memory_layer_,
                        .entry = space.entry.data(),
-                       .logits = space.logits.data()};
+                       .logits = space.logits()};
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     caches.key.push_back(space.key(layer));
     caches.value.push_back(space.value(layer));

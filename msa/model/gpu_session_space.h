@@ -44,6 +44,9 @@ class GpuSessionSpace {
 
   kernels::TokenPlaces places() const;
 
+  /// [V], where the GPU writes them and the host reads them.
+  float* logits() const { return reinterpret_cast<float*>(host_logits.data()); }
+
   GpuModel& model;
   SessionOptions options;
   const memory::GpuSource* source = nullptr;  // null: no memory
@@ -60,7 +63,6 @@ class GpuSessionSpace {
   kernels::GpuArray<float> mean_scores;                 // [N]
   kernels::GpuArray<std::byte> route_workspace;         // for that many tokens
   std::vector<std::unique_ptr<kernels::GpuTimer>> route_timers;  // [slots]
-  kernels::GpuArray<float> logits;                               // [V]
   kernels::PinnedBuffer host_logits;                             // [V] float32
   kernels::PinnedBuffer host_selected;                           // as selected
   kernels::PinnedBuffer host_scores;                             // as mean_scores

@@ -1,11 +1,14 @@
 #pragma once
-// One token through all layers on a GPU, as a graph that is recorded once.
+// One token through all layers on a GPU, as a graph that is recorded once: of one kernel where the
+// GPU and the shape allow it, else of many.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "msa/base/bfloat16.h"
+#include "msa/kernels/fused_step.h"
 #include "msa/kernels/gpu_array.h"
 #include "msa/kernels/gpu_graph.h"
 #include "msa/kernels/token_places.h"
@@ -21,7 +24,7 @@ struct GpuStepCaches {
   kernels::TokenPlaces places;
   int64_t entry_layer = 0;  // its input is kept
   float* entry = nullptr;   // [tokens, E]
-  float* logits = nullptr;  // [V], written
+  float* logits = nullptr;  // [V], written; may be memory of the host that the GPU sees
 };
 
 /// For one stream at a time; gpu, config and weights must outlive it.
@@ -36,12 +39,18 @@ class GpuStep {
 
  private:
   void queue(const GpuStepCaches& caches, kernels::CudaStream stream);
+  void queue_fused(const GpuStepCaches& caches, kernels::CudaStream stream);
+  void upload_layers(const GpuStepCaches& caches, kernels::CudaStream stream);
 
   const kernels::Gpu& gpu_;
   const ModelConfig& config_;
   const GpuWeights& weights_;
-  kernels::GpuArray<int32_t> state_;   // token, position, own row
-  kernels::GpuArray<float> x_;         // [E]
+  kernels::FusedStepShape shape_;
+  bool is_fused_;
+  kernels::GpuArray<int32_t> state_;                   // token, position, own row
+  kernels::GpuArray<kernels::FusedStepLayer> layers_;  // [L], of a fused step, and its workspace
+  kernels::GpuArray<std::byte> workspace_;
+  kernels::GpuArray<float> x_;         // [E], from here on of a step that is not fused
   kernels::GpuArray<float> joint_;     // [(2 G + H) D]
   kernels::GpuArray<float> attended_;  // [H, D]
   kernels::GpuArray<float> gated_;     // [F]
