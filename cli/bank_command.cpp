@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "msa/base/error.h"
 #include "msa/memory/bank.h"
+#include "msa/memory/segment_layout.h"
 
 namespace msa::cli {
 namespace {
@@ -63,6 +64,8 @@ void show_stats(const Flags& flags) {
   const auto& facts = bank->facts();
   const int64_t key_bytes = stats.chunks * facts.shape.num_layers * facts.shape.key_dim() *
                             kernels::bytes_of(facts.key_type);
+  const int64_t content_bytes =
+      stats.chunks * facts.shape.num_layers * memory::content_chunk_bytes(facts);
   const OrderedJson json{{"documents", stats.documents},
                          {"passages", stats.passages},
                          {"chunks", stats.chunks},
@@ -70,6 +73,7 @@ void show_stats(const Flags& flags) {
                          {"bytes", stats.bytes},
                          {"segments", stats.segments},
                          {"routing_key_bytes", key_bytes},
+                         {"content_bytes", content_bytes},
                          {"model",
                           {{"name", facts.model_name},
                            {"fingerprint", facts.model_fingerprint},

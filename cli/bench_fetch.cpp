@@ -8,10 +8,10 @@
 #include "cli/bench_subject.h"
 #include "cli/random_bank.h"
 #include "msa/base/error.h"
+#include "msa/kernels/content_rows.h"
 #include "msa/kernels/gpu_array.h"
 #include "msa/memory/content_reader.h"
 #include "msa/memory/gpu_source.h"
-#include "msa/memory/segment_layout.h"
 
 namespace msa::cli {
 namespace {
@@ -94,6 +94,24 @@ class Fetch {
   std::vector<int64_t> documents_;
 };
 
+/// A document's record as the bank holds it, [L][chunks][2 (K, V)][F], rounded.
+std::vector<BFloat16> stored_record(const memory::BankSegments& segments, int64_t document) {
+  const memory::BankFacts& facts = segments.facts();
+  const int64_t num_rows = facts.shape.num_layers * segments.num_chunks(document) * 2;
+  std::vector<std::byte> stored(num_rows * memory::gpu_row_bytes(facts));
+  memory::read_record(segments, document, stored);
+  std::vector<float> values(num_rows * facts.shape.key_dim());
+  kernels::dequantize_content({.row = stored.data(),
+                               .num_rows = num_rows,
+                               .num_kv_heads = facts.shape.num_kv_heads,
+                               .head_dim = facts.shape.head_dim,
+                               .type = memory::gpu_content_type(facts),
+                               .out = values.data()});
+  std::vector<BFloat16> record(values.size());
+  std::ranges::transform(values, record.begin(), to_bfloat16);
+  return record;
+}
+
 /// Throws unless the rows of the first and the last layer are those that the bank holds.
 void expect_fetched(const Fetch& fetch, const memory::BankSegments& segments) {
   const memory::MemoryShape& shape = segments.facts().shape;
@@ -105,8 +123,7 @@ void expect_fetched(const Fetch& fetch, const memory::BankSegments& segments) {
     for (int64_t n = 0; n < num_documents; ++n) {
       const int64_t document = fetch.documents()[layer * num_documents + n];
       const int64_t chunks = segments.num_chunks(document);
-      std::vector<BFloat16> record(shape.num_layers * chunks * 2 * dim);
-      memory::read_record(segments, document, record);
+      const std::vector<BFloat16> record = stored_record(segments, document);
       for (int64_t c = 0; c < chunks; ++c, ++row) {
         for (int64_t part = 0; part < 2; ++part) {
           const auto* wanted = record.data() + ((layer * chunks + c) * 2 + part) * dim;
@@ -152,7 +169,7 @@ void fetch(const FetchFlags& flags) {
   const memory::MemoryShape& shape = source->shape();
   const bool is_on_gpu = source->tiers().content == memory::ContentPlace::kGpu;
   const int64_t bytes =
-      fetch.capacity() * shape.num_layers * memory::content_chunk_bytes(bank->facts());
+      fetch.capacity() * shape.num_layers * 2 * memory::gpu_row_bytes(bank->facts());
   const kernels::GpuBuffer to(*gpu, bytes);
   const kernels::GpuBuffer on_gpu(*gpu, is_on_gpu ? bytes : 16);
   const kernels::PinnedBuffer on_host(*gpu, is_on_gpu ? 16 : bytes);

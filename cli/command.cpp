@@ -50,6 +50,19 @@ void say_without_gpu(const std::string& reason) {
 StopSignals::StopSignals() { handle_signals(request_stop); }
 StopSignals::~StopSignals() { handle_signals(SIG_DFL); }
 
+void BankTypeFlags::add_to(CLI::App& command) {
+  add_flag(command, "--key-type", keys, "Routing keys of a new bank: f32, bf16 or int8")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  add_flag(command, "--content-type", content, "K and V of a new bank: f32, bf16, int8 or int4")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}));
+}
+
+kernels::NumberType BankTypeFlags::key_type() const { return kernels::number_type_of(keys); }
+
+kernels::ContentType BankTypeFlags::content_type() const {
+  return kernels::content_type_of(content);
+}
+
 void ModelFlags::add_to(CLI::App& command) {
   add_flag(command, "--model", folder, "Model folder (default: the embedded model)");
   add_flag(command, "--precision", precision, "Matrix products in auto, f32 or bf16")

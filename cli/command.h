@@ -10,7 +10,9 @@
 
 #include "msa/base/json.h"
 #include "msa/engine/loaded_model.h"
+#include "msa/kernels/content_rows.h"
 #include "msa/kernels/gpu.h"
+#include "msa/kernels/number_type.h"
 #include "msa/memory/gpu_source.h"
 
 namespace msa::cli {
@@ -54,6 +56,17 @@ struct ModelFlags {
 /// Adds the flags that say where a GPU keeps a bank, and what it routes over. `options` must live
 /// as long as `command`.
 void add_placement_flags(CLI::App& command, memory::GpuSourceOptions& options);
+
+/// Flags that say how a new bank keeps its numbers.
+struct BankTypeFlags {
+  std::string keys = "bf16";
+  std::string content = "bf16";
+
+  void add_to(CLI::App& command);
+
+  kernels::NumberType key_type() const;
+  kernels::ContentType content_type() const;
+};
 
 /// Adds a flag with its environment twin MSA_<NAME> (dashes become underscores).
 template <typename Value>

@@ -18,6 +18,7 @@ namespace {
 
 struct Flags {
   ModelFlags model;
+  BankTypeFlags types;
   std::string set;
   std::string extra;
   std::string work;
@@ -153,6 +154,8 @@ eval::QaReport evaluate(Flags& flags) {
   eval::QaOptions& options = flags.options;
   options.set = flags.set;
   options.extra = flags.extra;
+  options.key_type = flags.types.key_type();
+  options.content_type = flags.types.content_type();
   options.reads = !flags.routes_only;
   options.stop = &stop_requested;
   std::optional<OutputFile> out;
@@ -215,6 +218,7 @@ void add_eval(CLI::App& app) {
            "Folder for the bank, kept and used again (default: temporary)");
   command.add_option("--output", flags->output, "One JSON line a question");
   command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read");
+  flags->types.add_to(command);
   flags->model.add_to(command);
   command.add_flag("--json", flags->is_json, "Print the report as JSON");
   command.footer(

@@ -13,17 +13,10 @@ struct Flags {
   ModelFlags model;
   std::string bank;
   std::vector<std::string> paths;
-  std::string key_type = "bf16";
-  std::string content_type = "bf16";
+  BankTypeFlags types;
   engine::IngestOptions options;
   bool is_json = false;
 };
-
-kernels::NumberType parse_type(const std::string& name) {
-  return name == "f32"    ? kernels::NumberType::kFloat32
-         : name == "int8" ? kernels::NumberType::kInt8
-                          : kernels::NumberType::kBFloat16;
-}
 
 /// A bar that overwrites itself on a terminal, else a line a second.
 class ProgressLine {
@@ -64,8 +57,8 @@ void run(Flags& flags) {
   engine::IngestOptions& options = flags.options;
   options.bank = flags.bank;
   options.inputs.assign(flags.paths.begin(), flags.paths.end());
-  options.key_type = parse_type(flags.key_type);
-  options.content_type = parse_type(flags.content_type);
+  options.key_type = flags.types.key_type();
+  options.content_type = flags.types.content_type();
   options.stop = &stop_requested;
   options.on_progress = [&](const engine::IngestProgress& progress) { line.show(progress); };
   options.on_problem = [&](const engine::IngestProblem& problem) {
@@ -110,10 +103,7 @@ void add_ingest(CLI::App& app) {
   command.add_option("PATH", flags->paths, "Files (.txt .md .jsonl, also .zst) and folders")
       ->required();
   flags->model.add_to(command);
-  add_flag(command, "--key-type", flags->key_type, "Routing keys of a new bank: f32, bf16 or int8")
-      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
-  add_flag(command, "--content-type", flags->content_type, "K and V of a new bank: f32 or bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+  flags->types.add_to(command);
   add_flag(command, "--max-passage-tokens", flags->options.max_passage_tokens,
            "Longer texts are cut at paragraphs or sentences");
   add_flag(command, "--commit-tokens", flags->options.commit_tokens,

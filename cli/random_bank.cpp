@@ -46,6 +46,9 @@ Masks masks_of(storage::DataType type) {
   }
 }
 
+/// Scales of small steps: bfloat16 in [1, 2) / 4096, of either sign.
+constexpr Masks kScaleMasks{.kept = 0x807f807f807f807fU, .set = 0x3980398039803980U};
+
 /// A tensor of a file: bytes that are there, or random ones.
 struct Part {
   std::string name;
@@ -53,6 +56,8 @@ struct Part {
   std::vector<int64_t> shape;
   std::vector<std::byte> stored;  // empty: random
   uint64_t seed = 0;
+  uint64_t row_bytes = 0;     // of quantised content, both whole words; 0: no scales in the rows
+  uint64_t scale_offset = 0;  // where scales begin in a row
   uint64_t num_bytes = 0;
   uint64_t offset = 0;  // in the file
 
@@ -62,9 +67,11 @@ struct Part {
       std::memcpy(out.data(), stored.data() + first, out.size());
       return;
     }
-    const Masks masks = masks_of(type);
+    const Masks values = masks_of(type);
     for (uint64_t done = 0; done < out.size();) {
       const uint64_t at = first + done;
+      const bool is_scale = row_bytes > 0 && at % row_bytes >= scale_offset;
+      const Masks& masks = is_scale ? kScaleMasks : values;
       const uint64_t word = (random_word(seed, at / kWordBytes) & masks.kept) | masks.set;
       const uint64_t skipped = at % kWordBytes;
       const uint64_t count = std::min<uint64_t>(kWordBytes - skipped, out.size() - done);
@@ -205,8 +212,13 @@ void RandomBank::add_segment(int64_t num_chunks) {
   }
   add(memory::kRoutingKeyTensor, memory::data_type(facts_.key_type),
       {shape.num_layers, num_chunks, shape.key_dim()});
-  add(memory::kContentTensor, memory::data_type(facts_.content_type),
-      {shape.num_layers * num_chunks * 2, shape.num_kv_heads, shape.head_dim});
+  const memory::ContentTensor content = memory::content_tensor(facts_, num_chunks);
+  add(memory::kContentTensor, content.type, content.shape);
+  if (kernels::is_quantized(facts_.content_type)) {
+    const kernels::ContentLayout layout = memory::content_layout(facts_);
+    contents->parts.back().row_bytes = static_cast<uint64_t>(layout.row_bytes);
+    contents->parts.back().scale_offset = static_cast<uint64_t>(layout.scale_offset);
+  }
 
   // The header's length depends on the table's, and the table's on the header's.
   uint64_t data_bytes = 0;
@@ -269,8 +281,8 @@ void RandomBankFlags::add_to(CLI::App& command) {
   add_flag(command, "--chunks", chunks, "Chunks in memory")->check(CLI::Range(1, 1'000'000'000));
   add_flag(command, "--key-type", key_type, "Of routing keys: bf16 or int8")
       ->check(CLI::IsMember({"bf16", "int8"}));
-  add_flag(command, "--content-type", content_type, "Of K and V: f32 or bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+  add_flag(command, "--content-type", content_type, "Of K and V: f32, bf16, int8 or int4")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}));
   add_placement_flags(command, gpu);
 }
 
@@ -280,7 +292,7 @@ std::unique_ptr<RandomBank> RandomBankFlags::make(const model::ModelConfig& conf
   facts.model_fingerprint = "random";
   facts.shape = config.memory_shape();
   facts.key_type = kernels::number_type_of(key_type);
-  facts.content_type = kernels::number_type_of(content_type);
+  facts.content_type = kernels::content_type_of(content_type);
   return std::make_unique<RandomBank>(facts, chunks);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "msa/base/file_system.h"
+#include "msa/kernels/content_rows.h"
 #include "msa/kernels/number_type.h"
 
 namespace msa::engine {
@@ -42,8 +43,8 @@ struct IngestOptions {
   int64_t max_passage_tokens = 480;  // longer texts are cut; kept in the bank's facts
   int64_t commit_tokens =
       200'000;  // a durable commit at least this often: bounds memory and what a kill costs
-  kernels::NumberType key_type = kernels::NumberType::kBFloat16;      // of a new bank
-  kernels::NumberType content_type = kernels::NumberType::kBFloat16;  // of a new bank: f32 or bf16
+  kernels::NumberType key_type = kernels::NumberType::kBFloat16;        // of a new bank
+  kernels::ContentType content_type = kernels::ContentType::kBFloat16;  // of a new bank
   uint64_t min_free_bytes = uint64_t{256} << 20;  // stops before the volume has less
   std::function<void(const IngestProgress&)>
       on_progress;  // after every pass: about 2,000 tokens, on a GPU 16,000

@@ -94,6 +94,8 @@ class Evaluation {
     engine::IngestOptions options;
     options.bank = bank;
     options.inputs = {documents};
+    options.key_type = options_.key_type;
+    options.content_type = options_.content_type;
     options.stop = options_.stop;
     options.on_progress = options_.on_ingest;
     options.on_problem = [&](const engine::IngestProblem& problem) {

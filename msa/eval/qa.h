@@ -23,6 +23,8 @@ struct QaOptions {
   std::filesystem::path extra;  // documents among which those of the set are hidden; empty: none
   std::optional<int64_t> num_extra;  // so many of them, drawn with a fixed seed; not set: all
   std::filesystem::path work;        // folder for the bank; an existing bank there is used again
+  kernels::NumberType key_type = kernels::NumberType::kBFloat16;        // of a new bank
+  kernels::ContentType content_type = kernels::ContentType::kBFloat16;  // of a new bank
   engine::AskOptions ask;
   bool reads = true;                                             // false: routing and BM25 alone
   std::function<void(const engine::IngestProgress&)> on_ingest;  // while documents are encoded

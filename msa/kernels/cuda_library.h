@@ -110,7 +110,7 @@ struct CudaLibrary {
 };
 
 /// Raised with every change of the table or of a structure that it uses.
-constexpr int64_t kCudaLibraryVersion = 3;
+constexpr int64_t kCudaLibraryVersion = 4;
 constexpr const char* kCudaLibrarySymbol = "msa_cuda_library";
 
 }  // namespace msa::kernels

@@ -17,39 +17,49 @@ struct HostFree {
   void operator()(void* memory) const { cudaFreeHost(memory); }
 };
 
+struct Heads {
+  int64_t num;
+  int64_t dim;
+  int64_t width() const { return num * dim; }
+};
+
 /// A memory on the host, in pinned memory and on the GPU, and where its documents' slots are.
 class Memory {
  public:
-  Memory(std::vector<int64_t> num_chunks, int64_t num_layers, int64_t key_dim, uint32_t seed)
-      : num_layers(num_layers), key_dim(key_dim) {
+  Memory(std::vector<int64_t> num_chunks, int64_t num_layers, Heads heads, uint32_t seed,
+         ContentType type = ContentType::kBFloat16)
+      : num_layers(num_layers),
+        heads(heads),
+        type(type),
+        layout(content_layout(type, heads.num, heads.dim)) {
     for (const int64_t count : num_chunks) {
       first_chunk.push_back(first_chunk.back() + count);
-      slot_values = std::max(slot_values, count * num_layers * 2 * key_dim);
+      slot_bytes = std::max(slot_bytes, count * num_layers * 2 * layout.row_bytes);
     }
     std::mt19937 random(seed);
-    content.resize(static_cast<size_t>(first_chunk.back() * num_layers * 2 * key_dim));
-    for (BFloat16& value : content) value.bits = static_cast<uint16_t>(random() % kUntouched);
+    content.resize(static_cast<size_t>(first_chunk.back() * num_layers * 2 * layout.row_bytes));
+    for (std::byte& byte : content) byte = static_cast<std::byte>(random());
+    for (size_t row = 0; row < content.size(); row += layout.row_bytes) make_finite(row, random);
     slot.assign(num_chunks.size(), -1);
     on_gpu = to_device(content);
     device_first_chunk = to_device(first_chunk);
     void* memory = nullptr;
-    const size_t bytes = content.size() * sizeof(BFloat16);
-    EXPECT_EQ(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault), cudaSuccess);
-    pinned.reset(static_cast<BFloat16*>(memory));
-    std::memcpy(pinned.get(), content.data(), bytes);
+    EXPECT_EQ(cudaHostAlloc(&memory, content.size(), cudaHostAllocDefault), cudaSuccess);
+    pinned.reset(static_cast<std::byte*>(memory));
+    std::memcpy(pinned.get(), content.data(), content.size());
   }
 
   /// Gives every third document a slot, and its record there other values than elsewhere.
   void cache_every_third() {
     const int64_t num_slots = (num_documents() + 2) / 3;
-    std::vector<BFloat16> cached(static_cast<size_t>(num_slots * slot_values));
+    std::vector<std::byte> cached(static_cast<size_t>(num_slots * slot_bytes));
     std::vector<SlotChange> changes;
     for (int64_t n = 0; n < num_documents(); n += 3) {
       slot[n] = static_cast<int32_t>(num_slots - 1 - n / 3);
       changes.push_back({.document = static_cast<int32_t>(n), .slot = slot[n]});
       for (int64_t i = record(n); i < record(n + 1); ++i) {
-        content[i].bits ^= 1;
-        cached[slot[n] * slot_values + i - record(n)] = content[i];
+        if (i % 2 == 0) content[i] ^= std::byte{1};  // the lower byte of a bfloat16
+        cached[slot[n] * slot_bytes + i - record(n)] = content[i];
       }
     }
     device_cached = to_device(cached);
@@ -61,21 +71,55 @@ class Memory {
   }
 
   int64_t num_documents() const { return static_cast<int64_t>(slot.size()); }
+
+  /// Byte at which a document's record begins.
   int64_t record(int64_t document) const {
-    return first_chunk[document] * num_layers * 2 * key_dim;
+    return first_chunk[document] * num_layers * 2 * layout.row_bytes;
+  }
+
+  /// A value of a row as bfloat16; integer times scale in float64.
+  uint16_t value_of(int64_t row, int64_t v) const {
+    if (type == ContentType::kBFloat16) return bits_at(row + 2 * v);
+    double integer = static_cast<int8_t>(content[row + v]);
+    if (type == ContentType::kInt4) {
+      const int half = std::to_integer<int>(content[row + v / 2]) >> (v % 2 * 4) & 15;
+      integer = half < 8 ? half : half - 16;
+    }
+    const int64_t scale = row + layout.scale_offset + 2 * (v / layout.group_values);
+    return to_bfloat16(static_cast<float>(integer * to_float(BFloat16{bits_at(scale)}))).bits;
   }
 
   int64_t num_layers;
-  int64_t key_dim;
-  int64_t slot_values = 8;
+  Heads heads;
+  ContentType type;
+  ContentLayout layout;
+  int64_t slot_bytes = 16;
   std::vector<int64_t> first_chunk{0};
-  std::vector<BFloat16> content;  // where a document is gathered from
+  std::vector<std::byte> content;  // where a document is gathered from
   std::vector<int32_t> slot;
-  DeviceArray<BFloat16> on_gpu;
-  DeviceArray<BFloat16> device_cached;
+  DeviceArray<std::byte> on_gpu;
+  DeviceArray<std::byte> device_cached;
   DeviceArray<int32_t> device_slot;
   DeviceArray<int64_t> device_first_chunk;
-  std::unique_ptr<BFloat16, HostFree> pinned;
+  std::unique_ptr<std::byte, HostFree> pinned;
+
+ private:
+  uint16_t bits_at(int64_t byte) const {
+    uint16_t bits = 0;
+    std::memcpy(&bits, content.data() + byte, sizeof bits);
+    return bits;
+  }
+
+  /// Numbers of either sign from 2^-20 to 2^20.
+  void make_finite(size_t row, std::mt19937& random) {
+    const bool has_scales = layout.group_values > 0;
+    const int64_t first = has_scales ? layout.scale_offset : 0;
+    const int64_t count = has_scales ? layout.num_groups() : layout.num_values;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto bits = static_cast<uint16_t>((random() & 0x807fU) | (107 + random() % 40) << 7);
+      std::memcpy(content.data() + row + first + 2 * i, &bits, sizeof bits);
+    }
+  }
 };
 
 struct Gathered {
@@ -94,7 +138,8 @@ std::vector<ScoredDocument> documents(const std::vector<int64_t>& places) {
 
 Gathered wanted(const Memory& memory, const std::vector<int64_t>& places, int64_t layer,
                 int64_t first_row, int64_t capacity) {
-  const int64_t width = memory.key_dim;
+  const int64_t width = memory.heads.width();
+  const int64_t row_bytes = memory.layout.row_bytes;
   Gathered result{.key = std::vector<uint16_t>(capacity * width, kUntouched), .value = {}};
   result.value = result.key;
   int64_t row = first_row;
@@ -106,10 +151,10 @@ Gathered wanted(const Memory& memory, const std::vector<int64_t>& places, int64_
         result.overflow = 1;
         break;
       }
-      const auto from = memory.content.begin() + memory.record(n) + (layer * count + c) * 2 * width;
+      const int64_t from = memory.record(n) + (layer * count + c) * 2 * row_bytes;
       for (int64_t i = 0; i < width; ++i) {
-        result.key[row * width + i] = from[i].bits;
-        result.value[row * width + i] = from[width + i].bits;
+        result.key[row * width + i] = memory.value_of(from, i);
+        result.value[row * width + i] = memory.value_of(from + row_bytes, i);
       }
       ++row;
     }
@@ -118,9 +163,9 @@ Gathered wanted(const Memory& memory, const std::vector<int64_t>& places, int64_
   return result;
 }
 
-Gathered gather(const Memory& memory, const BFloat16* content, const std::vector<int64_t>& places,
+Gathered gather(const Memory& memory, const std::byte* content, const std::vector<int64_t>& places,
                 int64_t layer, int64_t first_row, int64_t capacity) {
-  const auto size = static_cast<size_t>(capacity * memory.key_dim);
+  const auto size = static_cast<size_t>(capacity * memory.heads.width());
   const auto selected = to_device(documents(places));
   const auto key = to_device(std::vector<uint16_t>(size, kUntouched));
   const auto value = to_device(std::vector<uint16_t>(size, kUntouched));
@@ -128,13 +173,15 @@ Gathered gather(const Memory& memory, const BFloat16* content, const std::vector
   gather_records_cuda({.selected = selected.get(),
                        .top_k = static_cast<int64_t>(places.size()),
                        .first_chunk = memory.device_first_chunk.get(),
+                       .type = memory.type,
                        .content = content,
                        .slot = memory.device_slot.get(),
                        .cached = memory.device_cached.get(),
-                       .slot_values = memory.slot_values,
+                       .slot_bytes = memory.slot_bytes,
                        .layer = layer,
                        .num_layers = memory.num_layers,
-                       .key_dim = memory.key_dim,
+                       .num_kv_heads = memory.heads.num,
+                       .head_dim = memory.heads.dim,
                        .key = reinterpret_cast<BFloat16*>(key.get()),
                        .value = reinterpret_cast<BFloat16*>(value.get()),
                        .first_row = first_row,
@@ -151,7 +198,7 @@ Gathered gather(const Memory& memory, const BFloat16* content, const std::vector
 
 struct Shape {
   int64_t num_layers;
-  int64_t key_dim;
+  Heads heads;
   int64_t most_chunks;
   size_t top_k;
 };
@@ -163,11 +210,21 @@ std::vector<int64_t> random_counts(int64_t most, uint32_t seed) {
   return counts;
 }
 
-TEST(GatherRecordsCuda, CopiesTheChosenRecordsInOrderFromEveryPlace) {
-  if (!has_device()) GTEST_SKIP() << "no GPU";
-  for (const Shape& shape : {Shape{3, 1024, 16, 16}, Shape{2, 16, 3, 5}, Shape{1, 8, 40, 64},
-                             Shape{2, 1032, 5, 16}, Shape{18, 256, 2, 1}}) {
-    Memory memory(random_counts(shape.most_chunks, 7), shape.num_layers, shape.key_dim, 8);
+class GatherRecordsCuda : public testing::TestWithParam<ContentType> {
+ protected:
+  void SetUp() override {
+    if (!has_device()) GTEST_SKIP() << "no GPU";
+  }
+};
+
+TEST_P(GatherRecordsCuda, CopiesTheChosenRecordsInOrderFromEveryPlace) {
+  // Rows of whole words and groups, and rows and heads that end within one.
+  for (const Shape& shape :
+       {Shape{3, {8, 128}, 16, 16}, Shape{2, {2, 8}, 3, 5}, Shape{1, {1, 8}, 40, 64},
+        Shape{2, {43, 24}, 5, 16}, Shape{18, {4, 64}, 2, 1}, Shape{1, {3, 40}, 30, 64},
+        Shape{1, {40, 128}, 20, 16}}) {
+    Memory memory(random_counts(shape.most_chunks, 7), shape.num_layers, shape.heads, 8,
+                  GetParam());
     std::mt19937 random(9);
     for (const bool is_cached : {false, true}) {
       if (is_cached) memory.cache_every_third();
@@ -182,18 +239,18 @@ TEST(GatherRecordsCuda, CopiesTheChosenRecordsInOrderFromEveryPlace) {
         ASSERT_EQ(expected.overflow, 0);
         EXPECT_TRUE(gather(memory, memory.on_gpu.get(), places, layer, first_row, capacity) ==
                     expected)
-            << "F = " << shape.key_dim << ", layer " << layer << ", cached " << is_cached;
+            << "F = " << shape.heads.width() << ", layer " << layer << ", cached " << is_cached;
         EXPECT_TRUE(gather(memory, memory.pinned.get(), places, layer, first_row, capacity) ==
                     expected)
-            << "pinned, F = " << shape.key_dim << ", layer " << layer << ", cached " << is_cached;
+            << "pinned, F = " << shape.heads.width() << ", layer " << layer << ", cached "
+            << is_cached;
       }
     }
   }
 }
 
-TEST(GatherRecordsCuda, WritesNothingBehindTheCapacityAndSaysSo) {
-  if (!has_device()) GTEST_SKIP() << "no GPU";
-  const Memory memory({4, 3, 2}, 2, 64, 3);
+TEST_P(GatherRecordsCuda, WritesNothingBehindTheCapacityAndSaysSo) {
+  const Memory memory({4, 3, 2}, 2, {1, 64}, 3, GetParam());
   for (const int64_t capacity : {2, 3, 7, 9, 10, 11}) {
     const Gathered expected = wanted(memory, {2, 0, 1}, 1, 2, capacity);
     EXPECT_EQ(expected.overflow, capacity < 11 ? 1 : 0);
@@ -202,32 +259,35 @@ TEST(GatherRecordsCuda, WritesNothingBehindTheCapacityAndSaysSo) {
   }
 }
 
-TEST(GatherRecordsCuda, GathersNothingFromNobody) {
-  if (!has_device()) GTEST_SKIP() << "no GPU";
-  const Memory memory({4, 0, 2}, 1, 64, 3);
+TEST_P(GatherRecordsCuda, GathersNothingFromNobody) {
+  const Memory memory({4, 0, 2}, 1, {1, 64}, 3, GetParam());
   for (const std::vector<int64_t>& places : {std::vector<int64_t>{}, {-1, -1}, {1}}) {
     EXPECT_TRUE(gather(memory, memory.on_gpu.get(), places, 0, 3, 5) ==
                 wanted(memory, places, 0, 3, 5));
   }
 }
 
-TEST(GatherRecordsCuda, RefusesShapesThatItCannotCopy) {
-  GatherRecordsParams params{.top_k = 1, .num_layers = 1, .key_dim = 64, .capacity = 4};
-  const auto expect_refused = [](const GatherRecordsParams& wrong) {
-    EXPECT_THROW(gather_records_cuda(wrong, nullptr), Error);
+INSTANTIATE_TEST_SUITE_P(Types, GatherRecordsCuda,
+                         testing::Values(ContentType::kBFloat16, ContentType::kInt8,
+                                         ContentType::kInt4),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
+TEST(GatherRecordsShapes, RefusesThoseThatItCannotCopy) {
+  const auto expect_refused = [](const auto& change) {
+    GatherRecordsParams params{
+        .top_k = 1, .num_layers = 1, .num_kv_heads = 2, .head_dim = 32, .capacity = 4};
+    change(params);
+    EXPECT_THROW(gather_records_cuda(params, nullptr), Error);
   };
-  auto wrong = params;
-  wrong.top_k = kMostRouted + 1;
-  expect_refused(wrong);
-  wrong = params;
-  wrong.key_dim = 12;
-  expect_refused(wrong);
-  wrong = params;
-  wrong.layer = 1;
-  expect_refused(wrong);
-  wrong = params;
-  wrong.first_row = 5;
-  expect_refused(wrong);
+  expect_refused([](GatherRecordsParams& p) { p.top_k = kMostRouted + 1; });
+  expect_refused([](GatherRecordsParams& p) { p.head_dim = 6; });
+  expect_refused([](GatherRecordsParams& p) { p.layer = 1; });
+  expect_refused([](GatherRecordsParams& p) { p.first_row = 5; });
+  expect_refused([](GatherRecordsParams& p) { p.type = ContentType::kFloat32; });
+  expect_refused([](GatherRecordsParams& p) {
+    p.type = ContentType::kInt8;
+    p.head_dim = 4;  // a group would end within eight values
+  });
 }
 
 }  // namespace

@@ -1,24 +1,31 @@
 #include "msa/memory/bank_facts.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "msa/base/error.h"
 
 namespace msa::memory {
 namespace {
 
-kernels::NumberType parse_type(const std::string& name, const std::string& what) {
-  for (const auto type : {kernels::NumberType::kFloat32, kernels::NumberType::kBFloat16,
-                          kernels::NumberType::kInt8}) {
+/// The one of `types` that has the name.
+template <typename Type>
+Type parse_type(const std::string& name, std::initializer_list<Type> types,
+                const std::string& what) {
+  for (const Type type : types) {
     if (name == kernels::name_of(type)) return type;
   }
   throw Error(ErrorCode::kCorruption, what, ": \"", name, "\" is no type of number");
 }
 
+int64_t oldest_format(kernels::ContentType content_type) {
+  return kernels::is_quantized(content_type) ? 2 : 1;
+}
+
 }  // namespace
 
 std::map<std::string, std::string> facts_to_text(const BankFacts& f) {
-  return {{"format", std::to_string(kBankFormatVersion)},
+  return {{"format", std::to_string(oldest_format(f.content_type))},
           {"model_fingerprint", f.model_fingerprint},
           {"tokenizer_fingerprint", f.tokenizer_fingerprint},
           {"model_name", f.model_name},
@@ -61,20 +68,28 @@ BankFacts facts_from(const std::map<std::string, std::string>& all, const std::s
     }
     return value;
   };
-  const auto content_type = parse_type(text("content_type"), what);
-  if (content_type == kernels::NumberType::kInt8) {
-    throw Error(ErrorCode::kCorruption, what, ": the fact \"content_type\" must be f32 or bf16");
+  using kernels::ContentType;
+  using kernels::NumberType;
+  const auto content_type = parse_type(
+      text("content_type"),
+      {ContentType::kFloat32, ContentType::kBFloat16, ContentType::kInt8, ContentType::kInt4},
+      what);
+  if (number("format") < oldest_format(content_type)) {
+    throw Error(ErrorCode::kCorruption, what, ": a bank of the format ", number("format"),
+                " has no content of type ", kernels::name_of(content_type));
   }
-  return {.model_fingerprint = text("model_fingerprint"),
-          .tokenizer_fingerprint = text("tokenizer_fingerprint"),
-          .model_name = text("model_name"),
-          .shape = {.num_layers = side("router_layers", 512),
-                    .num_kv_heads = side("kv_heads", 1024),
-                    .head_dim = side("head_dim", 65536),
-                    .chunk_tokens = side("chunk_tokens", 65536)},
-          .max_passage_tokens = number("max_passage_tokens"),
-          .key_type = parse_type(text("key_type"), what),
-          .content_type = content_type};
+  return {
+      .model_fingerprint = text("model_fingerprint"),
+      .tokenizer_fingerprint = text("tokenizer_fingerprint"),
+      .model_name = text("model_name"),
+      .shape = {.num_layers = side("router_layers", 512),
+                .num_kv_heads = side("kv_heads", 1024),
+                .head_dim = side("head_dim", 65536),
+                .chunk_tokens = side("chunk_tokens", 65536)},
+      .max_passage_tokens = number("max_passage_tokens"),
+      .key_type = parse_type(
+          text("key_type"), {NumberType::kFloat32, NumberType::kBFloat16, NumberType::kInt8}, what),
+      .content_type = content_type};
 }
 
 void expect_equal(const BankFacts& bank, const BankFacts& wanted, const std::string& what) {

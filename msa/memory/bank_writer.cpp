@@ -2,6 +2,8 @@
 #include <set>
 
 #include "msa/base/error.h"
+#include "msa/base/threads.h"
+#include "msa/kernels/content_rows.h"
 #include "msa/kernels/quantize_rows.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/segment_layout.h"
@@ -39,23 +41,24 @@ SegmentData convert(const EncodedDocuments& encoded, const BankFacts& facts) {
                             .out = data.routing_key.data() + layer * key_bytes,
                             .scale = data.routing_scale.data() + layer * num_chunks * is_scaled});
   }
-  const int64_t row_bytes = dim * kernels::bytes_of(facts.content_type);
+  const int64_t row_bytes = content_layout(facts).row_bytes;
   data.content.resize(num_layers * num_chunks * 2 * row_bytes);
-  std::byte* out = data.content.data();
-  for (size_t n = 0; n < encoded.num_chunks.size(); ++n) {
+  parallel_for(static_cast<int64_t>(encoded.num_chunks.size()), [&](int64_t n) {
+    std::byte* out = data.content.data() + data.first_chunk[n] * num_layers * 2 * row_bytes;
     for (int64_t layer = 0; layer < num_layers; ++layer) {
       for (int64_t c = data.first_chunk[n]; c < data.first_chunk[n + 1]; ++c) {
         for (const auto* rows : {&encoded.key[layer], &encoded.value[layer]}) {
-          kernels::quantize_rows({.row = rows->data() + c * dim,
-                                  .num_rows = 1,
-                                  .dim = dim,
-                                  .type = facts.content_type,
-                                  .out = out});
+          kernels::quantize_content({.row = rows->data() + c * dim,
+                                     .num_rows = 1,
+                                     .num_kv_heads = facts.shape.num_kv_heads,
+                                     .head_dim = facts.shape.head_dim,
+                                     .type = facts.content_type,
+                                     .out = out});
           out += row_bytes;
         }
       }
     }
-  }
+  });
   return data;
 }
 
@@ -79,9 +82,8 @@ storage::WrittenSegment write(FileSystem& files, const std::filesystem::path& pa
   }
   tensors.push_back(tensor(kRoutingKeyTensor, data_type(facts.key_type),
                            {num_layers, num_chunks, facts.shape.key_dim()}, data.routing_key));
-  tensors.push_back(tensor(
-      kContentTensor, data_type(facts.content_type),
-      {num_layers * num_chunks * 2, facts.shape.num_kv_heads, facts.shape.head_dim}, data.content));
+  const ContentTensor content = content_tensor(facts, num_chunks);
+  tensors.push_back(tensor(kContentTensor, content.type, content.shape, data.content));
   return storage::write_segment(files, path, std::move(tensors),
                                 {{"format", "msa-segment-1"},
                                  {"model_fingerprint", facts.model_fingerprint},
@@ -129,7 +131,6 @@ BankWriter::BankWriter(FileSystem& files, std::filesystem::path folder, BankFact
 
 std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::filesystem::path& folder,
                                              const BankFacts& facts) {
-  MSA_CHECK(facts.content_type != kernels::NumberType::kInt8, "content can be f32 or bf16");
   auto writer = std::unique_ptr<BankWriter>(new BankWriter(files, folder, facts));
   if (!files.exists(folder / Catalog::kFile)) {
     files.create_directory(folder);

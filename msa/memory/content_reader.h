@@ -1,20 +1,27 @@
 #pragma once
-// Stored K and V as bfloat16, whatever the bank keeps them in.
+// Stored K and V in the form that a GPU keeps: as in the bank, but float32 as bfloat16.
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
-#include "msa/base/bfloat16.h"
+#include "msa/kernels/content_rows.h"
 #include "msa/memory/bank_segments.h"
 
 namespace msa::memory {
 
-/// Values of a segment's content from `first_value` on, rounded to bfloat16 if they are float32.
-/// Throws as SegmentFile::read. Calls may run at once.
-void read_content(const BankSegments& segments, const BankSegments::Segment& segment,
-                  int64_t first_value, std::span<BFloat16> out);
+/// The type that a GPU keeps a bank's content in.
+kernels::ContentType gpu_content_type(const BankFacts& facts);
 
-/// The whole record of a document, [L][chunks][2 (K, V)][F]. Throws as BankSegments::read_record.
-void read_record(const BankSegments& segments, int64_t document, std::span<BFloat16> out);
+/// Bytes of a row of K or V of that type.
+int64_t gpu_row_bytes(const BankFacts& facts);
+
+/// Rows of a segment's content from `first_row` on; `out` has room for whole rows. Throws as
+/// SegmentFile::read. Calls may run at once.
+void read_content(const BankSegments& segments, const BankSegments::Segment& segment,
+                  int64_t first_row, std::span<std::byte> out);
+
+/// The whole record of a document, [L][chunks][2 (K, V)][row]. Throws as BankSegments::read_record.
+void read_record(const BankSegments& segments, int64_t document, std::span<std::byte> out);
 
 }  // namespace msa::memory

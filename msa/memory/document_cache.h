@@ -1,6 +1,7 @@
 #pragma once
 // The records of the documents that were chosen last, in GPU memory.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -10,7 +11,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "msa/base/bfloat16.h"
 #include "msa/kernels/gpu.h"
 
 namespace msa::memory {
@@ -38,10 +38,10 @@ class DocumentCache {
   DocumentCache(const DocumentCache&) = delete;
   DocumentCache& operator=(const DocumentCache&) = delete;
 
-  /// For GatherRecordsParams: slot [N], cached [slots, slot_values()].
+  /// For GatherRecordsParams: slot [N], cached [slots, slot_bytes()].
   const int32_t* slots() const { return reinterpret_cast<const int32_t*>(table_.data()); }
-  const BFloat16* records() const { return reinterpret_cast<const BFloat16*>(records_.data()); }
-  int64_t slot_values() const { return options_.slot_bytes / 2; }
+  const std::byte* records() const { return records_.data(); }
+  int64_t slot_bytes() const { return options_.slot_bytes; }
 
   /// A document that is to be filled in, and where.
   struct Entry {

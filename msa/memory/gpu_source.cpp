@@ -24,7 +24,10 @@ int64_t next_number() {
 }  // namespace
 
 GpuSource::GpuSource(const kernels::Gpu& gpu, std::unique_ptr<const BankSegments> segments)
-    : gpu_(gpu), number_(next_number()), segments_(std::move(segments)) {}
+    : gpu_(gpu),
+      number_(next_number()),
+      segments_(std::move(segments)),
+      row_bytes_(gpu_row_bytes(segments_->facts())) {}
 
 GpuSource::~GpuSource() = default;
 
@@ -41,10 +44,9 @@ TierSizes GpuSource::sizes(ScanKeys scan) const {
                   .num_documents = num_documents()};
   const int64_t stored_bytes = GpuKeys::stored_bytes(*segments_);
   (scan == ScanKeys::kInt4 ? sizes.stored_key_bytes : sizes.key_bytes) += stored_bytes;
-  constexpr auto kValueBytes = static_cast<int64_t>(sizeof(BFloat16));
-  sizes.content_bytes = segments_->num_chunks() * shape().num_layers * chunk_values() * kValueBytes;
+  sizes.content_bytes = record_bytes(segments_->num_chunks());
   for (int64_t n = 0; n < num_documents(); ++n) {
-    sizes.record_bytes = std::max(sizes.record_bytes, record_values(n) * kValueBytes);
+    sizes.record_bytes = std::max(sizes.record_bytes, record_bytes(num_chunks(n)));
   }
   return sizes;
 }
@@ -96,20 +98,16 @@ void GpuSource::place(const GpuSourceOptions& options) {
 
 /// Reads all records in their order; to the GPU or to the host's own memory.
 void GpuSource::load_content(std::byte* to) const {
-  constexpr int64_t kValueBytes = sizeof(BFloat16);
-  constexpr int64_t kMostValues = kMostUploaded / kValueBytes;
-  const int64_t chunk_record = shape().num_layers * chunk_values();
+  const int64_t most_rows = std::max<int64_t>(kMostUploaded / row_bytes_, 1);
   std::vector<UploadPart> parts;
   for (const BankSegments::Segment& segment : segments_->segments()) {
-    const int64_t num_values = segment.num_chunks * chunk_record;
-    for (int64_t first = 0; first < num_values; first += kMostValues) {
-      const int64_t count = std::min(kMostValues, num_values - first);
-      parts.push_back({.to = to + (segment.first_chunk * chunk_record + first) * kValueBytes,
-                       .num_bytes = count * kValueBytes,
-                       .read = [this, &segment, first, count](std::span<std::byte> out) {
-                         read_content(
-                             *segments_, segment, first,
-                             {reinterpret_cast<BFloat16*>(out.data()), static_cast<size_t>(count)});
+    std::byte* const segment_to = to + record_bytes(segment.first_chunk);
+    const int64_t num_rows = segment.num_chunks * shape().num_layers * 2;
+    for (int64_t first = 0; first < num_rows; first += most_rows) {
+      parts.push_back({.to = segment_to + first * row_bytes_,
+                       .num_bytes = std::min(most_rows, num_rows - first) * row_bytes_,
+                       .read = [this, &segment, first](std::span<std::byte> out) {
+                         read_content(*segments_, segment, first, out);
                        }});
     }
   }
@@ -127,22 +125,23 @@ void GpuSource::gather(int64_t layer, const kernels::ScoredDocument* selected, i
   kernels::GatherRecordsParams params{.selected = selected,
                                       .top_k = top_k,
                                       .first_chunk = keys_->first_chunk(),
+                                      .type = gpu_content_type(segments_->facts()),
                                       .layer = layer,
                                       .num_layers = shape().num_layers,
-                                      .key_dim = shape().key_dim(),
+                                      .num_kv_heads = shape().num_kv_heads,
+                                      .head_dim = shape().head_dim,
                                       .key = target.key,
                                       .value = target.value,
                                       .first_row = target.first_row,
                                       .capacity = target.capacity,
                                       .num_rows = target.num_rows,
                                       .overflow = target.overflow};
-  const std::byte* content =
+  params.content =
       tiers_.content == ContentPlace::kGpu ? gpu_content_.data() : host_content_.data();
-  params.content = reinterpret_cast<const BFloat16*>(content);
   if (cache_) {
     params.slot = cache_->slots();
     params.cached = cache_->records();
-    params.slot_values = cache_->slot_values();
+    params.slot_bytes = cache_->slot_bytes();
   }
   const auto queue = [&] { gpu_.library().gather_records(params, stream); };
   if (!cache_) {
@@ -173,30 +172,26 @@ void GpuSource::remember(std::span<const int64_t> documents) const {
 /// From the host's memory.
 void GpuSource::copy_records(std::span<const DocumentCache::Entry> entries,
                              kernels::CudaStream stream) const {
-  const int64_t chunk_record = shape().num_layers * chunk_values();
-  const auto* content = reinterpret_cast<const BFloat16*>(host_content_.data());
-  for (const DocumentCache::Entry& entry : entries) {
+  for (const auto& [document, slot] : entries) {
     gpu_.library().copy_async(
-        entry.slot, content + segments_->first_chunk()[entry.document] * chunk_record,
-        record_values(entry.document) * static_cast<int64_t>(sizeof(BFloat16)), stream);
+        slot, host_content_.data() + record_bytes(segments_->first_chunk()[document]),
+        record_bytes(num_chunks(document)), stream);
   }
 }
 
 /// From disk, as many at a time as staging holds: read on all threads, then copied.
 void GpuSource::read_records(std::span<const DocumentCache::Entry> entries,
                              kernels::CudaStream stream) const {
-  auto* staging = reinterpret_cast<BFloat16*>(staging_.data());
-  const int64_t slot_values = cache_->slot_values();
+  const auto staged = [&](int64_t i) { return staging_.data() + i * cache_->slot_bytes(); };
   while (!entries.empty()) {
     const auto now = entries.first(std::min<size_t>(entries.size(), tiers_.staging_slots));
     parallel_for(static_cast<int64_t>(now.size()), [&](int64_t i) {
-      read_record(*segments_, now[i].document,
-                  {staging + i * slot_values, static_cast<size_t>(record_values(now[i].document))});
+      const int64_t num_bytes = record_bytes(num_chunks(now[i].document));
+      read_record(*segments_, now[i].document, {staged(i), static_cast<size_t>(num_bytes)});
     });
     for (size_t i = 0; i < now.size(); ++i) {
-      gpu_.library().copy_async(
-          now[i].slot, staging + static_cast<int64_t>(i) * slot_values,
-          record_values(now[i].document) * static_cast<int64_t>(sizeof(BFloat16)), stream);
+      gpu_.library().copy_async(now[i].slot, staged(static_cast<int64_t>(i)),
+                                record_bytes(num_chunks(now[i].document)), stream);
     }
     gpu_.library().synchronize_stream(stream);  // staging is read again
     entries = entries.subspan(now.size());

@@ -32,10 +32,10 @@ struct GatherTarget {
   int32_t* overflow = nullptr;  // [1] on the GPU, 1 is written if rows had to be left out
 };
 
-/// All facts are immutable; all calls may run at once. K and V are bfloat16: those of a bank in
-/// float32 are rounded when they are read. A failure of work that was queued shows as
-/// Error(kDevice) in one of the calls that wait for the GPU. It must not go while gathers are
-/// queued.
+/// All facts are immutable; all calls may run at once. Records are kept as the bank has them, but
+/// float32 is rounded to bfloat16 when it is read; a gather gives K and V as bfloat16. A failure of
+/// work that was queued shows as Error(kDevice) in one of the calls that wait for the GPU. It must
+/// not go while gathers are queued.
 class GpuSource final : public ChunkSource {
  public:
   /// Throws Error(kDevice) if the budgets are too small (plan_tiers) or for keys that the GPU does
@@ -90,9 +90,8 @@ class GpuSource final : public ChunkSource {
   TierSizes sizes(ScanKeys scan) const;
   void place(const GpuSourceOptions& options);
   void load_content(std::byte* to) const;
-  int64_t chunk_values() const { return 2 * shape().key_dim(); }
-  int64_t record_values(int64_t document) const {
-    return num_chunks(document) * shape().num_layers * chunk_values();
+  int64_t record_bytes(int64_t num_chunks) const {
+    return num_chunks * shape().num_layers * 2 * row_bytes_;
   }
   void copy_records(std::span<const DocumentCache::Entry> entries,
                     kernels::CudaStream stream) const;
@@ -104,6 +103,7 @@ class GpuSource final : public ChunkSource {
   const kernels::Gpu& gpu_;
   int64_t number_;
   std::unique_ptr<const BankSegments> segments_;
+  int64_t row_bytes_;  // of K or V of one chunk in one layer, as records have them
   Tiers tiers_;
   std::unique_ptr<GpuKeys> keys_;
   kernels::GpuBuffer gpu_content_;        // all records, or

@@ -9,11 +9,13 @@
 #include "msa/base/error.h"
 #include "msa/kernels/gpu_array.h"
 #include "msa/memory/bank_fixture.h"
+#include "msa/memory/content_reader.h"
 #include "msa/memory/gpu_source.h"
 
 namespace msa::memory {
 namespace {
 
+using kernels::ContentType;
 using kernels::NumberType;
 
 /// K, then V.
@@ -32,7 +34,7 @@ class GpuSourceCuda : public BankTest {
   }
 
   /// Three segments of 240 passages or so.
-  void write_bank(NumberType key_type, NumberType content_type) {
+  void write_bank(NumberType key_type, ContentType content_type) {
     BankFacts own = facts();
     own.key_type = key_type;
     own.content_type = content_type;
@@ -53,7 +55,7 @@ class GpuSourceCuda : public BankTest {
     sources.push_back(load(kPlenty, kPlenty));
     EXPECT_EQ(sources[0]->tiers().content, ContentPlace::kGpu);
     const int64_t keys = sources[0]->tiers().key_bytes;
-    const int64_t record = 3 * kShape.num_layers * 2 * kShape.key_dim() * 2;
+    const int64_t record = 3 * kShape.num_layers * 2 * gpu_row_bytes(bank_->facts());
     const int64_t table = sources[0]->num_documents() * 4;
     sources.push_back(load(keys, kPlenty));
     EXPECT_EQ(sources[1]->tiers().content, ContentPlace::kHost);
@@ -156,8 +158,10 @@ class Target {
 };
 
 TEST_F(GpuSourceCuda, EveryTierGivesTheContentOfTheBank) {
-  for (const auto& [keys, content] : {std::pair(NumberType::kBFloat16, NumberType::kBFloat16),
-                                      std::pair(NumberType::kInt8, NumberType::kFloat32)}) {
+  for (const auto& [keys, content] : {std::pair(NumberType::kBFloat16, ContentType::kBFloat16),
+                                      std::pair(NumberType::kInt8, ContentType::kFloat32),
+                                      std::pair(NumberType::kBFloat16, ContentType::kInt8),
+                                      std::pair(NumberType::kInt8, ContentType::kInt4)}) {
     std::filesystem::remove_all(folder());
     write_bank(keys, content);
     ASSERT_GT(plain_->num_documents(), 200);
@@ -174,10 +178,22 @@ TEST_F(GpuSourceCuda, EveryTierGivesTheContentOfTheBank) {
   }
 }
 
+TEST_F(GpuSourceCuda, QuantisedRecordsAreKeptAsTheyAreStored) {
+  for (const ContentType content : {ContentType::kInt8, ContentType::kInt4}) {
+    std::filesystem::remove_all(folder());
+    write_bank(NumberType::kBFloat16, content);
+    int64_t num_chunks = 0;
+    for (const Passage& passage : bank_->passages()) num_chunks += passage.chunks;
+    constexpr int64_t kRowBytes = 16 + 16;  // values and scales, each filled up
+    const int64_t wanted_bytes = num_chunks * kShape.num_layers * 2 * kRowBytes;
+    for (const auto& source : load_all()) EXPECT_EQ(source->tiers().content_bytes, wanted_bytes);
+  }
+}
+
 TEST_F(GpuSourceCuda, ChoosesTheDocumentsThatTheBankChooses) {
   for (const NumberType keys : {NumberType::kBFloat16, NumberType::kInt8}) {
     std::filesystem::remove_all(folder());
-    write_bank(keys, NumberType::kBFloat16);
+    write_bank(keys, ContentType::kBFloat16);
     const auto source = load(kPlenty, kPlenty);
     std::mt19937 random(6);
     std::vector<float> query(5 * 4 * kShape.head_dim);
@@ -232,7 +248,7 @@ TEST_F(GpuSourceCuda, ScansOfInt4KeysChooseTheDocumentsThatTheBankChooses) {
 }
 
 TEST_F(GpuSourceCuda, WhatTheGpuChoseIsGatheredWithoutTheHost) {
-  write_bank(NumberType::kBFloat16, NumberType::kBFloat16);
+  write_bank(NumberType::kBFloat16, ContentType::kBFloat16);
   const std::vector<float> query(kShape.key_dim(), 1.0F);
   const kernels::GpuArray<float> device_query(*gpu_, std::span<const float>(query));
   const int64_t first_token[] = {0, 1};
@@ -260,7 +276,7 @@ TEST_F(GpuSourceCuda, WhatTheGpuChoseIsGatheredWithoutTheHost) {
 }
 
 TEST_F(GpuSourceCuda, SessionsThatShareACacheDoNotDisturbEachOther) {
-  write_bank(NumberType::kBFloat16, NumberType::kBFloat16);
+  write_bank(NumberType::kBFloat16, ContentType::kBFloat16);
   for (const auto& source : load_all()) {
     SCOPED_TRACE(to_text(source->tiers()));
     std::vector<std::thread> sessions;
@@ -282,7 +298,7 @@ TEST_F(GpuSourceCuda, SessionsThatShareACacheDoNotDisturbEachOther) {
 }
 
 TEST_F(GpuSourceCuda, BudgetsThatAreTooSmallAndBanksThatDoNotFitAreRefusedByName) {
-  write_bank(NumberType::kBFloat16, NumberType::kBFloat16);
+  write_bank(NumberType::kBFloat16, ContentType::kBFloat16);
   const auto expect_refused = [&](const auto& call, ErrorCode code, const char* reason) {
     try {
       call();
@@ -307,7 +323,7 @@ TEST_F(GpuSourceCuda, BudgetsThatAreTooSmallAndBanksThatDoNotFitAreRefusedByName
                  "mean over heads");
 
   std::filesystem::remove_all(folder());
-  write_bank(NumberType::kFloat32, NumberType::kBFloat16);
+  write_bank(NumberType::kFloat32, ContentType::kBFloat16);
   expect_refused([&] { load(kPlenty, 1); }, ErrorCode::kDevice, "the bank's are f32");
 }
 
@@ -331,7 +347,7 @@ TEST_F(GpuSourceCuda, ADamagedRecordOnDiskIsNamedAndTheOthersAreStillGiven) {
   const std::vector<int64_t> first_ones{0, 1, 2};
   const Rows expected = wanted(0, first_ones);
   const int64_t keys = load(kPlenty, 1)->tiers().key_bytes;
-  const int64_t record = 3 * kShape.num_layers * 2 * kShape.key_dim() * 2;
+  const int64_t record = 3 * kShape.num_layers * 2 * gpu_row_bytes(facts());
   const auto bytes = std::filesystem::file_size(segment(1));
   {
     std::fstream file(segment(1), std::ios::in | std::ios::out | std::ios::binary);

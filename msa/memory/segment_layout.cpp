@@ -37,6 +37,23 @@ storage::DataType data_type(kernels::NumberType type) {
                                                   : storage::DataType::kI8;
 }
 
+ContentTensor content_tensor(const BankFacts& facts, int64_t num_chunks) {
+  const int64_t num_rows = facts.shape.num_layers * num_chunks * 2;
+  const std::vector<int64_t> plain{num_rows, facts.shape.num_kv_heads, facts.shape.head_dim};
+  const std::vector<int64_t> quantized{num_rows, content_layout(facts).row_bytes};
+  switch (facts.content_type) {
+    case kernels::ContentType::kFloat32:
+      return {.type = storage::DataType::kF32, .shape = plain};
+    case kernels::ContentType::kBFloat16:
+      return {.type = storage::DataType::kBF16, .shape = plain};
+    case kernels::ContentType::kInt8:
+      return {.type = storage::DataType::kI8, .shape = quantized};
+    case kernels::ContentType::kInt4:
+      return {.type = storage::DataType::kU8, .shape = quantized};
+  }
+  return {};
+}
+
 std::span<const Passage> passages_in(std::span<const Passage> all, int64_t segment) {
   const auto [first, end] = std::ranges::equal_range(all, segment, {}, &Passage::segment);
   return {first, end};
@@ -57,8 +74,8 @@ void expect_segment(const storage::SegmentFile& segment, const BankFacts& facts,
     expect_tensor(segment, kRoutingScaleTensor, storage::DataType::kF32,
                   {shape.num_layers, row.chunks});
   }
-  expect_tensor(segment, kContentTensor, data_type(facts.content_type),
-                {shape.num_layers * row.chunks * 2, shape.num_kv_heads, shape.head_dim});
+  const ContentTensor content = content_tensor(facts, row.chunks);
+  expect_tensor(segment, kContentTensor, content.type, content.shape);
   const auto made_by = segment.metadata().find("model_fingerprint");
   if (made_by == segment.metadata().end() || made_by->second != facts.model_fingerprint) {
     refuse(segment, "was made by another model than the bank's");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "msa/memory/bank_facts.h"
 #include "msa/memory/catalog_rows.h"
@@ -14,16 +15,30 @@ namespace msa::memory {
 inline constexpr const char* kRoutingKeyTensor = "routing_key";  // [L, C, F] of the bank's key type
 inline constexpr const char* kRoutingScaleTensor = "routing_scale";  // [L, C] F32, int8 keys only
 inline constexpr const char* kContentTensor =
-    "content";  // passage by passage [L, chunks, 2 (K, V), G, D]; flat
+    "content";  // passage by passage [L, chunks, 2 (K, V), one stored row]; flat
 inline constexpr const char* kFirstChunkTensor = "first_chunk";  // [passages + 1] I64
 inline constexpr const char* kPassageIdTensor = "passage_id";    // [passages] I64
 
+/// How a row of K or V is stored.
+inline kernels::ContentLayout content_layout(const BankFacts& facts) {
+  return kernels::content_layout(facts.content_type, facts.shape.num_kv_heads,
+                                 facts.shape.head_dim);
+}
+
 /// Bytes of one chunk's K and V in one layer.
 inline int64_t content_chunk_bytes(const BankFacts& facts) {
-  return 2 * facts.shape.key_dim() * kernels::bytes_of(facts.content_type);
+  return 2 * content_layout(facts).row_bytes;
 }
 
 storage::DataType data_type(kernels::NumberType type);
+
+/// Type and shape of the tensor of content: F32 or BF16 [2 L C, G, D]; where rows are quantised
+/// their bytes [2 L C, row_bytes], as I8 for int8 and U8 for int4.
+struct ContentTensor {
+  storage::DataType type = storage::DataType::kF32;
+  std::vector<int64_t> shape;
+};
+ContentTensor content_tensor(const BankFacts& facts, int64_t num_chunks);
 
 /// The passages of one segment, of all passages of a bank by rising id. Ids rise from segment to
 /// segment.

@@ -13,6 +13,8 @@
 namespace msa::memory {
 namespace {
 
+using kernels::ContentType;
+
 void flip(const std::filesystem::path& path, int64_t offset, unsigned bit) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekg(offset);
@@ -80,8 +82,21 @@ AllOfIt read_all(const Bank& bank) {
   return all;
 }
 
-TEST_F(BankTest, EveryFlippedByteOfASegmentIsFoundNamedAndNeverUsed) {
-  write(3, 1);
+class BankOfContent : public BankTest, public testing::WithParamInterface<ContentType> {
+ protected:
+  static BankFacts own_facts() {
+    BankFacts own = facts();
+    own.content_type = GetParam();
+    return own;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Types, BankOfContent,
+                         testing::Values(ContentType::kBFloat16, ContentType::kInt4),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
+TEST_P(BankOfContent, EveryFlippedByteOfASegmentIsFoundNamedAndNeverUsed) {
+  commit(*BankWriter::open(real_file_system(), folder(), own_facts()), 3, 1);
   const auto size = static_cast<int64_t>(std::filesystem::file_size(segment(1)));
   const int64_t table = size - 16;  // of one block
   for (int64_t offset = 0; offset < size; ++offset) {
@@ -99,12 +114,12 @@ TEST_F(BankTest, EveryFlippedByteOfASegmentIsFoundNamedAndNeverUsed) {
   EXPECT_TRUE(verify().empty());
 }
 
-TEST_F(BankTest, InALargeSegmentOnlyTheDocumentsOfTheBlockAreNamed) {
-  BankFacts own = facts();
+TEST_P(BankOfContent, InALargeSegmentOnlyTheDocumentsOfTheBlockAreNamed) {
+  BankFacts own = own_facts();
   own.shape.head_dim = 64;
   own.key_type = kernels::NumberType::kInt8;
   const RandomBatch batch = make_random_batch(
-      own.shape, {.first_id = 1, .num_documents = 60, .max_chunks = 60, .seed = 3});
+      own.shape, {.first_id = 1, .num_documents = 60, .max_chunks = 200, .seed = 3});
   BankWriter::open(real_file_system(), folder(), own)->commit(batch.documents, batch.encoded);
   const auto size = static_cast<int64_t>(std::filesystem::file_size(segment(1)));
   const auto block = static_cast<int64_t>(storage::kDigestBlockBytes);
@@ -120,7 +135,7 @@ TEST_F(BankTest, InALargeSegmentOnlyTheDocumentsOfTheBlockAreNamed) {
   EXPECT_EQ(problems[0].document.find("doc-1,"), std::string::npos) << problems[0].document;
   // The others go on: only what lies in the block cannot be fetched.
   const auto source = open()->source();
-  std::vector<float> rows(2 * 60 * own.shape.key_dim());
+  std::vector<float> rows(2 * 200 * own.shape.key_dim());
   int64_t refused = 0;
   for (int64_t place = 0; place < source->num_documents(); ++place) {
     try {

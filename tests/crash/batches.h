@@ -15,7 +15,7 @@ inline BankFacts crash_facts() {
           .shape = {.num_layers = 2, .num_kv_heads = 2, .head_dim = 8, .chunk_tokens = 4},
           .max_passage_tokens = 1000,
           .key_type = kernels::NumberType::kBFloat16,
-          .content_type = kernels::NumberType::kFloat32};
+          .content_type = kernels::ContentType::kFloat32};
 }
 
 /// The one batch that may begin with a passage id: up to five documents of up to three passages.

@@ -57,6 +57,17 @@ expect "info" 0 '"router_layers":[4,5,6,7]' "$msa" info --json
 expect "completion" 0 "-F _msa msa" "$msa" completion bash
 expect "help has an example" 0 "Example: msa ingest" "$msa" ingest --help
 
+# Banks of smaller content; a later ingest goes on in the type that the bank has.
+head -n 8 "$work/docs.jsonl" >"$work/few.jsonl"
+for type in int8 int4; do
+  expect "ingest into $type" 0 "8 documents" "$msa" ingest "$work/$type" "$work/few.jsonl" --content-type $type
+  expect "$type stays" 0 "8 there already" "$msa" ingest "$work/$type" "$work/few.jsonl" "$source_dir/examples/memory.md"
+  expect "stat of $type" 0 "\"content\":\"$type\"" "$msa" bank stat "$work/$type" --json
+  expect "verify of $type" 0 "is as it was written" "$msa" bank verify "$work/$type"
+  expect "ask $type" 0 '"evidence":[{"document":' "$msa" ask "$work/$type" "when was MGM Resorts founded" --json
+done
+expect "no such content" 2 "int2 not in" "$msa" ingest "$work/int2" "$work/few.jsonl" --content-type int2
+
 # Equal seeds, equal bytes; the quote is the stored text.
 ask() { "$msa" ask "$bank" "who founded the company" --json --temperature 0.8 --seed 7 | jq -c 'del(.timing_ms, .rounds)'; }
 first=$(ask)
@@ -190,6 +201,7 @@ for type in f32 bf16 int8; do
   expect "bench route $type" 0 '"of":16' "$msa" bench route --type $type --chunks 500 --layers 2 --repeats 1 --json
 done
 expect "bench answer" 0 '"stage":"answer"' "$msa" bench answer --model "$model" --device cpu --chunks 700 --content-type f32 --text-tokens 40 --answer 4 --repeats 1 --json
+expect "bench answer from int4" 0 '"content":"int4"' "$msa" bench answer --model "$model" --device cpu --chunks 700 --content-type int4 --text-tokens 40 --answer 4 --repeats 1 --json
 expect "bench fetch without a GPU" 11 "no GPU: " "$msa" bench fetch --model "$model"
 expect "bench route on a GPU without the library" 11 "no GPU: " "$msa" bench route --device gpu
 expect "bench route with two documents" 0 "2 of 2 documents" "$msa" bench route --chunks 10 --repeats 1
@@ -210,6 +222,8 @@ evaluate "without other documents" 0 '"questions":3,"documents":3,' --json
 evaluate "among all of a file" 0 '"documents":23,' --extra "$work/extra.jsonl" --json
 evaluate "among some of a file" 0 '"documents":8,' --extra "$work/extra.jsonl" --num-extra 5 --json
 evaluate "progress of ingest" 0 "documents encoded" --json
+evaluate "content of another type" 0 "3 questions" --work "$work/eval_int4" --content-type int4
+expect "its bank" 0 '"content":"int4"' "$msa" bank stat "$work/eval_int4/bank" --json
 evaluate "how many, but not of what" 2 "--num-extra requires --extra" --num-extra 5
 evaluate "less than none" 2 "not in range" --extra "$work/extra.jsonl" --num-extra -1
 evaluate "no questions" 2 "no question to ask" --questions 0
