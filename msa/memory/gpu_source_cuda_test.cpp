@@ -218,7 +218,7 @@ TEST_F(GpuSourceCuda, ScansOfInt4KeysChooseTheDocumentsThatTheBankChooses) {
   if (gpu_->facts().capability / 10 != 9) GTEST_SKIP() << "no Hopper GPU";
   for (const NumberType keys : {NumberType::kBFloat16, NumberType::kInt8}) {
     std::filesystem::remove_all(folder());
-    write_bank(keys, NumberType::kBFloat16);
+    write_bank(keys, kernels::ContentType::kBFloat16);
     const auto load_packed = [&](int64_t gpu_bytes) {
       return bank_->gpu_source(
           *gpu_, {.gpu_bytes = gpu_bytes, .host_bytes = kPlenty, .scan_keys = ScanKeys::kInt4});
