@@ -1,15 +1,14 @@
 // msa eval: how good answers are.
 
 #include <cerrno>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <optional>
 
 #include "cli/command.h"
+#include "cli/eval.h"
 #include "msa/base/error.h"
 #include "msa/eval/qa.h"
 
@@ -28,24 +27,12 @@ struct Flags {
   eval::QaOptions options;
 };
 
-OrderedJson recall_json(const eval::Recall& recall) {
-  return {{"at_1", recall.at_1}, {"at_16", recall.at_16}};
-}
-
-OrderedJson reading_json(const eval::Reading& reading) {
-  return {{"exact_match", reading.exact}, {"f1", reading.f1}};
-}
-
 OrderedJson to_json(const eval::QaReport& report) {
-  OrderedJson layers = OrderedJson::array();
-  for (const auto& layer : report.layers) {
-    layers.push_back({{"layer", layer.layer}, {"recall", recall_json(layer.recall)}});
-  }
   return {{"questions", report.questions},
           {"documents", report.documents},
           {"tokens", report.tokens},
           {"routing", recall_json(report.fused)},
-          {"layers", std::move(layers)},
+          {"layers", layers_json(report.layers)},
           {"any_layer_at_16", report.union_at_16},
           {"bm25", recall_json(report.bm25)},
           {"named_first", report.named},
@@ -100,56 +87,6 @@ class WorkFolder {
   bool is_temporary_;
 };
 
-/// A line a second on stderr, which overwrites itself on a terminal; the last one stays.
-class Progress {
- public:
-  void show(const std::string& text, bool is_last) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - last_ < std::chrono::seconds(1) && !is_last) return;
-    last_ = now;
-    const bool is_terminal = has_terminal();
-    std::fprintf(stderr, "%s%s%s", is_terminal ? "\r" : "", text.c_str(),
-                 is_terminal ? "\033[K" : "\n");
-    is_open_ = is_terminal;
-    if (is_last) close();
-  }
-  void close() {
-    if (is_open_) std::fputs("\n", stderr);
-    is_open_ = false;
-  }
-  ~Progress() { close(); }
-
- private:
-  std::chrono::steady_clock::time_point last_{};
-  bool is_open_ = false;
-};
-
-/// One line a question to a file; every line is there when write() returns.
-class OutputFile {
- public:
-  explicit OutputFile(const std::string& path) : path_(path) {
-    errno = 0;
-    out_.open(path, std::ios::binary | std::ios::trunc);
-    expect_good();
-  }
-  void write(const std::string& line) {
-    errno = 0;
-    out_ << line << '\n' << std::flush;
-    expect_good();
-  }
-
- private:
-  void expect_good() const {
-    if (out_) return;
-    const bool is_full = errno == ENOSPC || errno == EFBIG || errno == EDQUOT;
-    throw Error(is_full ? ErrorCode::kNoSpace : ErrorCode::kIo, "cannot write ", path_, ": ",
-                std::strerror(errno));
-  }
-
-  std::string path_;
-  std::ofstream out_;
-};
-
 eval::QaReport evaluate(Flags& flags) {
   eval::QaOptions& options = flags.options;
   options.set = flags.set;
@@ -163,7 +100,7 @@ eval::QaReport evaluate(Flags& flags) {
     out.emplace(flags.output);
     options.on_question = [&](const std::string& line) { out->write(line); };
   }
-  Progress progress;
+  ProgressText progress;
   options.on_ingest = [&](const engine::IngestProgress& p) {
     if (p.seconds <= 0 || p.input_bytes == 0) return;
     const auto percent = 100 * p.input_bytes_read / p.input_bytes;
@@ -192,11 +129,7 @@ void run(Flags& flags) {
   }
 }
 
-}  // namespace
-
-void add_eval(CLI::App& app) {
-  CLI::App& eval = *app.add_subcommand("eval", "How good routing, naming and reading are");
-  eval.require_subcommand(1);
+void add_eval_qa(CLI::App& eval) {
   auto flags = std::make_shared<Flags>();
   CLI::App& command =
       *eval.add_subcommand("qa", "Questions with known documents and answers; BM25 beside it");
@@ -224,6 +157,31 @@ void add_eval(CLI::App& app) {
   command.footer(
       "Example: msa eval qa sets/trivia --extra wiki.jsonl.zst --num-extra 10000 --questions 500");
   command.callback([flags] { run(*flags); });
+}
+
+}  // namespace
+
+OrderedJson recall_json(const eval::Recall& recall) {
+  return {{"at_1", recall.at_1}, {"at_16", recall.at_16}};
+}
+
+OrderedJson layers_json(const std::vector<eval::LayerRecall>& layers) {
+  OrderedJson list = OrderedJson::array();
+  for (const auto& layer : layers) {
+    list.push_back({{"layer", layer.layer}, {"recall", recall_json(layer.recall)}});
+  }
+  return list;
+}
+
+OrderedJson reading_json(const eval::Reading& reading) {
+  return {{"exact_match", reading.exact}, {"f1", reading.f1}};
+}
+
+void add_eval(CLI::App& app) {
+  CLI::App& eval = *app.add_subcommand("eval", "How good routing, naming and reading are");
+  eval.require_subcommand(1);
+  add_eval_qa(eval);
+  add_eval_bank(eval);
 }
 
 }  // namespace msa::cli

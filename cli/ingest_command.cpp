@@ -59,6 +59,7 @@ void run(Flags& flags) {
   options.inputs.assign(flags.paths.begin(), flags.paths.end());
   options.key_type = flags.types.key_type();
   options.content_type = flags.types.content_type();
+  options.overlaps = model->gpu() != nullptr;
   options.stop = &stop_requested;
   options.on_progress = [&](const engine::IngestProgress& progress) { line.show(progress); };
   options.on_problem = [&](const engine::IngestProblem& problem) {

@@ -81,6 +81,7 @@ struct Answer {
   std::string question;
   std::string answer;                    // without the protocol's frame
   std::vector<ScoredPassage> documents;  // named ones first in the order written, then by score
+  std::vector<ScoredPassage> routed;     // by falling score alone, as many at most
   std::vector<Evidence> evidence;  // one for each passage read; the one that holds the answer first
   std::vector<Round> rounds;
   Usage usage;

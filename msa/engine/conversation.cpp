@@ -296,6 +296,7 @@ std::vector<ScoredPassage> Conversation::best_documents(const std::vector<float>
 }
 
 void Conversation::list_documents() {
+  answer_.routed = best_documents(first_scores_, options_.num_documents);
   std::vector<ScoredPassage> all;
   const auto is_listed = [&](int64_t id) {
     return std::any_of(all.begin(), all.end(), [&](const auto& p) { return p.id == id; });
@@ -308,8 +309,8 @@ void Conversation::list_documents() {
                      first_scores_.empty() ? 0.0F : first_scores_[*place]});
     }
   }
-  for (ScoredPassage& passage : best_documents(first_scores_, options_.num_documents)) {
-    if (!is_listed(passage.id)) all.push_back(std::move(passage));
+  for (const ScoredPassage& passage : answer_.routed) {
+    if (!is_listed(passage.id)) all.push_back(passage);
   }
   if (static_cast<int64_t>(all.size()) > options_.num_documents) all.resize(options_.num_documents);
   answer_.documents = std::move(all);

@@ -1,18 +1,18 @@
 #include "msa/engine/ingest.h"
 
-#include <algorithm>
 #include <chrono>
+#include <exception>
 #include <functional>
-#include <iterator>
+#include <mutex>
 #include <numeric>
-#include <set>
+#include <thread>
+#include <utility>
 
 #include "msa/base/error.h"
+#include "msa/base/handoff.h"
 #include "msa/base/threads.h"
-#include "msa/corpus/document_reader.h"
-#include "msa/corpus/passage_splitter.h"
+#include "msa/engine/batch_reader.h"
 #include "msa/engine/loaded_model.h"
-#include "msa/engine/passage_text.h"
 #include "msa/memory/bank.h"
 
 namespace msa::engine {
@@ -20,29 +20,29 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Text that is read before all threads tokenise it, and what a token has at least in most texts.
-constexpr int64_t kBlockBytes = 256 << 10;
-constexpr int64_t kTokenBytes = 3;
-
-/// Documents that wait for a commit, with the tokens of their passages.
-struct Batch {
-  std::vector<memory::Document> documents;
-  std::vector<std::vector<int32_t>> tokens;  // [passages]
-  int64_t num_tokens = 0;
-};
-
-void append_rows(std::vector<std::vector<float>>& all, std::vector<std::vector<float>>&& part) {
-  all.resize(part.size());
-  for (size_t layer = 0; layer < part.size(); ++layer) {
-    all[layer].insert(all[layer].end(), part[layer].begin(), part[layer].end());
-  }
+/// Adds the rows of a pass to those of a batch, which has `num_values` values a layer.
+void append(memory::EncodedDocuments& all, const memory::EncodedDocuments& part,
+            int64_t num_values) {
+  all.num_chunks.insert(all.num_chunks.end(), part.num_chunks.begin(), part.num_chunks.end());
+  const auto num_layers = static_cast<int64_t>(part.key.size());
+  for (auto* layers : {&all.key, &all.value, &all.routing_key}) layers->resize(num_layers);
+  parallel_for(3 * num_layers, [&](int64_t i) {
+    const auto list = i % 3 == 0   ? &memory::EncodedDocuments::key
+                      : i % 3 == 1 ? &memory::EncodedDocuments::value
+                                   : &memory::EncodedDocuments::routing_key;
+    const std::vector<float>& from = (part.*list)[i / 3];
+    std::vector<float>& to = (all.*list)[i / 3];
+    to.reserve(static_cast<size_t>(num_values));
+    to.insert(to.end(), from.begin(), from.end());
+  });
 }
 
 /// Encodes passages in packed passes. `after_pass(tokens so far)` says
 /// whether to go on; where it says no, the result holds the first passages only.
-memory::EncodedDocuments encode(const LoadedModel& model,
-                                const std::vector<std::vector<int32_t>>& passages,
+memory::EncodedDocuments encode(const LoadedModel& model, const IngestBatch& batch,
                                 const std::function<bool(int64_t)>& after_pass) {
+  const auto& passages = batch.tokens;
+  const int64_t num_values = batch.num_chunks * model.config().memory_shape().key_dim();
   memory::EncodedDocuments all;
   const int64_t pass_tokens = model.encode_pass_tokens();
   int64_t num_encoded = 0;
@@ -54,11 +54,8 @@ memory::EncodedDocuments encode(const LoadedModel& model,
         (end == first || num_tokens + static_cast<int64_t>(passages[end].size()) <= pass_tokens)) {
       num_tokens += static_cast<int64_t>(passages[end++].size());
     }
-    auto part = model.encode_documents(std::span(passages).subspan(first, end - first));
-    all.num_chunks.insert(all.num_chunks.end(), part.num_chunks.begin(), part.num_chunks.end());
-    append_rows(all.key, std::move(part.key));
-    append_rows(all.value, std::move(part.value));
-    append_rows(all.routing_key, std::move(part.routing_key));
+    const auto part = model.encode_documents(std::span(passages).subspan(first, end - first));
+    append(all, part, num_values);
     first = end;
     num_encoded += num_tokens;
     if (!after_pass(num_encoded)) break;
@@ -100,178 +97,201 @@ memory::BankFacts facts_for(FileSystem& files, const LoadedModel& model,
   return facts;
 }
 
+/// Counts that the parts of an ingest add to, and the callbacks, of which one runs at a time.
+class SharedProgress {
+ public:
+  explicit SharedProgress(const IngestOptions& options) : options_(options) {}
+
+  /// Calls change(IngestProgress&).
+  template <typename Change>
+  void update(const Change& change) {
+    const std::lock_guard lock(mutex_);
+    change(progress_);
+  }
+
+  /// The same, then shows the result.
+  template <typename Change>
+  void update_and_show(const Change& change) {
+    const std::lock_guard lock(mutex_);
+    change(progress_);
+    progress_.seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (options_.on_progress) options_.on_progress(progress_);
+  }
+
+  void report(const IngestProblem& problem) {
+    const std::lock_guard lock(mutex_);
+    ++progress_.failed;
+    if (options_.on_problem) options_.on_problem(problem);
+  }
+
+  IngestProgress get() const {
+    const std::lock_guard lock(mutex_);
+    return progress_;
+  }
+
+ private:
+  const IngestOptions& options_;
+  Clock::time_point start_ = Clock::now();
+  mutable std::mutex mutex_;
+  IngestProgress progress_;
+};
+
+/// A thread that ends once `close` has been called, and what it threw.
+class Stage {
+ public:
+  Stage(std::function<void()> close, const std::function<void()>& work)
+      : close_(std::move(close)), thread_([this, work] {
+          try {
+            work();
+          } catch (...) {
+            failure_ = std::current_exception();
+          }
+          close_();
+        }) {}
+  ~Stage() {
+    if (!thread_.joinable()) return;
+    close_();
+    thread_.join();
+  }
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  /// Waits for its end and passes its exception on.
+  void finish() {
+    thread_.join();
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::function<void()> close_;
+  std::exception_ptr failure_;
+  std::thread thread_;
+};
+
 class Ingest {
  public:
   Ingest(FileSystem& files, const LoadedModel& model, const IngestOptions& options)
       : files_(files),
         model_(model),
         options_(options),
-        reader_(files, options.inputs,
-                [this](const corpus::InputProblem& p) { report(p.file, p.line, p.what); }),
+        progress_(options),
         facts_(facts_for(files, model, options)),
-        writer_(memory::BankWriter::open(files, options.bank, facts_)) {}
+        writer_(memory::BankWriter::open(files, options.bank, facts_)),
+        reader_(
+            files, model, options, facts_, *writer_,
+            [this](const IngestProblem& problem) { progress_.report(problem); },
+            [this] { progress_.update([](IngestProgress& p) { ++p.skipped; }); }) {}
 
   IngestProgress run() {
-    progress_.input_bytes = reader_.total_bytes();
-    next_id_ = writer_->next_passage_id();
-    while (!is_stopped() && take_block()) {
-      if (batch_.num_tokens >= options_.commit_tokens) commit();
+    progress_.update([&](IngestProgress& p) { p.input_bytes = reader_.total_bytes(); });
+    if (options_.overlaps) {
+      run_side_by_side();
+    } else {
+      while (auto batch = reader_.next()) commit(encode_batch(*std::move(batch)));
     }
-    commit();
+    const IngestProgress done = progress_.get();
     if (is_stopped()) {
-      throw Error(ErrorCode::kInterrupted, "stopped: ", progress_.documents,
+      throw Error(ErrorCode::kInterrupted, "stopped: ", done.documents,
                   " documents are in the bank; run the same command again to go on");
     }
-    return progress_;
+    return done;
   }
 
  private:
+  struct EncodedBatch {
+    int64_t number = 0;
+    std::vector<memory::Document> documents;
+    memory::EncodedDocuments encoded;
+  };
+
   bool is_stopped() const { return options_.stop != nullptr && options_.stop->load(); }
 
-  void report(const std::string& file, int64_t line, const std::string& what) {
-    ++progress_.failed;
-    if (options_.on_problem) options_.on_problem({file, line, what});
-  }
-
-  /// Reads documents worth about kBlockBytes and adds their passages to the batch; all threads
-  /// cut and tokenise them. False at the end of the inputs.
-  bool take_block() {
-    const int64_t wanted = std::min(kBlockBytes, kTokenBytes * options_.commit_tokens);
-    std::vector<memory::Document> block;
-    int64_t num_bytes = 0;
-    bool is_end = false;
-    corpus::SourceDocument source;
-    while (num_bytes < wanted && !is_stopped()) {
-      if (!reader_.next(source)) {
-        is_end = true;
-        break;
-      }
-      if (!is_wanted(source)) continue;
-      num_bytes += static_cast<int64_t>(source.text.size());
-      block.push_back({.row = 0,
-                       .name = std::move(source.name),
-                       .title = std::move(source.title),
-                       .text = std::move(source.text),
-                       .attributes = std::move(source.attributes),
-                       .source = std::move(source.file),
-                       .passages = {}});
-    }
-    parallel_for(static_cast<int64_t>(block.size()), [&](int64_t n) {
-      for (const corpus::Span& span : corpus::split_passages(
-               block[n].text, model_.tokenizer(), {.max_tokens = facts_.max_passage_tokens})) {
-        block[n].passages.push_back({.start = span.start, .end = span.end});
-      }
+  /// While a batch is encoded the next one is read and the one before is written.
+  void run_side_by_side() {
+    Handoff<IngestBatch> read;
+    Handoff<EncodedBatch> encoded;
+    const auto close = [&] {
+      read.close();
+      encoded.close();
+    };
+    // A reader that has ended leaves the others to do what is on its way.
+    Stage reading([&] { read.close(); },
+                  [&] {
+                    while (auto batch = reader_.next()) {
+                      if (!read.put(*std::move(batch))) return;
+                    }
+                  });
+    Stage writing(close, [&] {
+      while (auto batch = encoded.take()) commit(*std::move(batch));
     });
-    tokenize(block);
-    std::move(block.begin(), block.end(), std::back_inserter(batch_.documents));
-    return !is_end;
+    while (auto batch = read.take()) {
+      // Once it is stopped a batch may lack documents, and no other one may follow it.
+      if (!encoded.put(encode_batch(*std::move(batch))) || is_stopped()) break;
+    }
+    close();
+    writing.finish();
+    reading.finish();
   }
 
-  /// Reports a document that cannot be added, counts one that is there.
-  bool is_wanted(const corpus::SourceDocument& source) {
-    if (!names_.insert(source.name).second) {
-      report(source.file, source.line, "the name \"" + source.name + "\" came before");
-      return false;
-    }
-    switch (writer_->knows(source.name, source.title, source.text)) {
-      case memory::BankWriter::Known::kSame:
-        ++progress_.skipped;
-        return false;
-      case memory::BankWriter::Known::kOther:
-        report(source.file, source.line,
-               "the bank holds another document named \"" + source.name + "\"");
-        return false;
-      case memory::BankWriter::Known::kNo:
-        break;
-    }
-    return true;
-  }
-
-  /// Gives the block's passages their ids, in order, and adds their tokens to the batch.
-  void tokenize(std::vector<memory::Document>& block) {
-    std::vector<std::pair<const memory::Document*, memory::Passage*>> passages;
-    for (memory::Document& document : block) {
-      for (memory::Passage& passage : document.passages) {
-        passage.id = next_id_++;
-        passages.emplace_back(&document, &passage);
-      }
-    }
-    const size_t first = batch_.tokens.size();
-    batch_.tokens.resize(first + passages.size());
-    const int64_t chunk_tokens = facts_.shape.chunk_tokens;
-    parallel_for(static_cast<int64_t>(passages.size()), [&](int64_t n) {
-      const auto& [document, passage] = passages[n];
-      auto prompt = model_.layout().document(passage->id,
-                                             passage_text(*document, passage->start, passage->end));
-      passage->tokens = static_cast<int64_t>(prompt.tokens.size());
-      passage->chunks = (passage->tokens + chunk_tokens - 1) / chunk_tokens;
-      batch_.tokens[first + n] = std::move(prompt.tokens);
-    });
-    for (const auto& [document, passage] : passages) batch_.num_tokens += passage->tokens;
-  }
-
-  void commit() {
-    if (batch_.documents.empty()) return;
-    const uint64_t free = files_.free_bytes(options_.bank);
-    if (free < options_.min_free_bytes) {
-      throw Error(ErrorCode::kNoSpace, options_.bank.string(), ": ", free >> 20,
-                  " MiB are free on the volume, at least ", options_.min_free_bytes >> 20,
-                  " MiB must stay so; ", progress_.documents, " documents are in the bank");
-    }
-    const int64_t tokens_before = progress_.tokens;
-    const uint64_t bytes_before = progress_.input_bytes_read;
-    auto encoded = encode(model_, batch_.tokens, [&](int64_t num_encoded) {
-      const double share =
-          static_cast<double>(num_encoded) / static_cast<double>(batch_.num_tokens);
-      progress_.tokens = tokens_before + num_encoded;
-      progress_.input_bytes_read =
-          bytes_before +
-          static_cast<uint64_t>(share * static_cast<double>(reader_.bytes_read() - bytes_before));
-      show_progress();
+  EncodedBatch encode_batch(IngestBatch batch) {
+    const IngestProgress before = progress_.get();
+    auto encoded = encode(model_, batch, [&](int64_t num_encoded) {
+      const double share = static_cast<double>(num_encoded) / static_cast<double>(batch.num_tokens);
+      progress_.update_and_show([&](IngestProgress& p) {
+        p.tokens = before.tokens + num_encoded;
+        p.input_bytes_read =
+            before.input_bytes_read +
+            static_cast<uint64_t>(
+                share * static_cast<double>(batch.input_bytes_read - before.input_bytes_read));
+      });
       return !is_stopped();
     });
-    keep_whole_documents(encoded);
-    if (!batch_.documents.empty()) {
-      for (const int64_t count : encoded.num_chunks) progress_.chunks += count;
-      progress_.passages += static_cast<int64_t>(encoded.num_chunks.size());
-      const auto num_documents = static_cast<int64_t>(batch_.documents.size());
-      writer_->commit(std::move(batch_.documents), encoded);
-      progress_.documents += num_documents;
-      show_progress();
-    }
-    batch_ = {};
-    names_.clear();
+    keep_whole_documents(batch.documents, encoded);
+    return {.number = batch.number,
+            .documents = std::move(batch.documents),
+            .encoded = std::move(encoded)};
   }
 
-  /// Drops the documents of the batch that have passages which were not encoded.
-  void keep_whole_documents(memory::EncodedDocuments& encoded) {
+  /// Drops the documents of a batch that have passages which were not encoded.
+  static void keep_whole_documents(std::vector<memory::Document>& documents,
+                                   memory::EncodedDocuments& encoded) {
     size_t num_documents = 0;
     size_t num_passages = 0;
-    for (const memory::Document& document : batch_.documents) {
+    for (const memory::Document& document : documents) {
       if (num_passages + document.passages.size() > encoded.num_chunks.size()) break;
       num_passages += document.passages.size();
       ++num_documents;
     }
-    batch_.documents.resize(num_documents);
+    documents.resize(num_documents);
     truncate(encoded, num_passages);
   }
 
-  void show_progress() {
-    progress_.seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    if (options_.on_progress) options_.on_progress(progress_);
+  void commit(EncodedBatch batch) {
+    if (batch.documents.empty()) return;
+    const uint64_t free = files_.free_bytes(options_.bank);
+    if (free < options_.min_free_bytes) {
+      throw Error(ErrorCode::kNoSpace, options_.bank.string(), ": ", free >> 20,
+                  " MiB are free on the volume, at least ", options_.min_free_bytes >> 20,
+                  " MiB must stay so; ", progress_.get().documents, " documents are in the bank");
+    }
+    const auto& num_chunks = batch.encoded.num_chunks;
+    const auto num_documents = static_cast<int64_t>(batch.documents.size());
+    writer_->commit(std::move(batch.documents), batch.encoded);
+    reader_.forget_names(batch.number);
+    progress_.update_and_show([&](IngestProgress& p) {
+      p.chunks += std::accumulate(num_chunks.begin(), num_chunks.end(), int64_t{0});
+      p.passages += static_cast<int64_t>(num_chunks.size());
+      p.documents += num_documents;
+    });
   }
 
   FileSystem& files_;
   const LoadedModel& model_;
   const IngestOptions& options_;
-  IngestProgress progress_;
-  corpus::DocumentReader reader_;
+  SharedProgress progress_;
   memory::BankFacts facts_;
   std::unique_ptr<memory::BankWriter> writer_;
-  std::set<std::string> names_;  // of the batch; the bank knows those before
-  Batch batch_;
-  int64_t next_id_ = 1;
-  Clock::time_point start_ = Clock::now();
+  BatchReader reader_;
 };
 
 }  // namespace

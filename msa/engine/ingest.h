@@ -43,11 +43,15 @@ struct IngestOptions {
   int64_t max_passage_tokens = 480;  // longer texts are cut; kept in the bank's facts
   int64_t commit_tokens =
       200'000;  // a durable commit at least this often: bounds memory and what a kill costs
+  // Reads the next batch and writes the one before while one is encoded: for a model on a GPU,
+  // where the processor has nothing else to do. Takes the memory of two batches more.
+  bool overlaps = false;
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;        // of a new bank
   kernels::ContentType content_type = kernels::ContentType::kBFloat16;  // of a new bank
   uint64_t min_free_bytes = uint64_t{256} << 20;  // stops before the volume has less
+  // Both are called from several threads, one at a time.
   std::function<void(const IngestProgress&)>
-      on_progress;  // after every pass: about 2,000 tokens, on a GPU 16,000
+      on_progress;  // after every pass: about 2,000 tokens, on a GPU 65,000
   std::function<void(const IngestProblem&)> on_problem;
   // Set: commits the documents that are encoded, at once, then throws Error(kInterrupted).
   const std::atomic<bool>* stop = nullptr;

@@ -16,6 +16,7 @@ namespace msa::eval {
 namespace {
 
 constexpr int64_t kDepth = 16;
+constexpr int64_t kMostDocuments = 10'000;  // that AskOptions takes
 
 /// Whether a ranking's first and first sixteen names hold a gold one.
 struct Hit {
@@ -94,6 +95,7 @@ class Evaluation {
     engine::IngestOptions options;
     options.bank = bank;
     options.inputs = {documents};
+    options.overlaps = model_.gpu() != nullptr;
     options.key_type = options_.key_type;
     options.content_type = options_.content_type;
     options.stop = options_.stop;
@@ -162,24 +164,38 @@ class Evaluation {
 
   void evaluate(const corpus::Question& question) {
     OrderedJson line{{"id", question.id}, {"question", question.text}};
-    const auto routed = engine_->route(question.text, passage_depth_);
+    if (options_.reads) {
+      engine::AskOptions options = options_.ask;
+      options.num_documents = std::min(passage_depth_, kMostDocuments);
+      const auto answer = engine_->ask(question.text, options);
+      line["routed"] = add_routing(question, answer.routed, answer.rounds.front().routed);
+      read(question, answer, line);
+    } else {
+      const auto routed = engine_->route(question.text, passage_depth_);
+      line["routed"] = add_routing(question, routed.documents, routed.layers);
+    }
+    hit_of(set_, question, ranking(search(question.text))).add_to(report_.bm25);
+    if (options_.on_question) options_.on_question(to_line(line));
+  }
+
+  /// The ranking by mean scores.
+  std::vector<std::string> add_routing(const corpus::Question& question,
+                                       const std::vector<engine::ScoredPassage>& routed,
+                                       const std::vector<engine::Round::Layer>& layers) {
     std::vector<std::string> names;
-    for (const auto& document : routed.documents) names.push_back(document.name);
+    for (const auto& document : routed) names.push_back(document.name);
     names = ranking(names);
     hit_of(set_, question, names).add_to(report_.fused);
     bool is_in_union = false;
-    for (size_t slot = 0; slot < routed.layers.size(); ++slot) {
+    for (size_t slot = 0; slot < layers.size(); ++slot) {
       std::vector<std::string> own;
-      for (const auto& [id, score] : routed.layers[slot].passages) own.push_back(name_of(id));
+      for (const auto& [id, score] : layers[slot].passages) own.push_back(name_of(id));
       const Hit hit = hit_of(set_, question, ranking(own));
       hit.add_to(report_.layers[slot].recall);
       is_in_union |= hit.at_16;
     }
     report_.union_at_16 += is_in_union;
-    hit_of(set_, question, ranking(search(question.text))).add_to(report_.bm25);
-    line["routed"] = names;
-    if (options_.reads) read(question, line);
-    if (options_.on_question) options_.on_question(to_line(line));
+    return names;
   }
 
   /// Names by BM25, best first.
@@ -191,8 +207,7 @@ class Evaluation {
     return names;
   }
 
-  void read(const corpus::Question& question, OrderedJson& line) {
-    const auto answer = engine_->ask(question.text, options_.ask);
+  void read(const corpus::Question& question, const engine::Answer& answer, OrderedJson& line) {
     times_.push_back(answer.timing.total_ms);
     add_reading(question, answer.answer, report_.end_to_end);
     const auto& named = answer.rounds.front().ids;

@@ -39,7 +39,8 @@ class BankWriter {
   int64_t next_passage_id() const { return next_passage_id_; }
 
   enum class Known { kNo, kSame, kOther };
-  /// Whether a document of that name is in the bank, with this title and text or others.
+  /// Whether a document of that name is in the bank, with this title and text or others. May run
+  /// while another thread commits.
   Known knows(const std::string& name, const std::string& title, const std::string& text) const;
 
   /// Makes documents durable: when it returns they survive any crash; if it throws, none of them is

@@ -2,9 +2,11 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <thread>
 
 #include "msa/base/error.h"
 #include "msa/base/observed_file_system.h"
@@ -67,6 +69,27 @@ TEST_F(BankTest, KnowsWhatItHoldsSoThatIngestCanGoOn) {
   EXPECT_EQ(writer->knows(held.name, held.title, held.text + "."), Known::kOther);
   EXPECT_EQ(writer->knows(held.name, "", held.title + held.text), Known::kOther);
   EXPECT_EQ(writer->knows("new", held.title, held.text), Known::kNo);
+}
+
+TEST_F(BankTest, AnotherThreadMayAskWhatItKnowsWhileItCommits) {
+  const auto writer = open_writer();
+  const RandomBatch first = next_batch(*writer, 3, 1);
+  writer->commit(first.documents, first.encoded);
+  using Known = BankWriter::Known;
+  std::atomic<bool> is_over = false;
+  int64_t asked = 0;
+  std::thread other([&] {
+    for (; !is_over || asked < 3; ++asked) {
+      const Document& held = first.documents[asked % 3];
+      EXPECT_EQ(writer->knows(held.name, held.title, held.text), Known::kSame);
+      EXPECT_EQ(writer->knows("new", held.title, held.text), Known::kNo);
+    }
+  });
+  for (uint32_t seed = 2; seed < 12; ++seed) commit(*writer, 3, seed);
+  is_over = true;
+  other.join();
+  EXPECT_EQ(open()->stats().documents, 33);
+  EXPECT_TRUE(verify().empty());
 }
 
 TEST_F(BankTest, RefusesBatchesThatDoNotFitTogetherAndGoesOn) {

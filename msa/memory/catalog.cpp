@@ -20,6 +20,24 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
+/// A statement that is kept for later calls, for the length of this one.
+class Kept {
+ public:
+  Kept(std::optional<Statement>& statement, const Database& database, const std::string& sql)
+      : statement_(statement) {
+    if (!statement_) statement_ = database.prepare(sql);
+  }
+  ~Kept() { statement_->reset(); }  // a statement amid its rows holds what it reads
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+
+  Statement& operator*() const { return *statement_; }
+  Statement* operator->() const { return &*statement_; }
+
+ private:
+  std::optional<Statement>& statement_;
+};
+
 std::string without_space(std::string text) {
   std::erase_if(text, [](char c) { return c == ' ' || c == '\n'; });
   return text;
@@ -209,19 +227,20 @@ std::vector<Passage> Catalog::passages() const {
 
 Document Catalog::with_passages(Statement& statement) const {
   Document document = expect_good(statement, read_document, "document");
-  auto rows = database_.prepare(std::string(kSelectPassage) + "WHERE document = ? ORDER BY id");
-  rows.bind(1, document.row);
-  while (rows.next()) {
-    document.passages.push_back(expect_good(rows, read_passage, "passage"));
+  const Kept rows(passages_of_, database_,
+                  std::string(kSelectPassage) + "WHERE document = ? ORDER BY id");
+  rows->bind(1, document.row);
+  while (rows->next()) {
+    document.passages.push_back(expect_good(*rows, read_passage, "passage"));
     if (document.passages.back().end > static_cast<int64_t>(document.text.size())) {
-      throw Error(ErrorCode::kCorruption, path_.string(), ": passage ", rows.text(0),
+      throw Error(ErrorCode::kCorruption, path_.string(), ": passage ", rows->text(0),
                   " is not within its document");
     }
   }
   return document;
 }
 
-std::optional<Document> Catalog::document(Statement statement) const {
+std::optional<Document> Catalog::document(Statement& statement) const {
   if (!statement.next()) return std::nullopt;
   return with_passages(statement);
 }
@@ -230,14 +249,14 @@ std::optional<Document> Catalog::find(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   auto rows = database_.prepare(std::string(kSelectDocument) + "WHERE name = ?");
   rows.bind(1, name);
-  return document(std::move(rows));
+  return document(rows);
 }
 
 std::optional<Document> Catalog::find(int64_t row) const {
   const std::lock_guard lock(mutex_);
-  auto rows = database_.prepare(std::string(kSelectDocument) + "WHERE id = ?");
-  rows.bind(1, row);
-  return document(std::move(rows));
+  const Kept rows(find_by_row_, database_, std::string(kSelectDocument) + "WHERE id = ?");
+  rows->bind(1, row);
+  return document(*rows);
 }
 
 bool Catalog::has(const std::string& name) const {

@@ -79,7 +79,7 @@ class Catalog {
  private:
   explicit Catalog(const std::filesystem::path& path, storage::Database::Mode mode);
 
-  std::optional<Document> document(storage::Statement statement) const;
+  std::optional<Document> document(storage::Statement& statement) const;
   Document with_passages(storage::Statement& statement) const;
   int64_t number(const char* fact, int64_t otherwise) const;
   void set(const char* fact, int64_t value);
@@ -92,6 +92,9 @@ class Catalog {
   std::filesystem::path path_;
   storage::Database database_;
   mutable std::recursive_mutex mutex_;
+  // Prepared once: a question reads many documents. Closed before the database, idle between calls.
+  mutable std::optional<storage::Statement> find_by_row_;
+  mutable std::optional<storage::Statement> passages_of_;
 };
 
 }  // namespace msa::memory

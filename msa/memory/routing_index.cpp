@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
@@ -82,9 +83,24 @@ std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const Ro
   const std::vector<float> folded = fold_queries(query, shape_);
   params.num_tokens = static_cast<int64_t>(folded.size()) / shape_.key_dim();
   params.query = folded.data();
-  AlignedBuffer workspace(kernels::route_scores_workspace_bytes(params));
-  kernels::route_scores_cpu(params, workspace.data());
+  AlignedBuffer scratch = take_scratch(kernels::route_scores_workspace_bytes(params));
+  kernels::route_scores_cpu(params, scratch.data());
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(scratch));
   return selected;
+}
+
+/// The scores of millions of chunks: the system would clear new memory for them in every layer.
+AlignedBuffer RoutingIndex::take_scratch(int64_t num_bytes) const {
+  {
+    const std::lock_guard lock(mutex_);
+    while (!idle_.empty()) {
+      AlignedBuffer held = std::move(idle_.back());
+      idle_.pop_back();
+      if (held.size() >= num_bytes) return held;
+    }
+  }
+  return AlignedBuffer(num_bytes + num_bytes / 8);  // the next question may be longer
 }
 
 /// One chunk's key as float32 [F].

@@ -3,6 +3,7 @@
 // reads.
 
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -45,6 +46,7 @@ class RoutingIndex {
     std::vector<float> scales;  // [C], int8 only
   };
 
+  AlignedBuffer take_scratch(int64_t num_bytes) const;
   void score_general(const Layer& layer, const RoutingQuery& query, std::span<float> scores) const;
   double score_chunk(const RoutingQuery& query, std::span<const float> key) const;
   void read_key(const Layer& layer, int64_t chunk, std::span<float> key) const;
@@ -53,6 +55,8 @@ class RoutingIndex {
   kernels::NumberType key_type_;
   std::vector<int64_t> first_chunk_{0};
   std::vector<Layer> layers_;
+  mutable std::mutex mutex_;
+  mutable std::vector<AlignedBuffer> idle_;  // scratch memory of calls that are over
 };
 
 }  // namespace msa::memory

@@ -3,10 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <random>
+#include <thread>
+#include <vector>
 
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
@@ -157,6 +161,53 @@ TEST(RoutingIndex, EveryRuleGivesTheScoresOfThePlainDefinition) {
         }
       }
     }
+  }
+}
+
+TEST(RoutingIndex, ManyThreadsRouteShortAndLongQuestionsAsEachAlone) {
+  for (const auto type : {kernels::NumberType::kFloat32, kernels::NumberType::kInt8}) {
+    std::mt19937 random(5);
+    Case made = make_case(random, type);
+    made.num_tokens = 60;
+    made.query.clear();
+    for (int64_t i = 0; i < made.num_tokens * made.num_heads * made.shape.head_dim; ++i) {
+      made.query.push_back(static_cast<float>(random()) * 0x1p-31F - 1.0F);
+    }
+    const auto route = [&](const RoutingIndex& index, int64_t num_tokens) {
+      std::vector<float> scores(static_cast<size_t>(index.num_documents()));
+      const auto chosen = index.route(0,
+                                      {.values = made.query.data(),
+                                       .num_tokens = num_tokens,
+                                       .num_heads = made.num_heads,
+                                       .rule = {}},
+                                      5, scores);
+      for (const auto& choice : chosen) scores.push_back(choice.score);
+      return scores;
+    };
+    const auto fresh = [&] {
+      auto index = std::make_unique<RoutingIndex>(made.shape, type);
+      index->reserve(made.num_chunks);
+      index->set_rows(0, 0, made.keys);
+      return index;
+    };
+    std::vector<std::vector<float>> wanted(static_cast<size_t>(made.num_tokens) + 1);
+    for (int64_t tokens = 1; tokens <= made.num_tokens; ++tokens) {
+      wanted[tokens] = route(*fresh(), tokens);
+    }
+    const auto shared = fresh();
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (uint32_t seed = 0; seed < 4; ++seed) {
+      threads.emplace_back([&, seed] {
+        std::mt19937 own(seed);
+        for (int i = 0; i < 30; ++i) {
+          const int64_t tokens = 1 + static_cast<int64_t>(own() % made.num_tokens);
+          wrong += route(*shared, tokens) != wanted[tokens];
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0);
   }
 }
 

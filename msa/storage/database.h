@@ -29,6 +29,9 @@ class Statement {
   /// Runs to the end.
   void run();
 
+  /// Leaves the rows that are left, so that it can be bound and run again.
+  void reset();
+
   int64_t integer(int column) const;
   std::string text(int column) const;
   std::string blob(int column) const;

@@ -69,6 +69,24 @@ TEST_F(DatabaseTest, KeepsNumbersTextsAndBytesWithTheirZeros) {
   EXPECT_FALSE(rows.next());
 }
 
+TEST_F(DatabaseTest, AStatementThatIsResetHoldsNothingAndRunsAgain) {
+  create();
+  const Database writer(path_, Mode::kWrite);
+  insert(writer, 2);
+  const Database database(path_, Mode::kRead);
+  auto rows = database.prepare("SELECT n FROM t WHERE n >= ? ORDER BY n");
+  rows.bind(1, 1);
+  ASSERT_TRUE(rows.next());
+  insert(writer, 3);
+  EXPECT_EQ(count(database), 2);  // what its rows are read from stays
+  rows.reset();
+  EXPECT_EQ(count(database), 3);
+  rows.bind(1, 3);
+  ASSERT_TRUE(rows.next());
+  EXPECT_EQ(rows.integer(0), 3);
+  EXPECT_FALSE(rows.next());
+}
+
 TEST_F(DatabaseTest, ATransactionThatIsNotCommittedLeavesNothing) {
   create();
   const Database database(path_, Mode::kWrite);

@@ -231,6 +231,44 @@ evaluate "no room for output" 5 "cannot write /dev/full" --output /dev/full
 cat "$work/extra.jsonl" "$work/extra.jsonl" >"$work/twice.jsonl"
 evaluate "a name twice" 7 'twice.jsonl line 21: the name "other-' --extra "$work/twice.jsonl"
 evaluate "kept bank" 0 "3 questions" --work "$work/eval"
+
+# The same bank, asked as it is: the same figures, a record a question.
+asked=(eval bank "$work/eval/bank" "$work/set/questions.jsonl")
+evaluate "as a report" 0 '"questions":3' --work "$work/eval" --output "$work/qa_records.jsonl" --json
+expect "eval bank" 0 '"questions":3,"left_out":0,"documents":3,' "$msa" "${asked[@]}" --json
+expect "eval bank: routing alone" 0 '"any_layer_at_16":1.0,"ms_per_question"' "$msa" "${asked[@]}" --routing-only --json
+expect "eval bank: text" 0 "3 questions, 0 left out; 3 documents" "$msa" "${asked[@]}"
+expect "eval bank: records" 0 "" "$msa" "${asked[@]}" --output "$work/records.jsonl"
+expect "eval bank: a record has its answer" 0 "true" jq -s 'length == 3 and all(.[]; .answer != "" and .rounds >= 2 and
+  (.layers | length) == 4 and .timing_ms.total > 0 and (.documents | length) == 1)' "$work/records.jsonl"
+for figure in .routing .layers .any_layer_at_16; do
+  expect "eval bank: $figure as eval qa" 0 "same" bash -c '[ "$("$1" eval qa "$2/set" --work "$2/eval" --routing-only --json 2>/dev/null |
+    jq -c "$3")" = "$("$1" eval bank "$2/eval/bank" "$2/set/questions.jsonl" --routing-only --json 2>/dev/null | jq -c "$3")" ] && echo same' \
+    - "$msa" "$work" "$figure"
+done
+expect "eval bank: ranked as eval qa" 0 "same" bash -c 'cmp <(jq -c "[.id, .routed]" "$1") <(jq -c "[.id, [.routed[].name]]" "$2") && echo same' \
+  - "$work/qa_records.jsonl" "$work/records.jsonl"
+expect "eval bank: compared with itself" 0 "same answer text                    3 of 3" \
+  python3 "$source_dir/bench/compare_answers.py" "$work/records.jsonl" "$work/records.jsonl"
+sed '1s/"answer":"/&Not /' "$work/records.jsonl" >"$work/other.jsonl"
+expect "eval bank: compared with another" 0 "same answer text                    2 of 3" \
+  python3 "$source_dir/bench/compare_answers.py" "$work/records.jsonl" "$work/other.jsonl"
+expect "a bank of 100 million tokens, in small" 0 "same answer text                    14 of 14" \
+  python3 "$source_dir/bench/bank_100m.py" "$msa" "$model" "$work/large" --tokens 62000 --questions 14 --device cpu
+expect "the report of that bank" 0 "true" jq '.bank.tokens >= 62000 and .answers.questions == 14 and
+  .second_routes.routing.at_16 == .answers.routing.at_16' "$work/large/report.json"
+expect "growth of routing" 0 "| int8 | 99,968 | 1,562 |" python3 "$source_dir/bench/growth.py" "$msa" "$work/growth.svg" \
+  --device cpu --types int8 --tokens 0.05,0.1 --layers 2 --dim 64 --repeats 1
+expect "its plot is XML" 0 "svg" python3 -c 'import sys, xml.dom.minidom as x; print(x.parse(sys.argv[1]).documentElement.tagName)' "$work/growth.svg"
+echo '{"id":"none","question":"Who?","documents":["nowhere"]}' >"$work/nowhere.jsonl"
+cat "$work/set/questions.jsonl" >>"$work/nowhere.jsonl"
+expect "eval bank: documents that are not there" 0 '"questions":3,"left_out":1' "$msa" eval bank "$work/eval/bank" "$work/nowhere.jsonl" --routing-only --json
+head -n 1 "$work/nowhere.jsonl" >"$work/none.jsonl"
+expect "eval bank: no question" 2 "no question to ask has a document" "$msa" eval bank "$work/eval/bank" "$work/none.jsonl"
+expect "eval bank: no time" 0 '"questions":1,' "$msa" "${asked[@]}" --max-seconds 1e-9 --json
+expect "eval bank: no bank" 3 "there is no bank" "$msa" eval bank "$work/nothing" "$work/set/questions.jsonl"
+expect "eval bank: no room for records" 5 "cannot write /dev/full" "$msa" "${asked[@]}" --output /dev/full
+
 head -n 1 "$source_dir/examples/questions.jsonl" >"$work/set/questions.jsonl"
 jq -c '. as $q | range(80) | {id: "copy-\(.)", text: $q.question}' "$work/set/questions.jsonl" >"$work/copies.jsonl"
 evaluate "copies of one text take one place" 0 '"at_16":1.0},"named_first"' --extra "$work/copies.jsonl" --json
@@ -260,7 +298,7 @@ expect "a zero byte is shown" 0 "6265666f7265006265686" bash -c "'$msa' bank sho
 expect "tokenize as json" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?" --json
 expect "info by environment" 3 "/nonexistent" env MSA_MODEL=/nonexistent "$msa" info
 expect "bench by environment" 2 "not in range" env MSA_REPEATS=0 "$msa" bench route
-for command in ingest ask chat route "bank ls" "eval qa" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info; do
+for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info; do
   # shellcheck disable=SC2086
   lacking=$("$msa" $command --help | grep -E '^  -.*--[a-z-]+ [A-Z]' | grep -vE 'Env:|--(questions|output|jsonl) ')
   if [ -z "$lacking" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $command has flags without a twin: $lacking"; fi

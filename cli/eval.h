@@ -1,0 +1,52 @@
+#pragma once
+// What the parts of msa eval share: progress, a line a question to a file, figures as JSON.
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "msa/base/json.h"
+#include "msa/eval/qa.h"
+
+namespace msa::cli {
+
+/// A line a second on stderr, which overwrites itself on a terminal; the last one stays.
+class ProgressText {
+ public:
+  ProgressText() = default;
+  ~ProgressText() { close(); }
+  ProgressText(const ProgressText&) = delete;
+  ProgressText& operator=(const ProgressText&) = delete;
+
+  void show(const std::string& text, bool is_last);
+  void close();
+
+ private:
+  std::chrono::steady_clock::time_point last_{};
+  bool is_open_ = false;
+};
+
+/// One line a question to a file; every line is there when write() returns.
+/// Throws Error(kNoSpace) or Error(kIo) naming the file.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path);
+  void write(const std::string& line);
+
+ private:
+  void expect_good() const;
+
+  std::string path_;
+  std::ofstream out_;
+};
+
+OrderedJson recall_json(const eval::Recall& recall);
+OrderedJson layers_json(const std::vector<eval::LayerRecall>& layers);
+OrderedJson reading_json(const eval::Reading& reading);
+
+// Adds its subcommand to msa eval.
+void add_eval_bank(CLI::App& eval);
+
+}  // namespace msa::cli

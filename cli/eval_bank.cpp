@@ -1,0 +1,119 @@
+// msa eval bank: questions to a bank that is there.
+
+#include <cstdio>
+#include <optional>
+
+#include "cli/command.h"
+#include "cli/eval.h"
+#include "msa/eval/bank_qa.h"
+
+namespace msa::cli {
+namespace {
+
+struct Flags {
+  ModelFlags model;
+  std::string bank;
+  std::string questions;
+  std::string output;
+  bool routes_only = false;
+  bool is_json = false;
+  eval::BankQaOptions options;
+};
+
+OrderedJson to_json(const eval::BankQaReport& report, bool reads) {
+  OrderedJson json{{"questions", report.questions},
+                   {"left_out", report.left_out},
+                   {"documents", report.documents},
+                   {"passages", report.passages},
+                   {"chunks", report.chunks},
+                   {"tokens", report.tokens},
+                   {"open_seconds", report.open_seconds},
+                   {"seconds", report.seconds},
+                   {"routing", recall_json(report.fused)},
+                   {"layers", layers_json(report.layers)},
+                   {"any_layer_at_16", report.union_at_16}};
+  if (reads) {
+    json["named_first"] = report.named;
+    json["end_to_end"] = reading_json(report.end_to_end);
+    json["rounds"] = report.rounds;
+  }
+  json["ms_per_question"] = {{"median", report.median_ms}, {"p95", report.p95_ms}};
+  return json;
+}
+
+void print_text(const eval::BankQaReport& r, bool reads) {
+  std::printf("%lld questions, %lld left out; %lld documents, %lld tokens, opened in %.1f s\n",
+              static_cast<long long>(r.questions), static_cast<long long>(r.left_out),
+              static_cast<long long>(r.documents), static_cast<long long>(r.tokens),
+              r.open_seconds);
+  const auto row = [](const std::string& name, const eval::Recall& recall) {
+    std::printf("%-28s %.3f   %.3f\n", name.c_str(), recall.at_1, recall.at_16);
+  };
+  std::printf("%-28s %s\n", "recall", "@1      @16");
+  row("routing, mean of layers", r.fused);
+  for (const auto& layer : r.layers)
+    row("routing, layer " + std::to_string(layer.layer), layer.recall);
+  std::printf("%-28s         %.3f\n", "chosen by any layer", r.union_at_16);
+  if (reads) {
+    std::printf("%-28s %.3f\n", "first document named", r.named);
+    std::printf("%-28s %.3f exact, %.3f F1, %.1f rounds\n", "end to end", r.end_to_end.exact,
+                r.end_to_end.f1, r.rounds);
+  }
+  std::printf("%.1f ms a question (median), %.1f (95 %%)\n", r.median_ms, r.p95_ms);
+}
+
+void run(Flags& flags) {
+  const StopSignals signals;
+  eval::BankQaOptions& options = flags.options;
+  options.bank = flags.bank;
+  options.questions = flags.questions;
+  options.reads = !flags.routes_only;
+  options.stop = &stop_requested;
+  std::optional<OutputFile> out;
+  if (!flags.output.empty()) {
+    out.emplace(flags.output);
+    options.on_question = [&](const std::string& line) { out->write(line); };
+  }
+  ProgressText progress;
+  options.on_progress = [&](int64_t done, int64_t total) {
+    progress.show(std::to_string(done) + " of " + std::to_string(total) + " questions",
+                  done == total);
+  };
+  const auto model = flags.model.load(/*prefers_bf16=*/false);
+  const auto report = eval::evaluate_bank_qa(real_file_system(), *model, options);
+  progress.close();
+  if (flags.is_json) {
+    print_json(to_json(report, options.reads));
+  } else {
+    print_text(report, options.reads);
+  }
+}
+
+}  // namespace
+
+void add_eval_bank(CLI::App& eval) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App& command = *eval.add_subcommand("bank", "Questions to a bank that is there");
+  command.add_option("BANK", flags->bank, "Folder of the bank")->required();
+  command
+      .add_option("QUESTIONS", flags->questions,
+                  "jsonl of {\"question\", \"answers\", \"documents\"}, also .zst")
+      ->required();
+  command.add_option("--output", flags->output, "One JSON line a question");
+  command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read");
+  add_flag(command, "--max-seconds", flags->options.max_seconds,
+           "No question but the first begins later; 0 = all are asked")
+      ->check(CLI::Range(0.0, 1e6));
+  add_flag(command, "--gpu-memory", flags->options.gpu.gpu_bytes,
+           "GPU memory for the bank, as 80GB; 0 = what is free")
+      ->transform(CLI::AsSizeValue(true));
+  add_flag(command, "--host-memory", flags->options.gpu.host_bytes,
+           "Host memory for what the GPU has no room for; 0 = half of what is free")
+      ->transform(CLI::AsSizeValue(true));
+  flags->model.add_to(command);
+  command.add_flag("--json", flags->is_json, "Print the report as JSON");
+  command.footer("Example: msa eval bank wiki.bank questions.jsonl --output answers.jsonl");
+  command.callback([flags] { run(*flags); });
+}
+
+}  // namespace msa::cli

@@ -1,0 +1,143 @@
+#include "msa/engine/batch_reader.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "msa/base/threads.h"
+#include "msa/corpus/passage_splitter.h"
+#include "msa/engine/loaded_model.h"
+#include "msa/engine/passage_text.h"
+#include "msa/memory/catalog_rows.h"
+
+namespace msa::engine {
+namespace {
+
+/// Text that is read before all threads tokenise it, and what a token has at least in most texts.
+constexpr int64_t kBlockBytes = 256 << 10;
+constexpr int64_t kTokenBytes = 3;
+
+}  // namespace
+
+BatchReader::BatchReader(FileSystem& files, const LoadedModel& model, const IngestOptions& options,
+                         const memory::BankFacts& facts, const memory::BankWriter& writer,
+                         std::function<void(const IngestProblem&)> on_problem,
+                         std::function<void()> on_skip)
+    : model_(model),
+      options_(options),
+      facts_(facts),
+      writer_(writer),
+      on_problem_(std::move(on_problem)),
+      on_skip_(std::move(on_skip)),
+      reader_(files, options.inputs,
+              [this](const corpus::InputProblem& p) {
+                on_problem_({p.file, p.line, p.what});
+              }),
+      next_id_(writer.next_passage_id()) {}
+
+std::optional<IngestBatch> BatchReader::next() {
+  const int64_t committed = committed_;
+  std::erase_if(names_, [&](const auto& entry) { return entry.second.batch <= committed; });
+  IngestBatch batch;
+  batch.number = ++num_batches_;
+  while (!is_at_end_ && !is_stopped() && batch.num_tokens < options_.commit_tokens) {
+    is_at_end_ = !take_block(batch);
+  }
+  if (batch.documents.empty() || is_stopped()) return std::nullopt;
+  batch.input_bytes_read = reader_.bytes_read();
+  return batch;
+}
+
+/// Reads documents worth about kBlockBytes and adds their passages to the batch; all threads cut
+/// and tokenise them. False at the end of the inputs.
+bool BatchReader::take_block(IngestBatch& batch) {
+  const int64_t wanted = std::min(kBlockBytes, kTokenBytes * options_.commit_tokens);
+  std::vector<memory::Document> block;
+  int64_t num_bytes = 0;
+  bool is_end = false;
+  corpus::SourceDocument source;
+  while (num_bytes < wanted && !is_stopped()) {
+    if (!reader_.next(source)) {
+      is_end = true;
+      break;
+    }
+    if (!is_wanted(source, batch.number)) continue;
+    num_bytes += static_cast<int64_t>(source.text.size());
+    block.push_back({.row = 0,
+                     .name = std::move(source.name),
+                     .title = std::move(source.title),
+                     .text = std::move(source.text),
+                     .attributes = std::move(source.attributes),
+                     .source = std::move(source.file),
+                     .passages = {}});
+  }
+  parallel_for(static_cast<int64_t>(block.size()), [&](int64_t n) {
+    for (const corpus::Span& span : corpus::split_passages(
+             block[n].text, model_.tokenizer(), {.max_tokens = facts_.max_passage_tokens})) {
+      block[n].passages.push_back({.start = span.start, .end = span.end});
+    }
+  });
+  tokenize(block, batch);
+  std::move(block.begin(), block.end(), std::back_inserter(batch.documents));
+  return !is_end;
+}
+
+/// Reports a document that cannot be added, counts one that is there.
+bool BatchReader::is_wanted(const corpus::SourceDocument& source, int64_t batch) {
+  const auto report = [&](const std::string& what) {
+    on_problem_({source.file, source.line, what});
+    return false;
+  };
+  const auto held = names_.find(source.name);
+  if (held != names_.end() && held->second.batch == batch) {
+    return report("the name \"" + source.name + "\" came before");
+  }
+  switch (knows(source)) {
+    case memory::BankWriter::Known::kSame:
+      on_skip_();
+      return false;
+    case memory::BankWriter::Known::kOther:
+      return report("the bank holds another document named \"" + source.name + "\"");
+    case memory::BankWriter::Known::kNo:
+      break;
+  }
+  names_[source.name] = {batch, memory::content_digest(source.title, source.text)};
+  return true;
+}
+
+/// As the bank will know it once all batches before this one are in it.
+memory::BankWriter::Known BatchReader::knows(const corpus::SourceDocument& source) const {
+  const auto held = names_.find(source.name);
+  if (held == names_.end()) return writer_.knows(source.name, source.title, source.text);
+  return held->second.content == memory::content_digest(source.title, source.text)
+             ? memory::BankWriter::Known::kSame
+             : memory::BankWriter::Known::kOther;
+}
+
+/// Gives the block's passages their ids, in order, and adds their tokens to the batch.
+void BatchReader::tokenize(std::vector<memory::Document>& block, IngestBatch& batch) {
+  std::vector<std::pair<const memory::Document*, memory::Passage*>> passages;
+  for (memory::Document& document : block) {
+    for (memory::Passage& passage : document.passages) {
+      passage.id = next_id_++;
+      passages.emplace_back(&document, &passage);
+    }
+  }
+  const size_t first = batch.tokens.size();
+  batch.tokens.resize(first + passages.size());
+  const int64_t chunk_tokens = facts_.shape.chunk_tokens;
+  parallel_for(static_cast<int64_t>(passages.size()), [&](int64_t n) {
+    const auto& [document, passage] = passages[n];
+    auto prompt = model_.layout().document(passage->id,
+                                           passage_text(*document, passage->start, passage->end));
+    passage->tokens = static_cast<int64_t>(prompt.tokens.size());
+    passage->chunks = (passage->tokens + chunk_tokens - 1) / chunk_tokens;
+    batch.tokens[first + n] = std::move(prompt.tokens);
+  });
+  for (const auto& [document, passage] : passages) {
+    batch.num_tokens += passage->tokens;
+    batch.num_chunks += passage->chunks;
+  }
+}
+
+}  // namespace msa::engine

@@ -1,0 +1,76 @@
+#pragma once
+// The first part of ingest: documents from files, cut into passages and tokenised, in batches.
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "msa/base/file_system.h"
+#include "msa/corpus/document_reader.h"
+#include "msa/engine/ingest.h"
+#include "msa/memory/bank.h"
+
+namespace msa::engine {
+
+class LoadedModel;
+
+/// Documents that are committed together, with the tokens of their passages.
+struct IngestBatch {
+  int64_t number = 0;  // from 1
+  std::vector<memory::Document> documents;
+  std::vector<std::vector<int32_t>> tokens;  // [passages]
+  int64_t num_tokens = 0;
+  int64_t num_chunks = 0;
+  uint64_t input_bytes_read = 0;  // of all inputs, up to the end of the batch
+};
+
+/// Of one thread, but for forget_names(). Model, options and writer must outlive it.
+class BatchReader {
+ public:
+  /// `on_problem` is called for every document that cannot be added, `on_skip` for every one that
+  /// the bank holds.
+  BatchReader(FileSystem& files, const LoadedModel& model, const IngestOptions& options,
+              const memory::BankFacts& facts, const memory::BankWriter& writer,
+              std::function<void(const IngestProblem&)> on_problem, std::function<void()> on_skip);
+
+  /// Documents of at least commit_tokens tokens, fewer at the end of the inputs; their passages
+  /// have rising ids. Nothing when there are no more, or options.stop is set.
+  std::optional<IngestBatch> next();
+
+  /// Batches up to this one are in the bank: its writer knows their names. At any time, from any
+  /// thread.
+  void forget_names(int64_t batch) { committed_ = batch; }
+
+  uint64_t total_bytes() const { return reader_.total_bytes(); }
+
+ private:
+  /// Of a document that the bank may not hold yet.
+  struct Held {
+    int64_t batch = 0;
+    std::string content;  // its digest
+  };
+
+  bool is_stopped() const { return options_.stop != nullptr && options_.stop->load(); }
+  bool take_block(IngestBatch& batch);
+  bool is_wanted(const corpus::SourceDocument& source, int64_t batch);
+  memory::BankWriter::Known knows(const corpus::SourceDocument& source) const;
+  void tokenize(std::vector<memory::Document>& block, IngestBatch& batch);
+
+  const LoadedModel& model_;
+  const IngestOptions& options_;
+  const memory::BankFacts& facts_;
+  const memory::BankWriter& writer_;
+  std::function<void(const IngestProblem&)> on_problem_;
+  std::function<void()> on_skip_;
+  corpus::DocumentReader reader_;
+  std::map<std::string, Held> names_;  // of batches that may not be committed
+  std::atomic<int64_t> committed_{0};
+  int64_t next_id_ = 1;
+  int64_t num_batches_ = 0;
+  bool is_at_end_ = false;
+};
+
+}  // namespace msa::engine

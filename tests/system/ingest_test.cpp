@@ -1,0 +1,185 @@
+// Ingest whose parts run side by side against ingest one step at a time, with the embedded model.
+
+#include "msa/engine/ingest.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "msa/base/error.h"
+#include "msa/base/observed_file_system.h"
+#include "msa/engine/loaded_model.h"
+#include "msa/memory/bank.h"
+
+namespace msa::engine {
+namespace {
+
+class IngestTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    LoadOptions options;
+    options.folder = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
+    model_ = LoadedModel::load(real_file_system(), std::move(options)).release();
+  }
+  static void TearDownTestSuite() { delete model_; }
+
+  IngestTest() {
+    folder_ =
+        std::filesystem::path(testing::TempDir()) / ("msa_ingest_" + std::to_string(getpid()));
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directory(folder_);
+  }
+  ~IngestTest() override { std::filesystem::remove_all(folder_); }
+
+  /// Thirty documents in two files; the second repeats one that is the same, one that is other
+  /// (both from another batch) and one of its own.
+  std::vector<std::filesystem::path> inputs() const {
+    std::ofstream first(folder_ / "first.jsonl");
+    std::ofstream second(folder_ / "second.jsonl");
+    const auto line = [](int number, const std::string& text) {
+      return R"({"id":"d)" + std::to_string(number) + R"(","text":")" + text + "\"}\n";
+    };
+    const auto text = [](int number) {
+      std::string words = "Document number " + std::to_string(number) + ".";
+      for (int i = 0; i < number % 7; ++i) words += " It has one more sentence than others.";
+      return words;
+    };
+    for (int i = 0; i < 20; ++i) first << line(i, text(i));
+    second << line(1, text(1)) << line(2, "Something else.") << line(21, text(21))
+           << line(21, text(21));
+    for (int i = 22; i < 31; ++i) second << line(i, text(i));
+    return {folder_ / "first.jsonl", folder_ / "second.jsonl"};
+  }
+
+  IngestOptions options(const std::string& bank, bool overlaps) const {
+    IngestOptions options;
+    options.bank = folder_ / bank;
+    options.inputs = inputs();
+    options.commit_tokens = 150;
+    options.overlaps = overlaps;
+    return options;
+  }
+
+  /// Every segment's bytes, by name.
+  std::map<std::string, std::string> segments(const std::string& bank) const {
+    std::map<std::string, std::string> all;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ / bank / "segments")) {
+      std::ostringstream bytes;
+      bytes << std::ifstream(entry.path(), std::ios::binary).rdbuf();
+      all[entry.path().filename()] = bytes.str();
+    }
+    return all;
+  }
+
+  std::unique_ptr<memory::Bank> open(const std::string& bank) const {
+    return memory::Bank::open(real_file_system(), folder_ / bank);
+  }
+
+  void expect_whole(const std::string& bank) const {
+    for (const auto& problem : memory::verify_bank(real_file_system(), folder_ / bank)) {
+      ADD_FAILURE() << problem.file << ": " << problem.what;
+    }
+  }
+
+  static LoadedModel* model_;
+  std::filesystem::path folder_;
+};
+
+LoadedModel* IngestTest::model_ = nullptr;
+
+TEST_F(IngestTest, SideBySideMakesTheSameBankAndTheSameReports) {
+  std::vector<std::string> problems[2];
+  IngestProgress done[2];
+  for (const bool overlaps : {false, true}) {
+    auto wanted = options(overlaps ? "beside" : "in_turn", overlaps);
+    wanted.on_problem = [&](const IngestProblem& problem) {
+      problems[overlaps].push_back(std::to_string(problem.line) + ": " + problem.what);
+    };
+    done[overlaps] = ingest(real_file_system(), *model_, wanted);
+  }
+  EXPECT_EQ(problems[0],
+            (std::vector<std::string>{"2: the bank holds another document named \"d2\"",
+                                      "4: the name \"d21\" came before"}));
+  EXPECT_EQ(problems[1], problems[0]);
+  EXPECT_EQ(done[1].documents, 30);
+  EXPECT_EQ(done[1].skipped, 1);
+  EXPECT_EQ(done[1].tokens, done[0].tokens);
+  EXPECT_EQ(done[1].input_bytes_read, done[1].input_bytes);
+  EXPECT_GE(segments("in_turn").size(), 4U);
+  EXPECT_TRUE(segments("beside") == segments("in_turn"));
+  const auto beside = open("beside")->list(0, 100);
+  const auto in_turn = open("in_turn")->list(0, 100);
+  ASSERT_EQ(beside.size(), in_turn.size());
+  for (size_t i = 0; i < beside.size(); ++i) EXPECT_EQ(beside[i].name, in_turn[i].name);
+  expect_whole("beside");
+}
+
+TEST_F(IngestTest, ADiskThatFailsWhileOthersWorkLeavesWholeBatchesAndIsTold) {
+  for (const int allowed : {0, 1, 3}) {
+    const std::string bank = "fails_" + std::to_string(allowed);
+    int synced = 0;  // segments; written by one thread
+    ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
+      if (call == "sync" && path.extension() == ".msa" && synced++ == allowed) {
+        throw Error(ErrorCode::kIo, "the disk is gone");
+      }
+    });
+    try {
+      ingest(files, *model_, options(bank, true));
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_STREQ(error.what(), "the disk is gone");
+    }
+    EXPECT_EQ(open(bank)->stats().segments, allowed);
+    expect_whole(bank);
+    // The same command again goes on.
+    const IngestProgress rest = ingest(real_file_system(), *model_, options(bank, true));
+    EXPECT_EQ(open(bank)->stats().documents, 30);
+    EXPECT_GT(rest.documents, 0);
+    expect_whole(bank);
+  }
+}
+
+TEST_F(IngestTest, StoppedAtAnyPassItKeepsWhatIsEncodedAndGoesOnLater) {
+  for (const int64_t passes : {1, 2, 4}) {
+    const std::string bank = "stopped_" + std::to_string(passes);
+    std::atomic<bool> stop = false;
+    auto wanted = options(bank, true);
+    wanted.stop = &stop;
+    int64_t seen = 0;  // tokens, which only grow
+    int64_t done = 0;
+    wanted.on_progress = [&](const IngestProgress& progress) {
+      if (progress.tokens > seen) stop = stop || ++done == passes;
+      seen = progress.tokens;
+    };
+    try {
+      ingest(real_file_system(), *model_, wanted);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInterrupted) << error.what();
+    }
+    const int64_t held = open(bank)->stats().documents;
+    EXPECT_GT(held, 0);
+    EXPECT_LT(held, 30);
+    expect_whole(bank);
+    ingest(real_file_system(), *model_, options(bank, false));
+    EXPECT_EQ(open(bank)->stats().documents, 30);
+    expect_whole(bank);
+  }
+}
+
+TEST_F(IngestTest, AnInputThatFailsToBeReadStopsNothingElse) {
+  auto wanted = options("input", true);
+  int64_t problems = 0;
+  wanted.on_problem = [&](const IngestProblem&) { ++problems; };
+  std::ofstream(folder_ / "first.jsonl", std::ios::app) << "no json\n";
+  EXPECT_EQ(ingest(real_file_system(), *model_, wanted).documents, 30);
+  EXPECT_EQ(problems, 3);
+}
+
+}  // namespace
+}  // namespace msa::engine
