@@ -85,7 +85,7 @@ class Steps:
     def ingest(self, name: str, paths: list[str]) -> int:
         """Tokens in the bank then: an ingest that was interrupted has left some before."""
         self.run(name, "ingest", str(self.bank), *paths, "--device", self.o.device, "--key-type", "int8",
-                 "--commit-tokens", str(self.o.commit_tokens))
+                 "--content-type", self.o.content_type, "--commit-tokens", str(self.o.commit_tokens))
         stat = subprocess.run([self.o.msa, "bank", "stat", str(self.bank), "--json"], check=True, stdout=subprocess.PIPE)
         return json.loads(stat.stdout)["tokens"]
 
@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1_000)
     parser.add_argument("--device", default="gpu")
     parser.add_argument("--second-device", default="cpu")
+    parser.add_argument("--content-type", default="bf16")
     parser.add_argument("--commit-tokens", type=int, default=500_000)
     parser.add_argument("--first-seconds", type=float, default=300, help="for answers of the first device")
     parser.add_argument("--route-seconds", type=float, default=150, help="on the second device")

@@ -104,12 +104,7 @@ void add_eval_bank(CLI::App& eval) {
   add_flag(command, "--max-seconds", flags->options.max_seconds,
            "No question but the first begins later; 0 = all are asked")
       ->check(CLI::Range(0.0, 1e6));
-  add_flag(command, "--gpu-memory", flags->options.gpu.gpu_bytes,
-           "GPU memory for the bank, as 80GB; 0 = what is free")
-      ->transform(CLI::AsSizeValue(true));
-  add_flag(command, "--host-memory", flags->options.gpu.host_bytes,
-           "Host memory for what the GPU has no room for; 0 = half of what is free")
-      ->transform(CLI::AsSizeValue(true));
+  add_placement_flags(command, flags->options.gpu);
   flags->model.add_to(command);
   command.add_flag("--json", flags->is_json, "Print the report as JSON");
   command.footer("Example: msa eval bank wiki.bank questions.jsonl --output answers.jsonl");
