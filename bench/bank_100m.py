@@ -39,13 +39,15 @@ def read_lines(path: Path) -> list[dict]:
     data = path.read_bytes()
     if path.suffix == ".zst":
         zstd = ctypes.CDLL("libzstd.so.1")
-        zstd.ZSTD_getFrameContentSize.restype = ctypes.c_ulonglong
         zstd.ZSTD_decompress.restype = ctypes.c_size_t
-        size = zstd.ZSTD_getFrameContentSize(data, ctypes.c_size_t(len(data)))
-        whole = ctypes.create_string_buffer(size)
-        got = zstd.ZSTD_decompress(whole, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)))
-        assert got == size, f"{path} cannot be decompressed"
-        data = whole.raw
+        room = 8 * len(data) + 4096
+        got = room + 1
+        while got > room and room < 1 << 32:  # an error: too little room, or a damaged file
+            room *= 2
+            whole = ctypes.create_string_buffer(room)
+            got = zstd.ZSTD_decompress(whole, ctypes.c_size_t(room), data, ctypes.c_size_t(len(data)))
+        assert got <= room, f"{path} cannot be decompressed"
+        data = whole.raw[:got]
     return [json.loads(line) for line in data.decode().splitlines() if line.strip()]
 
 
