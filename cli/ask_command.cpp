@@ -10,10 +10,9 @@
 #include <iostream>
 
 #include "cli/answer_json.h"
-#include "cli/command.h"
+#include "cli/opened_bank.h"
 #include "msa/base/error.h"
 #include "msa/corpus/document_reader.h"
-#include "msa/engine/engine.h"
 
 namespace msa::cli {
 namespace {
@@ -62,33 +61,6 @@ engine::AskOptions options_of(const Flags& flags) {
   return options;
 }
 
-struct Opened {
-  std::unique_ptr<engine::LoadedModel> model;
-  std::unique_ptr<engine::Engine> engine;
-};
-
-Opened open(const Flags& flags) {
-  Opened opened;
-  opened.model = flags.model.load(/*prefers_bf16=*/false);
-  try {
-    opened.engine = engine::Engine::open(real_file_system(), *opened.model, flags.bank, flags.gpu);
-  } catch (const Error& error) {
-    // A bank that the GPU cannot take.
-    const bool is_of_gpu = error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kLimit;
-    const bool is_asked_for = flags.model.device == "gpu" || flags.gpu.gpu_bytes != 0 ||
-                              flags.gpu.scan_keys != memory::ScanKeys::kStored;
-    if (opened.model->gpu() == nullptr || !is_of_gpu || is_asked_for) throw;
-    say_without_gpu(error.what());
-    ModelFlags on_cpu = flags.model;
-    on_cpu.device = "cpu";
-    opened.model = on_cpu.load(/*prefers_bf16=*/false);
-    opened.engine = engine::Engine::open(real_file_system(), *opened.model, flags.bank);
-  }
-  const std::string note = opened.engine->placement_note();
-  if (!note.empty()) std::fprintf(stderr, "msa: %s\n", note.c_str());
-  return opened;
-}
-
 /// Errors of one question, or of one document that it needs; the others can still be answered.
 bool is_of_question(ErrorCode code) {
   return code == ErrorCode::kInvalidArgument || code == ErrorCode::kCorruption ||
@@ -102,7 +74,7 @@ void ask_many(const Flags& flags) {
   MSA_CHECK(!std::filesystem::equivalent(flags.questions_file, flags.output_file, ignored),
             "--output must not be the file of --questions, got ", flags.output_file);
   const auto questions = corpus::read_questions(real_file_system(), flags.questions_file);
-  const Opened opened = open(flags);
+  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
   const engine::AskOptions options = options_of(flags);
   const StopSignals signals;
   std::ofstream out(flags.output_file, std::ios::binary | std::ios::trunc);
@@ -151,7 +123,7 @@ void ask(const Flags& flags) {
     return;
   }
   MSA_CHECK(!flags.question.empty(), "a question is missing: msa ask BANK \"question\"");
-  const Opened opened = open(flags);
+  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
   const auto answer = opened.engine->ask(flags.question, options_of(flags));
   if (flags.is_json) {
     print_json(to_json(answer));
@@ -163,7 +135,7 @@ void ask(const Flags& flags) {
 /// Lines from stdin; every one is a question of its own.
 void chat(const Flags& flags) {
   const StopSignals signals;
-  const Opened opened = open(flags);
+  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
   const engine::AskOptions options = options_of(flags);
   const bool is_person = isatty(STDIN_FILENO) != 0;
   bool shows_trace = flags.shows_trace;
@@ -208,7 +180,7 @@ void chat(const Flags& flags) {
 }
 
 void route(const Flags& flags) {
-  const Opened opened = open(flags);
+  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
   const auto result = opened.engine->route(flags.question, flags.top);
   if (flags.is_json) {
     print_json(to_json(result));

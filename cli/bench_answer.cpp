@@ -150,6 +150,7 @@ void answer(const AnswerFlags& flags) {
   }
   std::ranges::sort(runs, {}, &TwoHopAnswer::total_ms);
   const TwoHopAnswer& median = runs[runs.size() / 2];
+  const int64_t num_written = flags.ids + flags.answer;
   OrderedJson json{{"stage", "answer"},
                    {"on", subject.place()},
                    {"parameters", subject.num_parameters()},
@@ -157,7 +158,7 @@ void answer(const AnswerFlags& flags) {
                    {"keys", flags.memory.key_type},
                    {"content", flags.memory.content_type},
                    {"place", place},
-                   {"tokens_written", flags.ids + flags.answer},
+                   {"tokens_written", num_written},
                    {"median_ms", median.total_ms},
                    {"best_ms", runs.front().total_ms},
                    {"worst_ms", runs.back().total_ms},
@@ -167,10 +168,10 @@ void answer(const AnswerFlags& flags) {
   if (gpu != nullptr) {
     // What must be read: the weights for every token, the keys in both rounds.
     const double bytes =
-        static_cast<double>(flags.ids + flags.answer) * values_met(subject.config(), true) *
+        static_cast<double>(num_written) * values_met(subject.config(), true) *
             subject.stored_bytes() +
-        2.0 *
-            static_cast<double>(dynamic_cast<const memory::GpuSource&>(*source).tiers().key_bytes);
+        2.0 * static_cast<double>(
+                  dynamic_cast<const memory::GpuSource&>(*source).scanned_key_bytes());
     json["reading_alone_ms"] = bytes / read_limit(*gpu, flags.bench) * 1e3;
   }
   if (flags.bench.is_json) return print_json(json);
@@ -180,7 +181,7 @@ void answer(const AnswerFlags& flags) {
       "tokens %.1f ms, of it routing and fetching %.1f ms; writing %lld tokens %.1f ms",
       static_cast<long long>(flags.memory.chunks), subject.place().c_str(), median.total_ms,
       runs.front().total_ms, runs.back().total_ms, median.prefill_ms, median.route_ms,
-      static_cast<long long>(flags.ids + flags.answer), median.write_ms);
+      static_cast<long long>(num_written), median.write_ms);
   if (gpu != nullptr) {
     std::printf("; reading weights and keys alone %.1f ms", json["reading_alone_ms"].get<double>());
   }

@@ -140,6 +140,7 @@ void expect_fetched(const Fetch& fetch, const memory::BankSegments& segments) {
 }
 
 void fetch(const FetchFlags& flags) {
+  MSA_CHECK(flags.subject.model.device != "cpu", "fetch measures a GPU, not --device cpu");
   const auto gpu = kernels::Gpu::open();
   const auto bank = flags.memory.make(flags.subject.config());
   const auto source = memory::GpuSource::load(*gpu, bank->segments(), flags.memory.gpu);

@@ -11,24 +11,18 @@
 #include "msa/model/random_weights.h"
 
 namespace msa::cli {
-namespace {
-
-model::ModelConfig read_config(const std::filesystem::path& file) {
-  return model::parse_config(
-      parse_json(read_file(real_file_system(), file, 1 << 20), file.string()), file.string());
-}
-
-}  // namespace
-
 void SubjectFlags::add_to(CLI::App& command) {
   model.add_to(command);
   add_flag(command, "--shape", shape,
-           "Random bf16 weights for this config.json, in place of a model");
+           "Random bf16 weights for this config.json, in place of --model");
 }
 
 model::ModelConfig SubjectFlags::config() const {
-  return shape.empty() ? read_config(std::filesystem::path(model.folder) / "config.json")
-                       : read_config(shape);
+  if (shape.empty()) {
+    return model::load_config(real_file_system(), model.model_folder(), model.config_options());
+  }
+  return model::parse_config(parse_json(read_file(real_file_system(), shape, 1 << 20), shape),
+                             shape, model.config_options());
 }
 
 Subject::Subject(const SubjectFlags& flags, bool prefers_bf16) {

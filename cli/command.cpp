@@ -77,16 +77,26 @@ void ModelFlags::add_to(CLI::App& command) {
   add_flag(command, "--threads", threads, "Threads, 0 = one per core");
 }
 
+std::filesystem::path ModelFlags::model_folder() const {
+  const auto found = folder.empty() ? embedded_model() : std::filesystem::path(folder);
+  if (found.empty()) {
+    throw Error(ErrorCode::kNotFound, "no embedded model beside the program: give --model DIR");
+  }
+  return found;
+}
+
+model::ConfigOptions ModelFlags::config_options() const {
+  model::ConfigOptions options;
+  if (routing == "published") options.routing = model::RoutingConvention::kPublished;
+  options.allow_two_top_k = allows_two_top_k;
+  return options;
+}
+
 std::unique_ptr<engine::LoadedModel> ModelFlags::load(bool prefers_bf16) const {
   if (threads != 0) set_num_threads(threads);
   engine::LoadOptions options;
-  options.folder = folder.empty() ? embedded_model() : std::filesystem::path(folder);
-  if (options.folder.empty()) {
-    throw Error(ErrorCode::kNotFound, "no embedded model beside the program: give --model DIR");
-  }
-  if (routing == "published")
-    options.transformer.config.routing = model::RoutingConvention::kPublished;
-  options.transformer.config.allow_two_top_k = allows_two_top_k;
+  options.folder = model_folder();
+  options.transformer.config = config_options();
   bool is_bf16 = precision == "bf16";
 #if defined(__x86_64__)
   if (precision == "auto" && prefers_bf16) is_bf16 = __builtin_cpu_supports("avx512bf16") != 0;

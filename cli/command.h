@@ -44,6 +44,10 @@ struct ModelFlags {
 
   void add_to(CLI::App& command);
 
+  /// The folder given, else that of the embedded model. Throws Error(kNotFound) if there is none.
+  std::filesystem::path model_folder() const;
+  model::ConfigOptions config_options() const;
+
   /// `prefers_bf16`: what precision "auto" means where the CPU multiplies bfloat16 natively. The
   /// device "auto" is the GPU where one can be used; where it was looked for in vain, or cannot
   /// take the model, stderr says why.

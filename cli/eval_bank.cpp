@@ -1,10 +1,13 @@
 // msa eval bank: questions to a bank that is there.
 
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "cli/command.h"
 #include "cli/eval.h"
+#include "cli/opened_bank.h"
+#include "msa/base/error.h"
 #include "msa/eval/bank_qa.h"
 
 namespace msa::cli {
@@ -17,17 +20,18 @@ struct Flags {
   std::string output;
   bool routes_only = false;
   bool is_json = false;
+  memory::GpuSourceOptions gpu;
   eval::BankQaOptions options;
 };
 
-OrderedJson to_json(const eval::BankQaReport& report, bool reads) {
+OrderedJson to_json(const eval::BankQaReport& report, double open_seconds, bool reads) {
   OrderedJson json{{"questions", report.questions},
                    {"left_out", report.left_out},
                    {"documents", report.documents},
                    {"passages", report.passages},
                    {"chunks", report.chunks},
                    {"tokens", report.tokens},
-                   {"open_seconds", report.open_seconds},
+                   {"open_seconds", open_seconds},
                    {"seconds", report.seconds},
                    {"routing", recall_json(report.fused)},
                    {"layers", layers_json(report.layers)},
@@ -41,11 +45,10 @@ OrderedJson to_json(const eval::BankQaReport& report, bool reads) {
   return json;
 }
 
-void print_text(const eval::BankQaReport& r, bool reads) {
+void print_text(const eval::BankQaReport& r, double open_seconds, bool reads) {
   std::printf("%lld questions, %lld left out; %lld documents, %lld tokens, opened in %.1f s\n",
               static_cast<long long>(r.questions), static_cast<long long>(r.left_out),
-              static_cast<long long>(r.documents), static_cast<long long>(r.tokens),
-              r.open_seconds);
+              static_cast<long long>(r.documents), static_cast<long long>(r.tokens), open_seconds);
   const auto row = [](const std::string& name, const eval::Recall& recall) {
     std::printf("%-28s %.3f   %.3f\n", name.c_str(), recall.at_1, recall.at_16);
   };
@@ -65,10 +68,13 @@ void print_text(const eval::BankQaReport& r, bool reads) {
 void run(Flags& flags) {
   const StopSignals signals;
   eval::BankQaOptions& options = flags.options;
-  options.bank = flags.bank;
   options.questions = flags.questions;
   options.reads = !flags.routes_only;
   options.stop = &stop_requested;
+  std::error_code ignored;
+  MSA_CHECK(!std::filesystem::equivalent(flags.questions, flags.output, ignored),
+            "--output must not be the file of the questions, got ", flags.output);
+  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
   std::optional<OutputFile> out;
   if (!flags.output.empty()) {
     out.emplace(flags.output);
@@ -79,13 +85,13 @@ void run(Flags& flags) {
     progress.show(std::to_string(done) + " of " + std::to_string(total) + " questions",
                   done == total);
   };
-  const auto model = flags.model.load(/*prefers_bf16=*/false);
-  const auto report = eval::evaluate_bank_qa(real_file_system(), *model, options);
+  const auto report =
+      eval::evaluate_bank_qa(real_file_system(), *opened.model, *opened.engine, options);
   progress.close();
   if (flags.is_json) {
-    print_json(to_json(report, options.reads));
+    print_json(to_json(report, opened.seconds, options.reads));
   } else {
-    print_text(report, options.reads);
+    print_text(report, opened.seconds, options.reads);
   }
 }
 
@@ -97,14 +103,14 @@ void add_eval_bank(CLI::App& eval) {
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
   command
       .add_option("QUESTIONS", flags->questions,
-                  "jsonl of {\"question\", \"answers\", \"documents\"}, also .zst")
+                  "jsonl of {\"id\", \"question\", \"answers\", \"documents\"}, also .zst")
       ->required();
   command.add_option("--output", flags->output, "One JSON line a question");
   command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read");
   add_flag(command, "--max-seconds", flags->options.max_seconds,
            "No question but the first begins later; 0 = all are asked")
       ->check(CLI::Range(0.0, 1e6));
-  add_placement_flags(command, flags->options.gpu);
+  add_placement_flags(command, flags->gpu);
   flags->model.add_to(command);
   command.add_flag("--json", flags->is_json, "Print the report as JSON");
   command.footer("Example: msa eval bank wiki.bank questions.jsonl --output answers.jsonl");

@@ -114,6 +114,8 @@ eval::QaReport evaluate(Flags& flags) {
                   done == total);
   };
   const auto model = flags.model.load(false);
+  MSA_CHECK(model->gpu() == nullptr || options.key_type != kernels::NumberType::kFloat32,
+            "a GPU routes over keys of bf16 or int8: give --device cpu for --key-type f32");
   const WorkFolder work(flags.work);
   options.work = work.path();
   return eval::evaluate_qa(real_file_system(), *model, options);

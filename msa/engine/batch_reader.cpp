@@ -19,20 +19,18 @@ constexpr int64_t kTokenBytes = 3;
 
 }  // namespace
 
-BatchReader::BatchReader(FileSystem& files, const LoadedModel& model, const IngestOptions& options,
-                         const memory::BankFacts& facts, const memory::BankWriter& writer,
+BatchReader::BatchReader(corpus::DocumentReader& documents, const LoadedModel& model,
+                         const IngestOptions& options, const memory::BankFacts& facts,
+                         const memory::BankWriter& writer,
                          std::function<void(const IngestProblem&)> on_problem,
                          std::function<void()> on_skip)
-    : model_(model),
+    : reader_(documents),
+      model_(model),
       options_(options),
       facts_(facts),
       writer_(writer),
       on_problem_(std::move(on_problem)),
       on_skip_(std::move(on_skip)),
-      reader_(files, options.inputs,
-              [this](const corpus::InputProblem& p) {
-                on_problem_({p.file, p.line, p.what});
-              }),
       next_id_(writer.next_passage_id()) {}
 
 std::optional<IngestBatch> BatchReader::next() {

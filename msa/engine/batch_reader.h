@@ -27,13 +27,14 @@ struct IngestBatch {
   uint64_t input_bytes_read = 0;  // of all inputs, up to the end of the batch
 };
 
-/// Of one thread, but for forget_names(). Model, options and writer must outlive it.
+/// Of one thread, but for forget_names(). All that it is given must outlive it.
 class BatchReader {
  public:
   /// `on_problem` is called for every document that cannot be added, `on_skip` for every one that
   /// the bank holds.
-  BatchReader(FileSystem& files, const LoadedModel& model, const IngestOptions& options,
-              const memory::BankFacts& facts, const memory::BankWriter& writer,
+  BatchReader(corpus::DocumentReader& documents, const LoadedModel& model,
+              const IngestOptions& options, const memory::BankFacts& facts,
+              const memory::BankWriter& writer,
               std::function<void(const IngestProblem&)> on_problem, std::function<void()> on_skip);
 
   /// Documents of at least commit_tokens tokens, fewer at the end of the inputs; their passages
@@ -43,8 +44,6 @@ class BatchReader {
   /// Batches up to this one are in the bank: its writer knows their names. At any time, from any
   /// thread.
   void forget_names(int64_t batch) { committed_ = batch; }
-
-  uint64_t total_bytes() const { return reader_.total_bytes(); }
 
  private:
   /// Of a document that the bank may not hold yet.
@@ -59,13 +58,13 @@ class BatchReader {
   memory::BankWriter::Known knows(const corpus::SourceDocument& source) const;
   void tokenize(std::vector<memory::Document>& block, IngestBatch& batch);
 
+  corpus::DocumentReader& reader_;
   const LoadedModel& model_;
   const IngestOptions& options_;
   const memory::BankFacts& facts_;
   const memory::BankWriter& writer_;
   std::function<void(const IngestProblem&)> on_problem_;
   std::function<void()> on_skip_;
-  corpus::DocumentReader reader_;
   std::map<std::string, Held> names_;  // of batches that may not be committed
   std::atomic<int64_t> committed_{0};
   int64_t next_id_ = 1;

@@ -341,8 +341,8 @@ Answer Conversation::ask(const Engine::OnText& on_text) {
   answer_.usage.rounds = static_cast<int64_t>(answer_.rounds.size());
   write_answer(on_text);
   add_evidence();
-  list_documents();
   answer_.timing.total_ms = milliseconds_since(start);
+  list_documents();  // as long as the caller wants its list
   return std::move(answer_);
 }
 

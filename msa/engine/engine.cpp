@@ -74,8 +74,11 @@ std::unique_ptr<Engine> Engine::open(FileSystem& files, const LoadedModel& model
 
 std::string Engine::placement_note() const {
   const auto* source = dynamic_cast<const memory::GpuSource*>(source_.get());
-  if (source == nullptr || source->tiers().content == memory::ContentPlace::kGpu) return {};
-  return to_text(source->tiers());
+  if (source == nullptr) return {};
+  const memory::Tiers& tiers = source->tiers();
+  const bool is_all_on_gpu =
+      tiers.content == memory::ContentPlace::kGpu && tiers.host_key_bytes == 0;
+  return is_all_on_gpu ? std::string() : to_text(tiers);
 }
 
 Answer Engine::ask(std::string_view question, const AskOptions& options,

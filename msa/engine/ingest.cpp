@@ -136,11 +136,13 @@ class SharedProgress {
   IngestProgress progress_;
 };
 
-/// A thread that ends once `close` has been called, and what it threw.
+/// A thread that ends once `close` has been called, and what it threw. It works with as many
+/// threads as the one that started it.
 class Stage {
  public:
   Stage(std::function<void()> close, const std::function<void()>& work)
-      : close_(std::move(close)), thread_([this, work] {
+      : close_(std::move(close)), thread_([this, work, count = num_threads()] {
+          set_num_threads(count);
           try {
             work();
           } catch (...) {
@@ -175,15 +177,19 @@ class Ingest {
         model_(model),
         options_(options),
         progress_(options),
+        documents_(files, options.inputs,
+                   [this](const corpus::InputProblem& problem) {
+                     progress_.report({problem.file, problem.line, problem.what});
+                   }),
         facts_(facts_for(files, model, options)),
         writer_(memory::BankWriter::open(files, options.bank, facts_)),
         reader_(
-            files, model, options, facts_, *writer_,
+            documents_, model, options, facts_, *writer_,
             [this](const IngestProblem& problem) { progress_.report(problem); },
             [this] { progress_.update([](IngestProgress& p) { ++p.skipped; }); }) {}
 
   IngestProgress run() {
-    progress_.update([&](IngestProgress& p) { p.input_bytes = reader_.total_bytes(); });
+    progress_.update([&](IngestProgress& p) { p.input_bytes = documents_.total_bytes(); });
     if (options_.overlaps) {
       run_side_by_side();
     } else {
@@ -233,7 +239,16 @@ class Ingest {
     reading.finish();
   }
 
+  void expect_room() const {
+    const uint64_t free = files_.free_bytes(options_.bank);
+    if (free >= options_.min_free_bytes) return;
+    throw Error(ErrorCode::kNoSpace, options_.bank.string(), ": ", free >> 20,
+                " MiB are free on the volume, at least ", options_.min_free_bytes >> 20,
+                " MiB must stay so; ", progress_.get().documents, " documents are in the bank");
+  }
+
   EncodedBatch encode_batch(IngestBatch batch) {
+    expect_room();
     const IngestProgress before = progress_.get();
     auto encoded = encode(model_, batch, [&](int64_t num_encoded) {
       const double share = static_cast<double>(num_encoded) / static_cast<double>(batch.num_tokens);
@@ -268,12 +283,7 @@ class Ingest {
 
   void commit(EncodedBatch batch) {
     if (batch.documents.empty()) return;
-    const uint64_t free = files_.free_bytes(options_.bank);
-    if (free < options_.min_free_bytes) {
-      throw Error(ErrorCode::kNoSpace, options_.bank.string(), ": ", free >> 20,
-                  " MiB are free on the volume, at least ", options_.min_free_bytes >> 20,
-                  " MiB must stay so; ", progress_.get().documents, " documents are in the bank");
-    }
+    expect_room();
     const auto& num_chunks = batch.encoded.num_chunks;
     const auto num_documents = static_cast<int64_t>(batch.documents.size());
     writer_->commit(std::move(batch.documents), batch.encoded);
@@ -289,6 +299,7 @@ class Ingest {
   const LoadedModel& model_;
   const IngestOptions& options_;
   SharedProgress progress_;
+  corpus::DocumentReader documents_;  // before the writer: without inputs there is no new bank
   memory::BankFacts facts_;
   std::unique_ptr<memory::BankWriter> writer_;
   BatchReader reader_;

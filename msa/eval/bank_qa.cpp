@@ -51,13 +51,11 @@ struct Found {
 
 class BankEvaluation {
  public:
-  BankEvaluation(FileSystem& files, const engine::LoadedModel& model, const BankQaOptions& options)
-      : options_(options) {
+  BankEvaluation(FileSystem& files, const engine::LoadedModel& model, const engine::Engine& engine,
+                 const BankQaOptions& options)
+      : options_(options), engine_(engine) {
     options_.ask.num_documents = kPassages;
-    const auto start = Clock::now();
-    engine_ = engine::Engine::open(files, model, options.bank, options.gpu);
-    report_.open_seconds = seconds_since(start);
-    const memory::BankStats stats = engine_->bank().stats();
+    const memory::BankStats stats = engine_.bank().stats();
     report_.documents = stats.documents;
     report_.passages = stats.passages;
     report_.chunks = stats.chunks;
@@ -65,10 +63,14 @@ class BankEvaluation {
     for (const int64_t layer : model.config().msa.router_layers) {
       report_.layers.push_back({layer, {}});
     }
+    int64_t number = 0;
     for (corpus::Question& question : corpus::read_questions(files, options.questions)) {
+      expect_no_stop();
+      ++number;
+      if (question.id.empty()) question.id = std::to_string(number);
       std::set<storage::Digest> gold;
       for (const std::string& name : question.documents) {
-        if (const auto document = engine_->bank().find(name)) gold.insert(text_digest(*document));
+        if (const auto document = engine_.bank().find(name)) gold.insert(text_digest(*document));
       }
       if (gold.empty()) {
         ++report_.left_out;
@@ -77,17 +79,14 @@ class BankEvaluation {
       }
     }
     MSA_CHECK(!questions_.empty(), options.questions.string(),
-              ": no question to ask has a document in ", options.bank.string());
+              ": no question to ask has a document in ", engine.bank().folder().string());
   }
 
   BankQaReport run() {
     const auto start = Clock::now();
     const auto total = static_cast<int64_t>(questions_.size());
     for (const Asked& asked : questions_) {
-      if (options_.stop != nullptr && *options_.stop) {
-        throw Error(ErrorCode::kInterrupted, "stopped after ", report_.questions, " of ", total,
-                    " questions");
-      }
+      expect_no_stop();
       if (report_.questions > 0 && options_.max_seconds > 0 &&
           seconds_since(start) > options_.max_seconds) {
         break;
@@ -107,16 +106,21 @@ class BankEvaluation {
     std::set<storage::Digest> gold;  // of texts
   };
 
+  void expect_no_stop() const {
+    if (options_.stop == nullptr || !*options_.stop) return;
+    throw Error(ErrorCode::kInterrupted, "stopped after ", report_.questions, " questions");
+  }
+
   Found find(const std::string& question) const {
     Found found;
     if (!options_.reads) {
-      engine::RouteResult result = engine_->route(question, kPassages);
+      engine::RouteResult result = engine_.route(question, kPassages);
       found.routed = std::move(result.documents);
       found.layers = std::move(result.layers);
       found.timing = result.timing;
       return found;
     }
-    engine::Answer answer = engine_->ask(question, options_.ask);
+    engine::Answer answer = engine_.ask(question, options_.ask);
     found.routed = std::move(answer.routed);
     found.layers = std::move(answer.rounds.front().routed);
     found.named = std::move(answer.rounds.front().ids);
@@ -167,7 +171,7 @@ class BankEvaluation {
 
   /// Of a passage's document.
   storage::Digest text_of(int64_t id) {
-    const memory::Bank& bank = engine_->bank();
+    const memory::Bank& bank = engine_.bank();
     const memory::Passage& passage = bank.passages()[*bank.place_of(id)];
     const auto [entry, is_new] = texts_.try_emplace(passage.document);
     if (is_new) entry->second = text_digest(bank.document_of(passage));
@@ -218,8 +222,8 @@ class BankEvaluation {
   }
 
   BankQaOptions options_;
+  const engine::Engine& engine_;
   BankQaReport report_;
-  std::unique_ptr<engine::Engine> engine_;
   std::vector<Asked> questions_;
   std::map<int64_t, storage::Digest> texts_;  // by row of the document
   std::vector<double> times_;
@@ -228,8 +232,8 @@ class BankEvaluation {
 }  // namespace
 
 BankQaReport evaluate_bank_qa(FileSystem& files, const engine::LoadedModel& model,
-                              const BankQaOptions& options) {
-  return BankEvaluation(files, model, options).run();
+                              const engine::Engine& engine, const BankQaOptions& options) {
+  return BankEvaluation(files, model, engine, options).run();
 }
 
 }  // namespace msa::eval

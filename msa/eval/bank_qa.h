@@ -11,17 +11,15 @@
 
 #include "msa/base/file_system.h"
 #include "msa/engine/answer.h"
+#include "msa/engine/engine.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/eval/qa.h"
-#include "msa/memory/gpu_source.h"
 
 namespace msa::eval {
 
 struct BankQaOptions {
-  std::filesystem::path bank;
   std::filesystem::path questions;  // jsonl, also .zst
   engine::AskOptions ask;           // num_documents is set to what rankings need
-  memory::GpuSourceOptions gpu;     // where a model on a GPU keeps the bank
   bool reads = true;                // false: routing alone
   double max_seconds = 0;           // no question but the first begins later; 0: all are asked
   std::function<void(int64_t done, int64_t total)> on_progress;
@@ -38,9 +36,8 @@ struct BankQaReport {
   int64_t passages = 0;
   int64_t chunks = 0;
   int64_t tokens = 0;
-  double open_seconds = 0;  // the bank, ready to be asked
-  double seconds = 0;       // all questions
-  Recall fused;             // by the mean of the layers' scores
+  double seconds = 0;  // all questions
+  Recall fused;        // by the mean of the layers' scores
   std::vector<LayerRecall> layers;
   double union_at_16 = 0;  // chosen by any layer
   double named = 0;        // the first id written is gold
@@ -51,8 +48,9 @@ struct BankQaReport {
 };
 
 /// Nothing is read of the bank's documents but what the answers and their rankings need.
-/// Throws as Engine::open and read_questions, Error(kInvalidArgument) if no question can be asked.
+/// `engine` has the bank open under `model`. Throws as Engine::ask and read_questions,
+/// Error(kInvalidArgument) if no question can be asked.
 BankQaReport evaluate_bank_qa(FileSystem& files, const engine::LoadedModel& model,
-                              const BankQaOptions& options);
+                              const engine::Engine& engine, const BankQaOptions& options);
 
 }  // namespace msa::eval

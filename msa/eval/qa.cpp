@@ -122,6 +122,13 @@ class Evaluation {
       report_.ingest_tokens_per_second = static_cast<double>(done.tokens) / done.seconds;
     }
     engine_ = engine::Engine::open(files_, model_, bank);
+    const memory::BankFacts& facts = engine_->bank().facts();
+    if (facts.key_type != options_.key_type || facts.content_type != options_.content_type) {
+      throw Error(
+          ErrorCode::kMismatch, bank.string(), " keeps keys as ", kernels::name_of(facts.key_type),
+          " and content as ", kernels::name_of(facts.content_type), ", wanted are ",
+          kernels::name_of(options_.key_type), " and ", kernels::name_of(options_.content_type));
+    }
     const auto stats = engine_->bank().stats();
     MSA_CHECK(stats.documents == static_cast<int64_t>(set_.documents.size()), bank.string(),
               " holds ", stats.documents, " documents, the set has ", set_.documents.size(),

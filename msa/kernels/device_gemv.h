@@ -13,7 +13,7 @@ namespace msa::kernels {
 /// y[r] = (adds ? y[r] : 0) + sum over k of W[r][k] * x'[k], with x' = rms_norm(x) (RmsNormParams)
 /// if there is a norm, else x. Gated: W[r] is a gate, W[M + r] is what it lets through, and
 /// y[r] = silu(W[r] x') * W[M + r] x'. Sums are float32 in an order that depends on K and the type
-/// alone. Pointers are to device memory, weights and x 16-byte aligned;
+/// alone. Pointers are to memory that the device can address, weights and x 16-byte aligned;
 /// y does not overlap x.
 struct DeviceGemvParams {
   const void* weight = nullptr;             // [M, K] of type; gated: [2 * M, K]

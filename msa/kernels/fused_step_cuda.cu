@@ -222,8 +222,13 @@ StepLayout layout_of(const FusedStepShape& shape) {
 }  // namespace
 
 bool fused_step_fits(const FusedStepShape& shape) {
-  return device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 &&
-         device_attribute(cudaDevAttrCooperativeLaunch) != 0 && has_rows_for(shape) &&
+  if (device_attribute(cudaDevAttrComputeCapabilityMajor) != 9 ||
+      device_attribute(cudaDevAttrCooperativeLaunch) == 0 || !has_rows_for(shape)) {
+    return false;
+  }
+  cudaFuncAttributes facts{};
+  expect_success(cudaFuncGetAttributes(&facts, fused_step_kernel<128>), "fused_step");
+  return facts.sharedSizeBytes > 0 &&  // else it was compiled for older GPUs, and does nothing
          layout_of(shape).ring_bytes > 0;
 }
 

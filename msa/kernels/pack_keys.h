@@ -1,7 +1,7 @@
 #pragma once
 // Routing keys in four bits a value, for a scan that reads a quarter of bfloat16. They are rotated
 // first: what rounding takes from a rotated key points anywhere, so that it moves a score by about
-// a tenth of what scores of unrelated keys vary by, whatever keys and queries look like.
+// a tenth of what scores of unrelated keys vary by, also where keys have few large values.
 
 #include <cstddef>
 #include <cstdint>

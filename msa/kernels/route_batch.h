@@ -51,7 +51,8 @@ int64_t route_batch_workspace_bytes(const RouteBatchParams& params);
 /// Queues all work on `stream` and returns; synchronises nothing and allocates nothing. Queries are
 /// rounded for the scan; every document that could be among the k best in float32 is scored again
 /// without rounding (bounds as in route_rescore.h), so that the choice is that of float32. With
-/// packed keys it is, but for a chance below 8e-7 (route_packed_queries_cuda.cu).
+/// packed keys it is, but for a chance below 8e-7 over rotations drawn by chance, for which one
+/// fixed rotation stands (route_packed_queries_cuda.cu).
 /// Throws Error(kInvalidArgument) for shapes outside the ranges above, Error(kDevice) if the GPU
 /// cannot be given the work, or cannot scan packed keys.
 void route_batch_cuda(const RouteBatchParams& params, std::byte* workspace, CudaStream stream);

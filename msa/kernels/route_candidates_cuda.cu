@@ -75,7 +75,8 @@ __global__ void __launch_bounds__(KeyScorer::kThreads)
     if (threadIdx.x == 0) count = 0;
     __syncthreads();
     const int64_t chunk = first + threadIdx.x;
-    if (chunk < end && reach[chunk] >= scanned) {
+    // So also where queries are not numbers: every document that is added here has a score.
+    if (chunk < end && !(reach[chunk] < scanned)) {
       listed[atomicAdd(&count, 1)] = static_cast<int32_t>(chunk);
     }
     __syncthreads();

@@ -58,7 +58,7 @@ class RingWriter {
 
   /// Waits for room and returns where the stage begins. The ring must hold two such stages.
   __device__ uint32_t take(uint32_t stage_bytes) {
-    while (written_ - landed_ > most_under_way_) {
+    while (written_ - landed_ > most_under_way_ || place_.stage - coming_.stage == kRingStages) {
       await_phase(shared_address(barriers_.full + coming_.slot()), coming_.parity());
       landed_ = barriers_.end[coming_.slot()];
       ++coming_.stage;

@@ -74,6 +74,10 @@ int64_t GpuKeys::other_bytes(const BankSegments& segments, ScanKeys scan) {
   return bytes;
 }
 
+int64_t GpuKeys::scanned_bytes() const {
+  return packed_.size() > 0 ? packed_.size() : stored_bytes(segments_);
+}
+
 void GpuKeys::load_tables(const kernels::Gpu& gpu) {
   std::vector<int32_t> document_of_chunk(segments_.num_chunks());
   for (int64_t n = 0; n < segments_.num_documents(); ++n) {

@@ -32,6 +32,9 @@ class GpuKeys {
   /// Bytes of all else: tables, scales and packed rows.
   static int64_t other_bytes(const BankSegments& segments, ScanKeys scan);
 
+  /// What routing reads of all keys in one round.
+  int64_t scanned_bytes() const;
+
   /// Fills in what of `params` is the memory's: all but questions and results.
   void set_routing(int64_t layer, kernels::RouteBatchParams& params) const;
 

@@ -49,6 +49,9 @@ class GpuSource final : public ChunkSource {
   /// Of this source alone among all of the process; from 1.
   int64_t number() const { return number_; }
 
+  /// What routing reads of all keys in one round.
+  int64_t scanned_key_bytes() const { return keys_->scanned_bytes(); }
+
   /// What is kept where.
   const Tiers& tiers() const { return tiers_; }
 

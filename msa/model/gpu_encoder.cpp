@@ -70,14 +70,19 @@ GpuEncoder::~GpuEncoder() = default;
 
 std::vector<GpuEncoder::Packed> GpuEncoder::pack(
     std::span<const std::vector<int32_t>> documents) const {
+  int64_t num_tokens = 0;
+  for (const auto& document : documents) num_tokens += static_cast<int64_t>(document.size());
+  const int64_t num_passes = std::max<int64_t>((num_tokens + kPassTokens - 1) / kPassTokens, 1);
   std::vector<Packed> passes(1);
+  int64_t num_packed = 0;
   for (const auto& document : documents) {
-    const int64_t held = passes.back().num_rows();
-    if (held > 0 && held + static_cast<int64_t>(document.size()) > kPassTokens) {
+    // Even shares: no small pass is left over.
+    if (num_packed * num_passes >= num_tokens * static_cast<int64_t>(passes.size())) {
       const int64_t chunks = passes.back().chunks_before + passes.back().num_chunks();
       passes.emplace_back().chunks_before = chunks;
     }
     passes.back().add(document, transformer_.config().msa.chunk_tokens);
+    num_packed += static_cast<int64_t>(document.size());
   }
   return passes;
 }
@@ -101,7 +106,8 @@ void GpuEncoder::reserve(std::span<const Packed> passes) {
   const int64_t width = config.num_kv_heads * config.head_dim;
   if (pass_ == nullptr || pass_->capacity() < num_rows) {
     pass_.reset();
-    pass_ = std::make_unique<GpuPass>(gpu_, config, weights_, std::max(kPassTokens, num_rows));
+    pass_ = std::make_unique<GpuPass>(gpu_, config, weights_,
+                                      std::max(kPassTokens, num_rows + num_rows / 16));
   }
   grow(key_, pass_->capacity() * width);
   grow(value_, pass_->capacity() * width);
@@ -228,6 +234,21 @@ memory::EncodedDocuments GpuEncoder::encode(std::span<const std::vector<int32_t>
   if (documents.empty()) return out;
   const std::vector<Packed> passes = pack(documents);
   reserve(passes);
+  try {
+    encode_passes(passes, out);
+  } catch (...) {
+    try {  // what is queued reads and writes the lanes
+      stream_.synchronize();
+      for (const auto& lane : lanes_) lane->copies.synchronize();
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the first error counts
+    }
+    throw;
+  }
+  return out;
+}
+
+void GpuEncoder::encode_passes(std::span<const Packed> passes, memory::EncodedDocuments& out) {
+  const ModelConfig& config = transformer_.config();
   run(passes.front(), *lanes_.front());
   // While it computes:
   for (const Packed& packed : passes) {
@@ -245,7 +266,6 @@ memory::EncodedDocuments GpuEncoder::encode(std::span<const std::vector<int32_t>
     if (i + 1 < passes.size()) run(passes[i + 1], *lanes_[(i + 1) % 2]);
     collect(passes[i], *lanes_[i % 2], out);
   }
-  return out;
 }
 
 }  // namespace msa::model

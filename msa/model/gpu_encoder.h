@@ -19,7 +19,7 @@ namespace msa::model {
 /// Keeps its memory between calls. Not for use by several threads at once.
 class GpuEncoder {
  public:
-  /// Tokens of one pass: enough to fill the GPU.
+  /// Tokens of one pass, about: enough to fill the GPU.
   static constexpr int64_t kPassTokens = 16384;
 
   /// All must outlive it.
@@ -36,6 +36,7 @@ class GpuEncoder {
 
   std::vector<Packed> pack(std::span<const std::vector<int32_t>> documents) const;
   void reserve(std::span<const Packed> passes);
+  void encode_passes(std::span<const Packed> passes, memory::EncodedDocuments& out);
   void run(const Packed& packed, Lane& lane);
   void run_layer(int64_t layer, const Packed& packed, const Lane& lane);
   void pool(int64_t slot, int64_t row_stride, const Packed& packed, const Lane& lane);

@@ -200,6 +200,8 @@ bench_is_fit fetch --documents 0
 for type in f32 bf16 int8; do
   expect "bench route $type" 0 '"of":16' "$msa" bench route --type $type --chunks 500 --layers 2 --repeats 1 --json
 done
+expect "ingest of a file that is not there" 3 "" "$msa" ingest "$work/none.bank" "$work/no_such_file.jsonl" --model "$model" --device cpu
+expect "no bank is made without inputs" 1 "" test -e "$work/none.bank"
 expect "bench answer" 0 '"stage":"answer"' "$msa" bench answer --model "$model" --device cpu --chunks 700 --content-type f32 --text-tokens 40 --answer 4 --repeats 1 --json
 expect "bench answer from int4" 0 '"content":"int4"' "$msa" bench answer --model "$model" --device cpu --chunks 700 --content-type int4 --text-tokens 40 --answer 4 --repeats 1 --json
 expect "bench fetch without a GPU" 11 "no GPU: " "$msa" bench fetch --model "$model"
