@@ -38,12 +38,11 @@ class EmbeddedModel : public testing::Test {
   static std::vector<int64_t> greedy(model::Session& session, std::span<const float> logits,
                                      size_t count, const std::vector<int32_t>& stops) {
     std::vector<int64_t> tokens;
-    while (true) {
-      tokens.push_back(argmax(logits));
-      const auto token = static_cast<int32_t>(tokens.back());
-      if (tokens.size() == count || std::ranges::find(stops, token) != stops.end()) return tokens;
-      logits = session.extend(std::span(&token, 1));
-    }
+    session.write(logits, [&](int32_t token) {
+      tokens.push_back(token);
+      return tokens.size() < count && std::ranges::find(stops, token) == stops.end();
+    });
+    return tokens;
   }
 
   static bool is_safe(const Json& line) { return line.at("margin").get<double>() > kSafeMargin; }

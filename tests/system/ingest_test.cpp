@@ -13,6 +13,7 @@
 
 #include "msa/base/error.h"
 #include "msa/base/observed_file_system.h"
+#include "msa/base/threads.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/bank.h"
 
@@ -179,6 +180,59 @@ TEST_F(IngestTest, AnInputThatFailsToBeReadStopsNothingElse) {
   std::ofstream(folder_ / "first.jsonl", std::ios::app) << "no json\n";
   EXPECT_EQ(ingest(real_file_system(), *model_, wanted).documents, 30);
   EXPECT_EQ(problems, 3);
+}
+
+TEST_F(IngestTest, AnErrorWhileReadingEndsAllAndLeavesWholeBatches) {
+  auto wanted = options("told", true);
+  wanted.on_problem = [](const IngestProblem& problem) {
+    throw Error(ErrorCode::kInvalidArgument, "unwanted: ", problem.what);
+  };
+  try {
+    ingest(real_file_system(), *model_, wanted);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "unwanted: the bank holds another document named \"d2\"");
+  }
+  EXPECT_LT(open("told")->stats().documents, 30);
+  expect_whole("told");
+}
+
+TEST_F(IngestTest, PartsThatRunSideBySideUseAsManyThreadsAsTheirCaller) {
+  const int before = num_threads();
+  for (const int count : {1, 3}) {
+    set_num_threads(count);
+    auto wanted = options("threads_" + std::to_string(count), true);
+    std::vector<int> seen;
+    wanted.on_problem = [&](const IngestProblem&) { seen.push_back(num_threads()); };
+    ingest(real_file_system(), *model_, wanted);
+    EXPECT_EQ(seen, std::vector<int>(2, count));
+  }
+  set_num_threads(before);
+}
+
+TEST_F(IngestTest, WithoutInputsThereIsNoNewBank) {
+  for (const bool overlaps : {false, true}) {
+    auto wanted = options("none", overlaps);
+    wanted.inputs.emplace_back(folder_ / "missing.jsonl");
+    EXPECT_THROW(ingest(real_file_system(), *model_, wanted), Error);
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "none"));
+  }
+}
+
+TEST_F(IngestTest, AVolumeWithoutRoomIsToldBeforeAnythingIsEncoded) {
+  for (const bool overlaps : {false, true}) {
+    auto wanted = options(overlaps ? "full_beside" : "full", overlaps);
+    wanted.min_free_bytes = uint64_t{1} << 62;
+    int64_t encoded = 0;
+    wanted.on_progress = [&](const IngestProgress& progress) { encoded = progress.tokens; };
+    try {
+      ingest(real_file_system(), *model_, wanted);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kNoSpace) << error.what();
+    }
+    EXPECT_EQ(encoded, 0);
+  }
 }
 
 }  // namespace
