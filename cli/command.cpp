@@ -78,7 +78,7 @@ void ModelFlags::add_to(CLI::App& command) {
 }
 
 std::filesystem::path ModelFlags::model_folder() const {
-  const auto found = folder.empty() ? embedded_model() : std::filesystem::path(folder);
+  auto found = folder.empty() ? embedded_model() : std::filesystem::path(folder);
   if (found.empty()) {
     throw Error(ErrorCode::kNotFound, "no embedded model beside the program: give --model DIR");
   }
