@@ -2,6 +2,7 @@
 // A decoding step in one launch on Hopper: one token through all layers, bound by the bytes of the
 // weights.
 
+#include <cstddef>
 #include <cstdint>
 
 #include "msa/base/bfloat16.h"
