@@ -2,6 +2,7 @@
 // What the parts of msa bench share: repeats, times, and numbers without a pattern.
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -21,6 +22,9 @@ struct Times {
   double best = 0;
   double worst = 0;
 };
+
+using Clock = std::chrono::steady_clock;
+double milliseconds_since(Clock::time_point start);
 
 /// Times `work`, after one run that does not count.
 Times time_runs(const BenchFlags& flags, const std::function<void()>& work);

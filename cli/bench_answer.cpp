@@ -1,7 +1,6 @@
 // msa bench answer: a question in two rounds over a memory of any size.
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 
@@ -13,12 +12,6 @@
 
 namespace msa::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double milliseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 struct AnswerFlags {
   SubjectFlags subject;

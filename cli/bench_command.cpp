@@ -14,6 +14,10 @@ void BenchFlags::add_to(CLI::App& command) {
   command.add_flag("--json", is_json, "Print JSON");
 }
 
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
 Times time_runs(const BenchFlags& flags, const std::function<void()>& work) {
   std::vector<double> seconds;
   work();

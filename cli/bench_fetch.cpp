@@ -2,7 +2,6 @@
 // reads them.
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 
 #include "cli/bench_subject.h"
@@ -15,12 +14,6 @@
 
 namespace msa::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double milliseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 struct FetchFlags {
   SubjectFlags subject;
