@@ -1,26 +1,29 @@
 #!/usr/bin/env python3
-"""How routing grows with the memory: `msa bench route` for 1 to 100 million tokens, as a table and a plot.
+"""How msa grows with the memory, from 1 to 100 million tokens: `msa bench route`, `fetch` and `answer` as a table and a plot.
 
-usage: growth.py MSA OUT.svg [--device gpu] [--types bf16,int8] [--tokens 1,3,10,30,100] [--layers 18] [--dim 1024] ...
+usage: growth.py MSA OUT.svg [--device gpu] [--types bf16,int8,int4] [--tokens 1,3,10,30,100] [--layers 18] [--dim 1024] ...
 
 OUT.svg is a plot with logarithmic axes: for every type of keys the time of one question, and dashed the time of reading
 the keys and nothing else where the device tells it. OUT.json beside it has every line that the program printed; with
---from OUT.json nothing is measured. --answer SHAPE.json adds whole answers in two rounds of a model of that shape
-(`msa bench answer`, int8 keys), --decode SHAPE.json how long 100 decoded tokens take.
+--from OUT.json nothing is measured. --shape SHAPE.json adds, of a model of that shape, fetching 16 documents in all router
+layers from pinned memory, whole answers in two rounds, and what of them is decoding 64 tokens (int8 keys, int4 content).
+--ingest ERR,ERR... draws OUT_ingest.svg from the progress that one or several runs of `msa ingest` into one bank wrote to
+their standard error.
 """
 
 import argparse
 import html
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 CHUNK_TOKENS = 64
-COLOURS = ["#2166ac", "#b2182b", "#1b7837", "#762a83"]
+COLOURS = ["#2166ac", "#b2182b", "#1b7837", "#e08214", "#762a83", "#555555"]
 WIDTH, HEIGHT = 820, 500
-LEFT, RIGHT, TOP, BOTTOM = 76, 200, 62, 62
+LEFT, RIGHT, TOP, BOTTOM = 76, 220, 62, 62
 
 
 def bench(o, *flags: str) -> dict:
@@ -29,23 +32,27 @@ def bench(o, *flags: str) -> dict:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+def chunks_of(millions: float) -> int:
+    return round(millions * 1e6 / CHUNK_TOKENS)
+
+
 def measure(o) -> dict:
-    lines = []
+    data = {"device": o.device, "routes": []}
+
+    def add(stage: str, chunks: int, line: dict) -> None:
+        data.setdefault(stage, []).append({**line, "memory_tokens": chunks * CHUNK_TOKENS})
+        print(json.dumps(data[stage][-1]), file=sys.stderr, flush=True)
+
+    sizes = [chunks_of(millions) for millions in map(float, o.tokens.split(","))]
     for kind in o.types.split(","):
-        for millions in map(float, o.tokens.split(",")):
-            chunks = round(millions * 1e6 / CHUNK_TOKENS)
-            line = bench(o, "route", "--type", kind, "--chunks", str(chunks), "--layers", str(o.layers), "--dim", str(o.dim),
-                         "--tokens", str(o.question_tokens), "--repeats", str(o.repeats))
-            lines.append({**line, "memory_tokens": chunks * CHUNK_TOKENS})
-            print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
-    data = {"device": o.device, "routes": lines}
-    for millions in map(float, o.answer_tokens.split(",")) if o.answer else ():
-        chunks = round(millions * 1e6 / CHUNK_TOKENS)
-        line = bench(o, "answer", "--shape", o.answer, "--chunks", str(chunks), "--repeats", "5")
-        data.setdefault("answers", []).append({**line, "memory_tokens": chunks * CHUNK_TOKENS})
-        print(json.dumps(data["answers"][-1]), file=sys.stderr, flush=True)
-    if o.decode:
-        data["decode"] = bench(o, "decode", "--shape", o.decode, "--length", "64")
+        for chunks in sizes:
+            add("routes", chunks, bench(o, "route", "--type", kind, "--chunks", str(chunks), "--layers", str(o.layers), "--dim",
+                                        str(o.dim), "--tokens", str(o.question_tokens), "--repeats", str(o.repeats)))
+    for chunks in sizes if o.shape else ():
+        memory = ("--shape", o.shape, "--chunks", str(chunks), "--key-type", "int8", "--content-type", "int4")
+        keys = chunks * o.layers * (o.dim + 8) / 1e9  # GB; 0.5 GB for the rest, so that content stays with the host
+        add("fetches", chunks, bench(o, "fetch", *memory, "--gpu-memory", f"{1.02 * keys + 0.5:.2f}GB"))
+        add("answers", chunks, bench(o, "answer", *memory, "--repeats", "5"))
     return data
 
 
@@ -103,49 +110,70 @@ def decades(values: list[float]) -> tuple[float, float]:
 
 def curves(data: dict) -> list[dict]:
     """Name, points and, where it is known, points of the limit."""
-    by_name: dict[str, dict] = {}
-    for line in sorted(data["routes"] + data.get("answers", []), key=lambda line: line["memory_tokens"]):
-        is_answer = line["stage"] == "answer"
-        curve = by_name.setdefault("answer" if is_answer else line["type"], {"points": [], "limit": []})
-        curve["points"].append((line["memory_tokens"], line["median_ms"]))
-        limit = line.get("reading_alone_ms" if is_answer else "limit_ms")
+    drawn: dict[str, dict] = {}
+
+    def add(name: str, line: dict, milliseconds: float, limit: float | None = None) -> None:
+        curve = drawn.setdefault(name, {"points": [], "limit": []})
+        curve["points"].append((line["memory_tokens"], milliseconds))
         if limit is not None:
             curve["limit"].append((line["memory_tokens"], limit))
-    return [{"name": name, **curve} for name, curve in by_name.items()]
+
+    for line in data["routes"]:
+        add(f"routing, {line['type']}", line, line["median_ms"], line.get("limit_ms"))
+    for line in data.get("fetches", []):
+        add("fetch", line, line["median_ms"])
+    for line in data.get("answers", []):
+        add("whole answer", line, line["median_ms"])
+        add(f"of it decode {line['tokens_written']}", line, line["write_ms"])
+    return [{"name": name, **curve} for name, curve in drawn.items()]
 
 
-def draw(data: dict) -> str:
-    drawn = curves(data)
+def draw(drawn: list[dict], title: str, subtitle: str, unit: str) -> str:
     points = [point for curve in drawn for point in curve["points"] + curve["limit"]]
-    decode_ms = 100e3 / data["decode"]["tokens_per_second"] if "decode" in data else None
     tokens = [x for x, _ in points]
-    plot = Plot((min(tokens) * 0.9, max(tokens) * 1.1), decades([y for _, y in points] + ([decode_ms] if decode_ms else [])))
-    first = data["routes"][0]
-    where = first.get("device", f"{first.get('threads')} threads")
-    plot.axes(f"One question of {first['tokens']} tokens as the memory grows",
-              f"routing in {first['layers']} layers, keys of {first['dim']} values, {where}",
-              f"tokens in memory ({CHUNK_TOKENS} a chunk)", "milliseconds")
+    plot = Plot((min(tokens) * 0.9, max(tokens) * 1.1), decades([y for _, y in points]))
+    plot.axes(title, subtitle, f"tokens in memory ({CHUNK_TOKENS} a chunk)" if unit == "ms" else "tokens in the bank", unit)
     labels = []  # (y, text, colour)
     for colour, curve in zip(COLOURS, drawn):
         plot.line(curve["points"], colour)
         for x, y in curve["points"]:
             plot.parts.append(f'<circle cx="{plot.x(x):.1f}" cy="{plot.y(y):.1f}" r="4" fill="{colour}">'
-                              f'<title>{y:.3f} ms</title></circle>')
+                              f'<title>{y:.3f} {unit}</title></circle>')
         last = curve["points"][-1][1]
-        name = "whole answer" if curve["name"] == "answer" else curve["name"]
-        labels.append((plot.y(last), f"{name}: {last:.3g} ms", colour))
+        labels.append((plot.y(last), f"{curve['name']}: {last:.3g} {unit}", colour))
         if curve["limit"]:
             plot.line(curve["limit"], colour, "6 4", 1.5)
             last = curve["limit"][-1][1]
-            labels.append((plot.y(last), f"read alone: {last:.3g} ms", colour))
-    if decode_ms:
-        plot.line([(x, decode_ms) for x in plot.x_range], "#555", "2 3", 1.5)
-        labels.append((plot.y(decode_ms), f"decode 100 tokens: {decode_ms:.3g} ms", "#555"))
+            labels.append((plot.y(last), f"read alone: {last:.3g} {unit}", colour))
     last = -math.inf
     for y, text, colour in sorted(labels):  # none over another
         last = max(y + 4, last + 16)
         plot.text(WIDTH - RIGHT + 8, last, text, more=f'fill="{colour}"')
     return plot.svg()
+
+
+def draw_online(data: dict) -> str:
+    first = data["routes"][0]
+    where = first.get("device", f"{first.get('threads')} threads")
+    return draw(curves(data), f"One question of {first['tokens']} tokens as the memory grows",
+                f"{first['layers']} router layers, keys of {first['dim']} values, {where}", "ms")
+
+
+def read_progress(files: list[str]) -> list[tuple[float, float]]:
+    """(tokens, seconds) summed over runs, at about every tenth of a decade."""
+    points, tokens_before, seconds_before = [], 0, 0.0
+    for file in files:
+        tokens, seconds = 0, 0.0
+        for text in re.findall(r"(\d+) tokens, (\d+) tokens/s", Path(file).read_text(errors="replace")):
+            tokens, rate = map(int, text)
+            seconds = tokens / rate if rate else 0.0
+            all_tokens = tokens_before + tokens
+            if seconds > 0 and (not points or all_tokens >= 1.25 * points[-1][0]):
+                points.append((all_tokens, seconds_before + seconds))
+        tokens_before, seconds_before = tokens_before + tokens, seconds_before + seconds
+    if tokens_before > points[-1][0]:
+        points.append((tokens_before, seconds_before))
+    return points
 
 
 def table(data: dict) -> str:
@@ -156,11 +184,13 @@ def table(data: dict) -> str:
         rows.append(f"| {line['type']} | {line['memory_tokens']:,} | {line['chunks']:,} | {line['median_ms']:.3f} ms | "
                     f"{line['best_ms']:.3f}, {line['worst_ms']:.3f} | {limit} | {ratio} | "
                     f"{line['same_documents_as_float64']} of {line['of']} |")
+    rows += ["", "| stage | tokens | median | |", "|---|---|---|---|"]
+    for line in data.get("fetches", []):
+        rows.append(f"| fetch, {line['content']} | {line['memory_tokens']:,} | {line['median_ms']:.3f} ms | {line['place']} |")
     for line in data.get("answers", []):
-        rows.append(f"| answer, {line['keys']} | {line['memory_tokens']:,} | {line['chunks']:,} | {line['median_ms']:.1f} ms | "
-                    f"{line['best_ms']:.1f}, {line['worst_ms']:.1f} | "
-                    + (f"{line['reading_alone_ms']:.1f} ms | {line['median_ms'] / line['reading_alone_ms']:.3f} | |"
-                       if "reading_alone_ms" in line else " | | |"))
+        rows.append(f"| answer, {line['keys']} | {line['memory_tokens']:,} | {line['median_ms']:.1f} ms ({line['best_ms']:.1f} to "
+                    f"{line['worst_ms']:.1f}) | prefill {line['prefill_ms']:.1f}, of it routing {line['route_ms']:.1f}; decode "
+                    f"{line['write_ms']:.1f} |")
     return "\n".join(rows)
 
 
@@ -175,15 +205,20 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=1024)
     parser.add_argument("--question-tokens", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--decode", metavar="SHAPE.json")
-    parser.add_argument("--answer", metavar="SHAPE.json")
-    parser.add_argument("--answer-tokens", default="1,3,10,30,100", help="in millions")
+    parser.add_argument("--shape", metavar="SHAPE.json")
+    parser.add_argument("--ingest", metavar="ERR,ERR...")
     parser.add_argument("--from", dest="measured", type=Path)
     o = parser.parse_args()
+    if o.ingest:
+        points = read_progress(o.ingest.split(","))
+        curve = {"name": "ingest", "points": points, "limit": []}
+        o.out.with_stem(o.out.stem + "_ingest").write_text(
+            draw([curve], "Ingest as the bank grows", "documents to pooled keys and values in a bank on disk", "s"))
+        print("| tokens | seconds |\n|---|---|\n" + "\n".join(f"| {x:,} | {y:.2f} |" for x, y in points) + "\n")
     data = json.loads(o.measured.read_text()) if o.measured else measure(o)
     if not o.measured:
         o.out.with_suffix(".json").write_text(json.dumps(data, indent=1))
-    o.out.write_text(draw(data), encoding="utf-8")
+    o.out.write_text(draw_online(data), encoding="utf-8")
     print(table(data))
 
 
