@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "msa/base/bfloat16.h"
@@ -77,6 +78,47 @@ TEST(DeviceGemmCuda, ColumnsThatAreNotWhole16BytesAreRefused) {
   EXPECT_THROW(
       device_gemm_cuda({.num_rows = 1, .num_outputs = 8, .num_columns = 12}, nullptr, nullptr),
       Error);
+}
+
+/// The way of a shape is found once, whoever asks first.
+TEST(DeviceGemmCuda, ThreadsGetTheBitsOfOne) {
+  if (!has_device()) GTEST_SKIP() << "no GPU";
+  constexpr int64_t kRows = 96;
+  constexpr int64_t kColumns = 256;
+  constexpr int kThreads = 4;
+  const std::vector<int64_t> outputs{72, 136, 264, 520, 1032};  // shapes that nobody asked for yet
+  const auto x = to_device(rounded(random_floats(kRows * kColumns, 11)));
+  const auto weight = to_device(rounded(random_floats(outputs.back() * kColumns, 12)));
+  std::vector<std::vector<std::vector<float>>> got(kThreads);
+  const auto multiply_all = [&](std::vector<std::vector<float>>& results) {
+    cudaStream_t stream = nullptr;
+    ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    const auto workspace = device_array<std::byte>(kDeviceGemmWorkspaceBytes);
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      for (const int64_t count : outputs) {
+        const auto out = device_array<float>(kRows * count);
+        device_gemm_cuda({.x = x.get(),
+                          .weight = weight.get(),
+                          .out = out.get(),
+                          .out_type = NumberType::kFloat32,
+                          .num_rows = kRows,
+                          .num_outputs = count,
+                          .num_columns = kColumns},
+                         workspace.get(), stream);
+        ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+        results.push_back(to_host(out, kRows * count));
+      }
+    }
+    cudaStreamDestroy(stream);
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (auto& results : got) threads.emplace_back([&] { multiply_all(results); });
+  }
+  for (const auto& results : got) {
+    ASSERT_EQ(results.size(), 5 * outputs.size());
+    for (size_t i = 0; i < results.size(); ++i) ASSERT_EQ(results[i], got[0][i % outputs.size()]);
+  }
 }
 
 }  // namespace

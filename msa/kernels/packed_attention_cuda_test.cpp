@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/error.h"
 #include "msa/kernels/device_arrays.cuh"
 #include "msa/kernels/packed_attention.h"
 #include "msa/kernels/test_values.h"
@@ -158,6 +159,24 @@ TEST(PackedAttentionCuda, ManyDocumentsEqualADoubleLoop) {
 TEST(PackedAttentionCuda, ScoresFarApartEqualADoubleLoop) {
   if (!has_device()) GTEST_SKIP() << "no GPU";
   expect_attention({8, 2, 128}, {{130, 20}, {130, 400}}, true, 30, 3, 950);
+}
+
+TEST(PackedAttentionCuda, ShapesOutsideTheRangesAreRefused) {
+  const PackedAttentionParams good{
+      .num_sequences = 1, .most_queries = 1, .num_heads = 4, .num_kv_heads = 2, .head_dim = 64};
+  const auto expect_refused = [&](auto change) {
+    auto params = good;
+    change(params);
+    EXPECT_THROW(packed_attention_cuda(params, nullptr), Error);
+  };
+  for (const int64_t dim : {0, 8, 72, 144}) {
+    expect_refused([&](auto& p) { p.head_dim = dim; });
+  }
+  expect_refused([](auto& p) { p.num_heads = 5; });
+  expect_refused([](auto& p) { p.num_kv_heads = 0; });
+  expect_refused([](auto& p) { p.num_heads = p.num_kv_heads = 65536; });
+  expect_refused([](auto& p) { p.most_queries = int64_t{1} << 29; });  // times 2 x 2 heads
+  expect_refused([](auto& p) { p.num_sequences = 65536; });
 }
 
 }  // namespace

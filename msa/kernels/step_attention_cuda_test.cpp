@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "msa/base/error.h"
 #include "msa/kernels/device_arrays.cuh"
 #include "msa/kernels/step_attention.h"
 #include "msa/kernels/test_values.h"
@@ -237,6 +239,21 @@ TEST(StepAttentionCuda, AGraphFollowsPositionAndRows) {
   cudaGraphExecDestroy(program);
   cudaGraphDestroy(graph);
   cudaStreamDestroy(stream);
+}
+
+TEST(StepAttentionCuda, ShapesOutsideTheRangesAreRefused) {
+  const StepAttentionParams good{.num_heads = 4, .num_kv_heads = 2, .head_dim = 64};
+  for (const int64_t dim : {0, 8, 72, 144}) {
+    auto params = good;
+    params.head_dim = dim;
+    EXPECT_THROW(step_attention_cuda(params, nullptr), Error) << dim;
+  }
+  for (const auto& [heads, kv_heads] : {std::pair{0, 1}, {4, 0}, {5, 2}, {2048, 2048}}) {
+    auto params = good;
+    params.num_heads = heads;
+    params.num_kv_heads = kv_heads;
+    EXPECT_THROW(step_attention_cuda(params, nullptr), Error) << heads << ", " << kv_heads;
+  }
 }
 
 }  // namespace
