@@ -44,6 +44,7 @@ void add_bench_route(CLI::App& bench);
 void add_bench_model(CLI::App& bench);
 void add_bench_fetch(CLI::App& bench);
 void add_bench_answer(CLI::App& bench);
+void add_bench_kernels(CLI::App& bench);
 void add_bench_tokenize(CLI::App& bench);
 
 }  // namespace msa::cli

@@ -50,6 +50,7 @@ void add_bench(CLI::App& app) {
   add_bench_model(bench);
   add_bench_fetch(bench);
   add_bench_answer(bench);
+  add_bench_kernels(bench);
   add_bench_tokenize(bench);
 }
 

@@ -197,6 +197,8 @@ bench_is_fit decode --repeats -1
 bench_is_fit answer --chunks 0
 bench_is_fit answer --answer 0
 bench_is_fit fetch --documents 0
+bench_is_fit kernels --tokens 0
+bench_is_fit kernels --rows 0
 for type in f32 bf16 int8; do
   expect "bench route $type" 0 '"of":16' "$msa" bench route --type $type --chunks 500 --layers 2 --repeats 1 --json
 done
@@ -205,6 +207,8 @@ expect "no bank is made without inputs" 1 "" test -e "$work/none.bank"
 expect "bench answer" 0 '"stage":"answer"' "$msa" bench answer --model "$model" --device cpu --chunks 700 --content-type f32 --text-tokens 40 --answer 4 --repeats 1 --json
 expect "bench answer from int4" 0 '"content":"int4"' "$msa" bench answer --model "$model" --device cpu --chunks 700 --content-type int4 --text-tokens 40 --answer 4 --repeats 1 --json
 expect "bench fetch without a GPU" 11 "no GPU: " "$msa" bench fetch --model "$model"
+expect "bench kernels without a GPU" 11 "no GPU: " "$msa" bench kernels --model "$model"
+expect "bench kernels on a CPU" 2 "measures a GPU" "$msa" bench kernels --model "$model" --device cpu
 expect "bench route on a GPU without the library" 11 "no GPU: " "$msa" bench route --device gpu
 expect "bench route with two documents" 0 "2 of 2 documents" "$msa" bench route --chunks 10 --repeats 1
 expect "bench decode of few tokens" 0 "tokens/s" "$msa" bench decode --length 4 --repeats 1
