@@ -1,20 +1,18 @@
 // The embedded model on a GPU against the same model on the CPU: encoding, sessions, answers.
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <random>
 
 #include "msa/engine/engine.h"
-#include "msa/engine/ingest.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/gpu_source.h"
 #include "msa/model/cpu_session.h"
+#include "tests/parity/golden_bank.h"
 #include "tests/parity/golden_set.h"
 
 namespace msa::parity {
@@ -171,38 +169,6 @@ TEST_F(GpuModel, ASessionGrowsBeyondItsFirstRoom) {
   const auto logits = session->extend(std::span(&tokens[1399], 1));
   EXPECT_LT(distance(logits, on_cpu.extend(tokens)), 0.03);
 }
-
-/// A bank of the golden documents, in a folder that goes with it.
-class GoldenBank {
- public:
-  GoldenBank(const std::filesystem::path& golden, const engine::LoadedModel& model)
-      : folder_(std::filesystem::temp_directory_path() /
-                ("msa_gpu_model_test_" + std::to_string(getpid()))) {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-    std::ofstream texts(folder_ / "texts.jsonl");
-    for (const Json& line : GoldenSet(golden).lines("golden_memory.jsonl")) {
-      const auto id = std::to_string(line.at("id").get<int64_t>());
-      texts << Json{{"id", id}, {"text", line.at("text")}}.dump() << '\n';
-    }
-    texts.close();
-    engine::IngestOptions options;
-    options.bank = bank();
-    options.inputs = {folder_ / "texts.jsonl"};
-    engine::ingest(real_file_system(), model, options);
-  }
-  ~GoldenBank() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-  GoldenBank(const GoldenBank&) = delete;
-  GoldenBank& operator=(const GoldenBank&) = delete;
-
-  std::filesystem::path bank() const { return folder_ / "bank"; }
-
- private:
-  std::filesystem::path folder_;
-};
 
 /// Rounding to bfloat16 on the CPU moves these logits by up to 0.006; a memory that is not seen
 /// moves them by 0.19, the chunks of the session before by 0.14.
