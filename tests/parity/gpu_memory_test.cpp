@@ -24,10 +24,8 @@ class GpuMemory : public testing::Test {
   }
 
   static void SetUpTestSuite() {
-    engine::LoadOptions options;
-    options.folder = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
     try {
-      options.gpu = kernels::Gpu::open(library());
+      model_ = load().release();
     } catch (const Error& error) {
       reason_ = error.what();
       return;
@@ -39,7 +37,6 @@ class GpuMemory : public testing::Test {
     count_ =
         reinterpret_cast<decltype(&msa_allocations_since)>(dlsym(handle, "msa_allocations_since"));
     ASSERT_TRUE(fail_ != nullptr && count_ != nullptr);
-    model_ = engine::LoadedModel::load(real_file_system(), std::move(options)).release();
     bank_ = new GoldenBank(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto", *model_);
   }
   static void TearDownTestSuite() {
@@ -69,18 +66,45 @@ class GpuMemory : public testing::Test {
     return all;
   }
 
-  /// Does `work` again and again, the n-th time with the n-th allocation failing, until it needs
-  /// none that fails, and `then` behind it with room for all. Returns how often one failed.
-  template <typename Work, typename Then>
-  int64_t fail_each(const Work& work, const Then& then) {
+  struct Failures {
+    int64_t injected = 0;
+    int64_t refused = 0;  // of them, with Error(kLimit)
+  };
+
+  /// For n = 0, 1, ... until `work` needs fewer allocations: prepares, and works with the n-th and
+  /// `count - 1` after it failing; then has room for all.
+  template <typename Prepare, typename Work, typename Then>
+  static Failures fail_each(int64_t count, const Prepare& prepare, const Work& work,
+                            const Then& then) {
+    Failures failures;
     for (int64_t number = 0;; ++number) {
-      fail_(number, 1);
-      work();
+      prepare();
+      fail_(number, count);
+      bool is_refused = false;
+      try {
+        work();
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kLimit) << error.what();
+        is_refused = true;
+      }
       const bool is_reached = count_() > number;
       fail_(0, 0);
       then();
-      if (!is_reached) return number;
+      if (!is_reached) {
+        EXPECT_FALSE(is_refused);
+        return failures;
+      }
+      ++failures.injected;
+      failures.refused += is_refused ? 1 : 0;
     }
+  }
+  static constexpr int64_t kAllThatFollow = 1'000'000;
+
+  static std::unique_ptr<engine::LoadedModel> load() {
+    engine::LoadOptions options;
+    options.folder = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
+    options.gpu = kernels::Gpu::open(library());
+    return engine::LoadedModel::load(real_file_system(), std::move(options));
   }
 
   static decltype(&msa_fail_allocations) fail_;
@@ -97,7 +121,6 @@ GoldenBank* GpuMemory::bank_ = nullptr;
 std::string GpuMemory::reason_ = "no GPU";
 
 TEST_F(GpuMemory, ARequestThatFindsNoRoomFailsAlone) {
-  const auto engine = engine::Engine::open(real_file_system(), *model_, bank_->bank());
   // Another request, which has what it needs and goes on meanwhile.
   const auto other = model_->new_session(nullptr);
   const std::vector<int32_t> prompt{11, 12, 13, 14, 15, 16, 17};
@@ -112,9 +135,19 @@ TEST_F(GpuMemory, ARequestThatFindsNoRoomFailsAlone) {
     return all;
   };
   const auto wanted_logits = step();
-  std::vector<std::string> wanted;
+  // A session finds no space of an engine that was just opened: it has to allocate one.
+  std::unique_ptr<engine::Engine> engine;
+  const auto open = [&] {
+    engine = engine::Engine::open(real_file_system(), *model_, bank_->bank());
+  };
   const auto all_questions = questions();
+  open();
+  std::vector<std::string> wanted;
   for (const auto& question : all_questions) wanted.push_back(engine->ask(question, {}).answer);
+  for (int i = 0; i < 20; ++i) {  // as many spaces as are ever kept
+    open();
+    engine->ask(all_questions[0], {});
+  }
 
   const int64_t free_before = free_bytes();
   std::atomic<bool> is_done = false;
@@ -129,84 +162,73 @@ TEST_F(GpuMemory, ARequestThatFindsNoRoomFailsAlone) {
       ++num_steps;
     }
   });
-  int64_t num_failed = 0;
-  int64_t num_refused = 0;
+  Failures one;
+  Failures all;
   for (size_t q = 0; q < all_questions.size(); ++q) {
-    num_failed += fail_each(
-        [&] {
-          try {
-            EXPECT_EQ(engine->ask(all_questions[q], {}).answer, wanted[q]);
-          } catch (const Error& error) {
-            EXPECT_EQ(error.code(), ErrorCode::kLimit) << error.what();
-            ++num_refused;
-          }
-        },
-        [] {});
-    EXPECT_EQ(engine->ask(all_questions[q], {}).answer, wanted[q]) << "once there is room again";
+    const auto ask = [&] { EXPECT_EQ(engine->ask(all_questions[q], {}).answer, wanted[q]); };
+    const auto first = fail_each(1, open, ask, ask);
+    const auto second = fail_each(kAllThatFollow, open, ask, ask);
+    one.injected += first.injected;
+    one.refused += first.refused;
+    all.injected += second.injected;
+    all.refused += second.refused;
   }
   is_done = true;
   stepping.join();
   EXPECT_GT(num_steps, 0);
   EXPECT_EQ(num_different, 0);
-  EXPECT_GE(num_failed, static_cast<int64_t>(all_questions.size()));
-  EXPECT_GE(num_refused, static_cast<int64_t>(all_questions.size()));
+  EXPECT_GE(all.injected, 10 * static_cast<int64_t>(all_questions.size()));
+  EXPECT_EQ(all.refused, all.injected);
   EXPECT_NEAR(static_cast<double>(free_bytes()), static_cast<double>(free_before),
               0.01 * static_cast<double>(model_->gpu()->facts().memory_bytes));
   printf(
-      "%lld allocations failed in %zu questions, %lld requests were refused; another session made "
-      "%lld runs of 3 steps meanwhile\n",
-      static_cast<long long>(num_failed), all_questions.size(), static_cast<long long>(num_refused),
+      "%lld single allocations failed: %lld requests refused; all from the n-th on, %lld times: "
+      "%lld refused; another session made %lld runs of 3 steps meanwhile\n",
+      static_cast<long long>(one.injected), static_cast<long long>(one.refused),
+      static_cast<long long>(all.injected), static_cast<long long>(all.refused),
       static_cast<long long>(num_steps));
 }
 
 TEST_F(GpuMemory, ABankThatFindsNoRoomIsRefusedOrSlower) {
   const auto question = questions().front();
-  const auto wanted =
-      engine::Engine::open(real_file_system(), *model_, bank_->bank())->ask(question, {}).answer;
+  const auto ask = [&] {
+    return engine::Engine::open(real_file_system(), *model_, bank_->bank())
+        ->ask(question, {})
+        .answer;
+  };
+  const auto wanted = ask();
+  const auto expect_answer = [&] { EXPECT_EQ(ask(), wanted); };
   const int64_t free_before = free_bytes();
-  const int64_t num_failed = fail_each(
-      [&] {
-        try {
-          const auto engine = engine::Engine::open(real_file_system(), *model_, bank_->bank());
-          EXPECT_EQ(engine->ask(question, {}).answer, wanted);
-        } catch (const Error& error) {
-          EXPECT_EQ(error.code(), ErrorCode::kLimit) << error.what();
-        }
-      },
-      [] {});
-  EXPECT_GT(num_failed, 3);
+  const auto failures = fail_each(
+      1, [] {}, expect_answer, [] {});
+  EXPECT_GT(failures.injected, 3);
   EXPECT_NEAR(static_cast<double>(free_bytes()), static_cast<double>(free_before),
               0.01 * static_cast<double>(model_->gpu()->facts().memory_bytes));
 }
 
 TEST_F(GpuMemory, AnIngestThatFindsNoRoomGoesOnWhereItStopped) {
-  const auto ingest = [&](const std::filesystem::path& bank) {
+  const auto ingest = [&](const engine::LoadedModel& model, const std::filesystem::path& bank) {
     engine::IngestOptions options;
     options.bank = bank;
     options.inputs = {bank_->texts_file()};
     options.commit_tokens = 2000;
     options.overlaps = true;
-    return engine::ingest(real_file_system(), *model_, options);
+    engine::ingest(real_file_system(), model, options);
+    return memory::Bank::open(real_file_system(), bank)->stats().documents;
   };
-  const auto whole = bank_->folder() / "whole";
-  ingest(whole);
-  const int64_t num_documents = memory::Bank::open(real_file_system(), whole)->stats().documents;
+  const int64_t num_documents = ingest(*model_, bank_->folder() / "whole");
   ASSERT_GT(num_documents, 0);
   const auto bank = bank_->folder() / "failed";
-  const int64_t num_failed = fail_each(
+  std::unique_ptr<engine::LoadedModel> fresh;  // has encoded nothing yet
+  const auto failures = fail_each(
+      kAllThatFollow,
       [&] {
-        try {
-          ingest(bank);
-        } catch (const Error& error) {
-          EXPECT_EQ(error.code(), ErrorCode::kLimit) << error.what();
-        }
-      },
-      [&] {
-        ingest(bank);
-        EXPECT_EQ(memory::Bank::open(real_file_system(), bank)->stats().documents, num_documents);
         std::filesystem::remove_all(bank);
-      });
-  EXPECT_GT(num_failed, 0);
+        fresh = load();
+      },
+      [&] { ingest(*fresh, bank); }, [&] { EXPECT_EQ(ingest(*fresh, bank), num_documents); });
+  EXPECT_GT(failures.injected, 3);
+  EXPECT_EQ(failures.refused, failures.injected);
 }
 
 }  // namespace
