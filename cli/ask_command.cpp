@@ -33,6 +33,7 @@ struct Flags {
 
 void add_ask_flags(CLI::App& command, Flags& flags) {
   flags.model.add_to(command);
+  flags.model.add_weights_to(command);
   add_placement_flags(command, flags.gpu);
   add_flag(command, "--ids", flags.ids, "How ids are written: fused, constrained or free")
       ->check(CLI::IsMember({"fused", "constrained", "free"}));

@@ -1,206 +1,244 @@
 // msa bench fetch: the chosen documents' K and V, from where a memory keeps them to where attention
 // reads them.
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 
 #include "cli/bench_subject.h"
+#include "cli/fetch_task.h"
 #include "cli/random_bank.h"
 #include "msa/base/error.h"
-#include "msa/kernels/content_rows.h"
-#include "msa/kernels/gpu_array.h"
+#include "msa/base/threads.h"
+#include "msa/kernels/route_batch.h"
 #include "msa/memory/content_reader.h"
-#include "msa/memory/gpu_source.h"
 
 namespace msa::cli {
 namespace {
+
+using memory::ContentPlace;
 
 struct FetchFlags {
   SubjectFlags subject;
   RandomBankFlags memory;
   BenchFlags bench;
   int64_t documents = 16;
+  std::vector<std::string> tiers;
+  std::string directory;
 };
 
-/// The rows of all layers of some documents, brought together on the GPU.
-class Fetch {
+/// A bank's files in a folder of their own, which goes with this.
+class WrittenBank {
  public:
-  Fetch(const kernels::Gpu& gpu, const memory::GpuSource& source, int64_t documents)
-      : gpu_(gpu),
-        source_(source),
-        num_documents_(documents),
-        stream_(gpu),
-        selected_(gpu, source.shape().num_layers * documents),
-        rows_(gpu, 2 * source.shape().num_layers * capacity() * source.shape().key_dim()),
-        counts_(gpu, 2) {}
-
-  int64_t capacity() const { return num_documents_ * kRandomDocumentChunks; }
-  int64_t num_layers() const { return source_.shape().num_layers; }
-
-  /// Other documents in every layer: those of round `number`.
-  void choose(int64_t number) {
-    std::vector<kernels::ScoredDocument> chosen;
-    for (int64_t i = 0; i < num_layers() * num_documents_; ++i) {
-      const auto place = static_cast<uint64_t>(number * num_layers() * num_documents_ + i);
-      const uint64_t hash = (place + 1) * 0x9e3779b97f4a7c15U;
-      chosen.push_back({.document = static_cast<int64_t>(
-                            (hash >> 20) % static_cast<uint64_t>(source_.num_documents()))});
+  WrittenBank(const RandomBank& bank, const std::filesystem::path& parent)
+      : folder_(parent / ("msa-bench-fetch-" + std::to_string(::getpid()))) {
+    real_file_system().create_directory(folder_);
+    try {
+      paths_ = bank.write_to(folder_);
+    } catch (...) {
+      remove();
+      throw;
     }
-    gpu_.library().copy(selected_.data(), chosen.data(), selected_.num_bytes());
-    documents_.clear();
-    for (const auto& choice : chosen) documents_.push_back(choice.document);
   }
-  const std::vector<int64_t>& documents() const { return documents_; }  // [L, documents]
+  ~WrittenBank() { remove(); }
+  WrittenBank(const WrittenBank&) = delete;
+  WrittenBank& operator=(const WrittenBank&) = delete;
 
-  void run() {
-    for (int64_t layer = 0; layer < num_layers(); ++layer) {
-      source_.gather(layer, selected_.data() + layer * num_documents_, num_documents_,
-                     {.key = key(layer),
-                      .value = key(layer) + capacity() * source_.shape().key_dim(),
-                      .capacity = capacity(),
-                      .num_rows = counts_.data(),
-                      .overflow = counts_.data() + 1},
-                     stream_.get());
+  const std::filesystem::path& folder() const { return folder_; }
+
+  /// Asks the system to keep none of the files in memory.
+  void leave_memory() const {
+    for (const auto& path : paths_) {
+      const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+      const int error = file < 0 ? errno : ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+      if (file >= 0) ::close(file);
+      if (error != 0) throw Error(ErrorCode::kIo, "cannot free what memory has of ", path.string());
     }
-    stream_.synchronize();
   }
 
-  /// K, then V of a layer.
-  std::vector<BFloat16> rows(int64_t layer) const {
-    std::vector<BFloat16> rows(2 * capacity() * source_.shape().key_dim());
-    gpu_.library().copy(rows.data(), key(layer), static_cast<int64_t>(rows.size()) * 2);
-    return rows;
+  /// Reads `bytes` of the files in order, in large pieces on all threads.
+  void read_plainly(int64_t bytes) const {
+    constexpr int64_t kPiece = int64_t{8} << 20;
+    for (const auto& path : paths_) {
+      const auto file = real_file_system().open_to_read(path);
+      const int64_t wanted = std::min(bytes, static_cast<int64_t>(file->size()));
+      parallel_for((wanted + kPiece - 1) / kPiece, [&](int64_t i) {
+        std::vector<std::byte> piece(std::min(kPiece, wanted - i * kPiece));
+        file->read_at(static_cast<uint64_t>(i * kPiece), piece);
+      });
+      bytes -= wanted;
+    }
   }
 
  private:
-  BFloat16* key(int64_t layer) const {
-    return rows_.data() + 2 * layer * capacity() * source_.shape().key_dim();
+  void remove() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
   }
 
-  const kernels::Gpu& gpu_;
-  const memory::GpuSource& source_;
-  int64_t num_documents_;
-  kernels::GpuStream stream_;
-  kernels::GpuArray<kernels::ScoredDocument> selected_;
-  kernels::GpuArray<BFloat16> rows_;
-  kernels::GpuArray<int32_t> counts_;
-  std::vector<int64_t> documents_;
+  std::filesystem::path folder_;
+  std::vector<std::filesystem::path> paths_;
 };
 
-/// A document's record as the bank holds it, [L][chunks][2 (K, V)][F], rounded.
-std::vector<BFloat16> stored_record(const memory::BankSegments& segments, int64_t document) {
-  const memory::BankFacts& facts = segments.facts();
-  const int64_t num_rows = facts.shape.num_layers * segments.num_chunks(document) * 2;
-  std::vector<std::byte> stored(num_rows * memory::gpu_row_bytes(facts));
-  memory::read_record(segments, document, stored);
-  std::vector<float> values(num_rows * facts.shape.key_dim());
-  kernels::dequantize_content({.row = stored.data(),
-                               .num_rows = num_rows,
-                               .num_kv_heads = facts.shape.num_kv_heads,
-                               .head_dim = facts.shape.head_dim,
-                               .type = memory::gpu_content_type(facts),
-                               .out = values.data()});
-  std::vector<BFloat16> record(values.size());
-  std::ranges::transform(values, record.begin(), to_bfloat16);
-  return record;
+/// Budgets with which content stands on one tier; beside the other two the GPU keeps the documents
+/// of a round.
+memory::GpuSourceOptions options_for(ContentPlace place, const memory::BankSegments& segments,
+                                     memory::GpuSourceOptions options, int64_t num_kept) {
+  const memory::TierSizes sizes = memory::GpuSource::sizes(segments, options.scan_keys);
+  const int64_t keys = sizes.key_bytes + sizes.stored_key_bytes;
+  const int64_t table = sizes.num_documents * static_cast<int64_t>(sizeof(int32_t));
+  const int64_t cache = table + num_kept * sizes.record_bytes;
+  MSA_CHECK(cache < sizes.content_bytes, "a memory of ", sizes.num_documents,
+            " documents is too small: one round chooses ", num_kept);
+  options.gpu_bytes = keys + (place == ContentPlace::kGpu ? sizes.content_bytes : cache);
+  constexpr int64_t kStagedRecords = 16;
+  options.host_bytes =
+      place == ContentPlace::kHost ? sizes.content_bytes : kStagedRecords * sizes.record_bytes;
+  return options;
 }
 
-/// Throws unless the rows of the first and the last layer are those that the bank holds.
-void expect_fetched(const Fetch& fetch, const memory::BankSegments& segments) {
-  const memory::MemoryShape& shape = segments.facts().shape;
-  const int64_t dim = shape.key_dim();
-  for (const int64_t layer : {int64_t{0}, shape.num_layers - 1}) {
-    const auto rows = fetch.rows(layer);
-    const auto num_documents = static_cast<int64_t>(fetch.documents().size()) / shape.num_layers;
-    int64_t row = 0;
-    for (int64_t n = 0; n < num_documents; ++n) {
-      const int64_t document = fetch.documents()[layer * num_documents + n];
-      const int64_t chunks = segments.num_chunks(document);
-      const std::vector<BFloat16> record = stored_record(segments, document);
-      for (int64_t c = 0; c < chunks; ++c, ++row) {
-        for (int64_t part = 0; part < 2; ++part) {
-          const auto* wanted = record.data() + ((layer * chunks + c) * 2 + part) * dim;
-          const auto* got = rows.data() + (part * fetch.capacity() + row) * dim;
-          if (!std::equal(wanted, wanted + dim, got,
-                          [](BFloat16 a, BFloat16 b) { return a.bits == b.bits; })) {
-            throw Error(ErrorCode::kInternal, "wrong result: document ", document, ", layer ",
-                        layer, ", chunk ", c);
-          }
-        }
-      }
-    }
+/// Milliseconds.
+struct FetchTimes {
+  double fetch = 0;  // median
+  double best = 0;   // of the fetches
+  double worst = 0;
+  double from_cache = 0;  // 0: no cache
+  double limit = 0;       // of the same bytes in one piece, from the same place
+  int64_t bytes = 0;
+};
+
+double median(std::vector<double> times) {
+  std::ranges::sort(times);
+  return times.empty() ? 0 : times[times.size() / 2];
+}
+
+/// `written`: where content on disk is; null for other places.
+FetchTimes time_fetch(const FetchFlags& flags, const kernels::Gpu& gpu,
+                      const memory::GpuSource& source, const WrittenBank* written,
+                      FetchTask& task) {
+  const memory::Tiers& tiers = source.tiers();
+  const auto num_chosen = static_cast<int64_t>(task.documents().size());
+  int64_t number = 0;
+  std::vector<double> cold;
+  std::vector<double> cached;
+  for (int i = 0; i <= flags.bench.repeats; ++i) {  // the first does not count
+    task.choose(++number);
+    if (written != nullptr) written->leave_memory();
+    auto start = Clock::now();
+    task.run();
+    if (i > 0) cold.push_back(milliseconds_since(start));
+    if (tiers.cache_slots < num_chosen) continue;
+    source.remember(task.documents());
+    gpu.library().synchronize();
+    start = Clock::now();
+    task.run();
+    if (i > 0) cached.push_back(milliseconds_since(start));
   }
+  std::ranges::sort(cold);
+  FetchTimes times{.fetch = median(cold),
+                   .best = cold.front(),
+                   .worst = cold.back(),
+                   .from_cache = median(cached)};
+  const memory::MemoryShape& shape = source.shape();
+  if (written != nullptr) {
+    // A document is read whole.
+    times.bytes = num_chosen * memory::GpuSource::sizes(source.segments(), {}).record_bytes;
+    std::vector<double> limit;
+    for (int i = 0; i < flags.bench.repeats; ++i) {
+      written->leave_memory();
+      const auto start = Clock::now();
+      written->read_plainly(times.bytes);
+      limit.push_back(milliseconds_since(start));
+    }
+    times.limit = median(limit);
+    return times;
+  }
+  times.bytes =
+      task.capacity() * shape.num_layers * 2 * memory::gpu_row_bytes(source.segments().facts());
+  const bool is_on_gpu = tiers.content == ContentPlace::kGpu;
+  const kernels::GpuBuffer to(gpu, times.bytes);
+  const kernels::GpuBuffer on_gpu(gpu, is_on_gpu ? times.bytes : 16);
+  const kernels::PinnedBuffer on_host(gpu, is_on_gpu ? 16 : times.bytes);
+  const kernels::GpuStream stream(gpu);
+  const Times limit = time_runs(flags.bench, [&] {
+    gpu.library().copy_async(to.data(), is_on_gpu ? on_gpu.data() : on_host.data(), times.bytes,
+                             stream.get());
+    stream.synchronize();
+  });
+  times.limit = limit.median * 1e3;
+  return times;
+}
+
+void print(const FetchFlags& flags, const kernels::Gpu& gpu, const memory::GpuSource& source,
+           const FetchTimes& times) {
+  const bool is_on_disk = source.tiers().content == ContentPlace::kDisk;
+  if (flags.bench.is_json) {
+    print_json({{"stage", "fetch"},
+                {"on", gpu.facts().name},
+                {"chunks", flags.memory.chunks},
+                {"document_chunks", flags.memory.document_chunks},
+                {"content", flags.memory.content_type},
+                {"place", to_text(source.tiers())},
+                {"documents", flags.documents},
+                {"layers", source.shape().num_layers},
+                {"bytes", times.bytes},
+                {"median_ms", times.fetch},
+                {"best_ms", times.best},
+                {"worst_ms", times.worst},
+                {"from_cache_ms", times.from_cache},
+                {"one_copy_ms", times.limit},
+                {"ratio", times.fetch / times.limit}});
+    return;
+  }
+  std::printf("%s\n", to_text(source.tiers()).c_str());
+  std::printf(
+      "fetch %lld documents of %lld chunks in %lld layers, %s, %.1f MB, on %s: %.3f ms median, "
+      "%.3f best, %.3f worst; %s of the same bytes %.3f ms, ratio %.2f",
+      static_cast<long long>(flags.documents), static_cast<long long>(flags.memory.document_chunks),
+      static_cast<long long>(source.shape().num_layers), flags.memory.content_type.c_str(),
+      static_cast<double>(times.bytes) / 1e6, gpu.facts().name, times.fetch, times.best,
+      times.worst, is_on_disk ? "one plain read" : "one copy", times.limit,
+      times.fetch / times.limit);
+  if (times.from_cache > 0) std::printf("; from the cache %.3f ms", times.from_cache);
+  std::printf("\n");
+}
+
+void fetch_from(const FetchFlags& flags, const kernels::Gpu& gpu, RandomBank& bank,
+                std::unique_ptr<const memory::BankSegments> segments,
+                const memory::GpuSourceOptions& options, const WrittenBank* written) {
+  const auto source = memory::GpuSource::load(gpu, std::move(segments), options);
+  MSA_CHECK((source->tiers().content == ContentPlace::kDisk) == (written != nullptr),
+            "this bank is made up: none of it is on a disk; give it more memory, or --tiers disk");
+  FetchTask task(gpu, *source, flags.documents, flags.memory.document_chunks);
+  task.choose(0);
+  task.run();
+  task.expect_fetched(*bank.segments());
+  print(flags, gpu, *source, time_fetch(flags, gpu, *source, written, task));
 }
 
 void fetch(const FetchFlags& flags) {
   MSA_CHECK(flags.subject.model.device != "cpu", "fetch measures a GPU, not --device cpu");
   const auto gpu = kernels::Gpu::open();
   const auto bank = flags.memory.make(flags.subject.config());
-  const auto source = memory::GpuSource::load(*gpu, bank->segments(), flags.memory.gpu);
-  MSA_CHECK(source->tiers().content != memory::ContentPlace::kDisk,
-            "this bank is made up: none of it is on a disk; give it more memory");
-  Fetch fetch(*gpu, *source, flags.documents);
-  fetch.choose(0);
-  fetch.run();
-  expect_fetched(fetch, *bank->segments());
-
-  int64_t number = 0;
-  std::vector<double> cold;
-  std::vector<double> cached;
-  for (int i = 0; i <= flags.bench.repeats; ++i) {  // the first does not count
-    fetch.choose(++number);
-    auto start = Clock::now();
-    fetch.run();
-    cold.push_back(milliseconds_since(start));
-    if (source->tiers().cache_slots < static_cast<int64_t>(fetch.documents().size())) continue;
-    source->remember(fetch.documents());
-    gpu->library().synchronize();
-    start = Clock::now();
-    fetch.run();
-    cached.push_back(milliseconds_since(start));
+  if (flags.tiers.empty()) {
+    return fetch_from(flags, *gpu, *bank, bank->segments(), flags.memory.gpu, nullptr);
   }
-  // The limit: one copy of the same bytes from where they are.
-  const memory::MemoryShape& shape = source->shape();
-  const bool is_on_gpu = source->tiers().content == memory::ContentPlace::kGpu;
-  const int64_t bytes =
-      fetch.capacity() * shape.num_layers * 2 * memory::gpu_row_bytes(bank->facts());
-  const kernels::GpuBuffer to(*gpu, bytes);
-  const kernels::GpuBuffer on_gpu(*gpu, is_on_gpu ? bytes : 16);
-  const kernels::PinnedBuffer on_host(*gpu, is_on_gpu ? 16 : bytes);
-  const kernels::GpuStream stream(*gpu);
-  const Times limit = time_runs(flags.bench, [&] {
-    gpu->library().copy_async(to.data(), is_on_gpu ? on_gpu.data() : on_host.data(), bytes,
-                              stream.get());
-    stream.synchronize();
-  });
-  const auto median = [](std::vector<double> times) {
-    if (times.size() < 2) return 0.0;
-    std::sort(times.begin() + 1, times.end());
-    return times[1 + (times.size() - 1) / 2];
-  };
-  const double copy_ms = limit.median * 1e3;
-  const OrderedJson json{{"stage", "fetch"},
-                         {"on", gpu->facts().name},
-                         {"chunks", flags.memory.chunks},
-                         {"content", flags.memory.content_type},
-                         {"place", to_text(source->tiers())},
-                         {"documents", flags.documents},
-                         {"layers", shape.num_layers},
-                         {"bytes", bytes},
-                         {"median_ms", median(cold)},
-                         {"from_cache_ms", median(cached)},
-                         {"one_copy_ms", copy_ms},
-                         {"ratio", median(cold) / copy_ms}};
-  if (flags.bench.is_json) return print_json(json);
-  std::printf("%s\n", to_text(source->tiers()).c_str());
-  std::printf(
-      "fetch %lld documents in %lld layers, %.1f MB, on %s: %.3f ms median; one copy of the same "
-      "bytes %.3f ms, ratio %.2f",
-      static_cast<long long>(flags.documents), static_cast<long long>(shape.num_layers),
-      static_cast<double>(bytes) / 1e6, gpu->facts().name, median(cold), copy_ms,
-      median(cold) / copy_ms);
-  if (!cached.empty()) std::printf("; from the cache %.3f ms", median(cached));
-  std::printf("\n");
+  const int64_t num_kept =
+      std::max(flags.documents * bank->facts().shape.num_layers, kernels::kMostRouted);
+  for (const std::string& tier : flags.tiers) {
+    const ContentPlace place = tier == "gpu"    ? ContentPlace::kGpu
+                               : tier == "host" ? ContentPlace::kHost
+                                                : ContentPlace::kDisk;
+    const auto options = options_for(place, *bank->segments(), flags.memory.gpu, num_kept);
+    if (place != ContentPlace::kDisk) {
+      fetch_from(flags, *gpu, *bank, bank->segments(), options, nullptr);
+      continue;
+    }
+    const WrittenBank written(*bank, flags.directory);
+    fetch_from(flags, *gpu, *bank, bank->written_segments(written.folder()), options, &written);
+  }
 }
 
 }  // namespace
@@ -213,8 +251,16 @@ void add_bench_fetch(CLI::App& bench) {
   flags->memory.add_to(command);
   add_flag(command, "--documents", flags->documents, "Chosen in every layer")
       ->check(CLI::Range(int64_t{1}, kernels::kMostRouted));
+  add_flag(command, "--tiers", flags->tiers,
+           "gpu, host, disk: one after the other with budgets of their own, in place of the memory "
+           "flags; content on disk is written and read from there")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"gpu", "host", "disk"}));
+  flags->directory = std::filesystem::temp_directory_path().string();
+  add_flag(command, "--directory", flags->directory, "Where --tiers disk writes its files")
+      ->check(CLI::ExistingDirectory);
   flags->bench.add_to(command);
-  command.footer("Example: msa bench fetch --chunks 100000 --gpu-memory 1GB");
+  command.footer("Example: msa bench fetch --tiers gpu,host,disk --document-chunks 16");
   command.callback([flags] { fetch(*flags); });
 }
 

@@ -99,6 +99,8 @@ void bench_attention(KernelBench& bench, const model::ModelConfig& config, int64
                                       .out = out.data(),
                                       .query_first = borders.data(),
                                       .key_first = borders.data(),
+                                      .num_queries = num_tokens,
+                                      .num_keys = num_tokens,
                                       .num_sequences = num_sequences,
                                       .most_queries = std::min(length, num_tokens),
                                       .num_heads = config.num_heads,

@@ -6,7 +6,7 @@
 #include "cli/bench_kernels.h"
 #include "msa/kernels/attention.h"
 #include "msa/kernels/gemv.h"
-#include "msa/kernels/quantize_rows.h"
+#include "msa/kernels/quantize_weights.h"
 
 namespace msa::cli {
 namespace {
@@ -19,84 +19,67 @@ struct Matrix {
   int64_t num_columns;
 };
 
-/// The same matrix several times, so that no run finds it in a cache.
-template <typename Value>
-kernels::GpuArray<Value> copies_of(const KernelBench& bench, std::span<const Value> values,
-                                   int64_t& count) {
-  const auto own = static_cast<int64_t>(values.size());
-  count = std::max<int64_t>(1, kColdBytes / (own * static_cast<int64_t>(sizeof(Value))));
-  kernels::GpuArray<Value> all(bench.gpu(), own * count);
-  for (int64_t i = 0; i < count; ++i) {
-    bench.library().copy(all.data() + i * own, values.data(), own * sizeof(Value));
-  }
-  return all;
+/// What the first rows of a matrix give, as they are stored.
+std::vector<float> products_of(const KernelBench& bench, const kernels::GpuArray<std::byte>& rows,
+                               kernels::WeightType type, int64_t num_rows,
+                               std::span<const float> x) {
+  const auto num_columns = static_cast<int64_t>(x.size());
+  const auto stored = bench.to_host(rows);
+  std::vector<float> weight(num_rows * num_columns);
+  kernels::dequantize_content({.row = stored.data(),
+                               .num_rows = num_rows,
+                               .num_kv_heads = 1,
+                               .head_dim = num_columns,
+                               .type = kernels::content_type_of(type),
+                               .out = weight.data()});
+  std::vector<float> y(num_rows);
+  kernels::gemv({.weight = weight.data(), .x = x.data(), .y = y.data(), .num_columns = num_columns},
+                0, num_rows);
+  return y;
 }
 
-void bench_gemv(KernelBench& bench, const Matrix& matrix) {
-  const int64_t values = matrix.num_rows * matrix.num_columns;
+void bench_gemv(KernelBench& bench, const Matrix& matrix, kernels::WeightType type) {
+  const auto& library = bench.library();
+  const int64_t num_bytes =
+      matrix.num_rows * kernels::weight_layout(type, matrix.num_columns).row_bytes;
   const auto x = bench.floats(matrix.num_columns);
-  const auto weight = bench.bfloat16s(values, 0.02F);
+  const auto weight = bench.bfloat16s(matrix.num_rows * matrix.num_columns, 0.02F);
   const kernels::GpuArray<float> y(bench.gpu(), matrix.num_rows);
-  const int64_t few = std::min<int64_t>(matrix.num_rows, 512);
-  const auto check = [&](const std::string& name, const void* type_weight, kernels::NumberType type,
-                         const float* scale) {
-    std::vector<float> wanted(few);
-    std::vector<float> wide(few * matrix.num_columns);
-    for (int64_t i = 0; i < few * matrix.num_columns; ++i) {
-      wide[i] = type == kernels::NumberType::kInt8
-                    ? static_cast<float>(static_cast<const int8_t*>(type_weight)[i]) *
-                          scale[i / matrix.num_columns]
-                    : to_float(static_cast<const BFloat16*>(type_weight)[i]);
-    }
-    kernels::gemv({.weight = wide.data(),
-                   .x = x.host.data(),
-                   .y = wanted.data(),
-                   .num_columns = matrix.num_columns},
-                  0, few);
-    const auto got = bench.to_host(y);
-    KernelBench::expect_near(name, std::span(got).first(few), wanted, 1e-4);
-  };
-  kernels::DeviceGemvParams params;
-  params.x = x.device.data();
-  params.y = y.data();
-  params.num_rows = matrix.num_rows;
-  params.num_columns = matrix.num_columns;
-
-  int64_t count = 0;
-  const std::string name = std::string("gemv, ") + matrix.name;
-  {
-    const auto all = copies_of(bench, std::span<const BFloat16>(weight.host), count);
-    const auto run = [&](int64_t i) {
-      params.weight = all.data() + i % count * values;
-      bench.library().gemv(params, bench.stream());
-    };
-    run(0);
-    check(name, weight.host.data(), kernels::NumberType::kBFloat16, nullptr);
-    bench.report(name + ", bf16", "GB/s", 2.0 * static_cast<double>(values), bench.limits().read,
-                 run);
+  kernels::GpuArray<std::byte> rows(bench.gpu(), num_bytes);
+  if (type == kernels::WeightType::kBFloat16) {
+    library.copy(rows.data(), weight.device.data(), num_bytes);
+  } else {
+    library.quantize_weights({.weight = weight.device.data(),
+                              .rows = rows.data(),
+                              .type = type,
+                              .num_rows = matrix.num_rows,
+                              .num_columns = matrix.num_columns},
+                             bench.stream());
   }
-  if (matrix.num_columns % 16 != 0) return;
-  std::vector<float> wide(values);
-  std::ranges::transform(weight.host, wide.begin(), to_float);
-  std::vector<int8_t> integers(values);
-  std::vector<float> scale(matrix.num_rows);
-  kernels::quantize_rows({.row = wide.data(),
-                          .num_rows = matrix.num_rows,
-                          .dim = matrix.num_columns,
-                          .type = kernels::NumberType::kInt8,
-                          .out = integers.data(),
-                          .scale = scale.data()});
-  const auto all = copies_of(bench, std::span<const int8_t>(integers), count);
-  const kernels::GpuArray<float> device_scale(bench.gpu(), std::span<const float>(scale));
-  params.type = kernels::NumberType::kInt8;
-  params.row_scale = device_scale.data();
+  const int64_t few = std::min<int64_t>(matrix.num_rows, 512);
+  const auto wanted = products_of(bench, rows, type, few, x.host);
+  // Several times, so that no run finds the matrix in a cache.
+  const int64_t count = std::max<int64_t>(1, kColdBytes / num_bytes);
+  const kernels::GpuArray<std::byte> all(bench.gpu(), count * num_bytes);
+  for (int64_t i = 0; i < count; ++i) {
+    library.copy(all.data() + i * num_bytes, rows.data(), num_bytes);
+  }
   const auto run = [&](int64_t i) {
-    params.weight = all.data() + i % count * values;
-    bench.library().gemv(params, bench.stream());
+    library.gemv({.weight = all.data() + i % count * num_bytes,
+                  .type = type,
+                  .x = x.device.data(),
+                  .y = y.data(),
+                  .num_rows = matrix.num_rows,
+                  .num_columns = matrix.num_columns},
+                 bench.stream());
   };
+  const std::string name =
+      std::string("gemv, ") + matrix.name + ", " + std::string(kernels::name_of(type));
   run(0);
-  check(name, integers.data(), kernels::NumberType::kInt8, scale.data());
-  bench.report(name + ", int8", "GB/s", static_cast<double>(values), bench.limits().read, run);
+  // Rows of integers meet an x of 16 bits.
+  KernelBench::expect_near(name, std::span<const float>(bench.to_host(y)).first(few), wanted,
+                           type == kernels::WeightType::kBFloat16 ? 1e-4 : 3e-4);
+  bench.report(name, "GB/s", static_cast<double>(num_bytes), bench.limits().read, run);
 }
 
 /// Norm weights of 1 and angles of 0, so that heads are only brought to a length.
@@ -173,7 +156,12 @@ void bench_step_kernels(KernelBench& bench, const model::ModelConfig& config, in
                                {"gate and up", 2 * config.ffn_dim, config.embed_dim},
                                {"down", config.embed_dim, config.ffn_dim},
                                {"vocabulary", config.vocab_size, config.embed_dim}}) {
-    bench_gemv(bench, matrix);
+    for (const auto type :
+         {kernels::WeightType::kBFloat16, kernels::WeightType::kInt8, kernels::WeightType::kInt4}) {
+      if (matrix.num_columns % kernels::weight_column_step(type) == 0) {
+        bench_gemv(bench, matrix, type);
+      }
+    }
   }
   bench_attention(bench, config, num_rows);
 }

@@ -5,10 +5,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/bench.h"
 #include "cli/command.h"
+#include "msa/kernels/weight_rows.h"
 #include "msa/memory/chunk_source.h"
 #include "msa/memory/encoded_documents.h"
 #include "msa/model/gpu_model.h"
@@ -32,12 +34,15 @@ class Subject {
   Subject(const SubjectFlags& flags, bool prefers_bf16);
 
   const model::ModelConfig& config() const { return transformer().config(); }
-  bool is_exact() const;      // float32 on the CPU
-  const char* type() const;   // of the weights
-  std::string place() const;  // the GPU's name, or how many threads
+  bool is_exact() const;          // float32 on the CPU
+  std::string_view type() const;  // of the weights that are decoded with
+  std::string place() const;      // the GPU's name, or how many threads
   int64_t num_parameters() const;
-  double stored_bytes() const;      // of a weight, as decoding reads it
+  double bytes_decoded() const;     // that a token's step reads of the matrices
   const kernels::Gpu* gpu() const;  // null on the CPU
+
+  /// How far the logits of steps may be from those of a prefill, of the largest one.
+  double tolerance() const;
 
   memory::EncodedDocuments encode(std::span<const std::vector<int32_t>> documents) const;
 
@@ -55,6 +60,7 @@ class Subject {
   std::unique_ptr<kernels::Gpu> gpu_;
   std::unique_ptr<model::GpuModel> gpu_model_;
   std::string gpu_name_;
+  kernels::WeightType weight_type_ = kernels::WeightType::kBFloat16;
 };
 
 /// Values of the matrices that a token meets in the layers and, if it is decoded, in the

@@ -77,6 +77,15 @@ void ModelFlags::add_to(CLI::App& command) {
   add_flag(command, "--threads", threads, "Threads, 0 = one per core");
 }
 
+void ModelFlags::add_weights_to(CLI::App& command) {
+  add_flag(
+      command, "--weights", weights,
+      "Weights that decoding on a GPU reads: bf16, int8 or int4, made when the model is loaded")
+      ->check(CLI::IsMember({"bf16", "int8", "int4"}));
+}
+
+bool ModelFlags::asks_for_gpu() const { return device == "gpu" || weights != "bf16"; }
+
 std::filesystem::path ModelFlags::model_folder() const {
   auto found = folder.empty() ? embedded_model() : std::filesystem::path(folder);
   if (found.empty()) {
@@ -106,7 +115,8 @@ std::unique_ptr<engine::LoadedModel> ModelFlags::load(bool prefers_bf16) const {
   options.transformer.precision =
       is_bf16 ? model::Precision::kBFloat16 : model::Precision::kFloat32;
   options.gpu = open_gpu();
-  options.can_do_without = device == "auto";
+  options.can_do_without = !asks_for_gpu();
+  options.step_type = kernels::weight_type_of(weights);
   auto model = engine::LoadedModel::load(real_file_system(), std::move(options));
   if (!model->gpu_refusal().empty()) say_without_gpu(model->gpu_refusal());
   return model;
@@ -116,7 +126,9 @@ std::unique_ptr<kernels::Gpu> ModelFlags::open_gpu() const {
   // On a GPU matrices are bfloat16.
   MSA_CHECK(device != "gpu" || precision != "f32",
             "--precision f32 is of the CPU: give --device cpu");
-  if (device == "gpu") return kernels::Gpu::open();
+  MSA_CHECK(!asks_for_gpu() || (device != "cpu" && precision != "f32"), "--weights ", weights,
+            " is of a GPU: leave out --device cpu and --precision f32");
+  if (asks_for_gpu()) return kernels::Gpu::open();
   std::error_code missing;
   const bool has_library = std::filesystem::exists(kernels::Gpu::beside_the_program(), missing);
   if (device == "cpu" || precision == "f32" || !has_library) return nullptr;

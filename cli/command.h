@@ -39,10 +39,17 @@ struct ModelFlags {
   std::string precision = "auto";
   std::string device = "auto";
   std::string routing = "paper";
+  std::string weights = "bf16";  // that decoding on a GPU reads
   bool allows_two_top_k = false;
   int threads = 0;
 
   void add_to(CLI::App& command);
+
+  /// Adds the flag of `weights`, for commands that write tokens.
+  void add_weights_to(CLI::App& command);
+
+  /// Nothing but a GPU will do.
+  bool asks_for_gpu() const;
 
   /// The folder given, else that of the embedded model. Throws Error(kNotFound) if there is none.
   std::filesystem::path model_folder() const;
@@ -53,7 +60,8 @@ struct ModelFlags {
   /// take the model, stderr says why.
   std::unique_ptr<engine::LoadedModel> load(bool prefers_bf16) const;
 
-  /// The GPU that these flags ask for; null: the CPU.
+  /// The GPU that these flags ask for; null: the CPU. Throws Error(kInvalidArgument) if they ask
+  /// for the CPU and for what only a GPU can do.
   std::unique_ptr<kernels::Gpu> open_gpu() const;
 };
 

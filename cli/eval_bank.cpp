@@ -112,6 +112,7 @@ void add_eval_bank(CLI::App& eval) {
       ->check(CLI::Range(0.0, 1e6));
   add_placement_flags(command, flags->gpu);
   flags->model.add_to(command);
+  flags->model.add_weights_to(command);
   command.add_flag("--json", flags->is_json, "Print the report as JSON");
   command.footer("Example: msa eval bank wiki.bank questions.jsonl --output answers.jsonl");
   command.callback([flags] { run(*flags); });

@@ -155,6 +155,7 @@ void add_eval_qa(CLI::App& eval) {
   command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read");
   flags->types.add_to(command);
   flags->model.add_to(command);
+  flags->model.add_weights_to(command);
   command.add_flag("--json", flags->is_json, "Print the report as JSON");
   command.footer(
       "Example: msa eval qa sets/trivia --extra wiki.jsonl.zst --num-extra 10000 --questions 500");

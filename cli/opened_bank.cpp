@@ -27,7 +27,7 @@ OpenedBank open_bank(const ModelFlags& model, const std::string& bank,
   } catch (const Error& error) {
     const bool is_of_gpu = error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kLimit;
     const bool is_asked_for =
-        model.device == "gpu" || gpu.gpu_bytes != 0 || gpu.scan_keys != memory::ScanKeys::kStored;
+        model.asks_for_gpu() || gpu.gpu_bytes != 0 || gpu.scan_keys != memory::ScanKeys::kStored;
     if (opened.model->gpu() == nullptr || !is_of_gpu || is_asked_for) throw;
     say_without_gpu(error.what());
     ModelFlags on_cpu = model;

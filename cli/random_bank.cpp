@@ -18,7 +18,8 @@ namespace {
 
 constexpr int64_t kSegmentChunks = 32'768;
 constexpr int64_t kWordBytes = 8;
-constexpr float kKeyScale = 1.0F / (32 * 73);  // 1,024 random bytes have about length 32 * 73
+constexpr size_t kWrittenBytes = size_t{64} << 20;  // at once
+constexpr float kKeyScale = 1.0F / (32 * 73);       // 1,024 random bytes have about length 32 * 73
 
 /// Numbers without a pattern: word `place` of stream `seed`.
 uint64_t random_word(uint64_t seed, uint64_t place) {
@@ -164,8 +165,9 @@ class RandomFile final : public File {
 
 }  // namespace
 
-RandomBank::RandomBank(const memory::BankFacts& facts, int64_t num_chunks) : facts_(facts) {
-  const int64_t whole = kSegmentChunks / kRandomDocumentChunks * kRandomDocumentChunks;
+RandomBank::RandomBank(const memory::BankFacts& facts, int64_t num_chunks, int64_t document_chunks)
+    : facts_(facts), document_chunks_(document_chunks) {
+  const int64_t whole = kSegmentChunks / document_chunks * document_chunks;
   for (int64_t first = 0; first < num_chunks; first += whole) {
     add_segment(std::min(whole, num_chunks - first));
   }
@@ -179,7 +181,7 @@ void RandomBank::add_segment(int64_t num_chunks) {
   std::vector<int64_t> first_chunk{0};
   std::vector<int64_t> ids;
   while (first_chunk.back() < num_chunks) {
-    const int64_t count = std::min(kRandomDocumentChunks, num_chunks - first_chunk.back());
+    const int64_t count = std::min(document_chunks_, num_chunks - first_chunk.back());
     const int64_t passage = static_cast<int64_t>(passages_.size()) + 1;
     passages_.push_back({.id = passage,
                          .document = passage,
@@ -257,6 +259,37 @@ std::unique_ptr<const memory::BankSegments> RandomBank::segments() {
   return std::make_unique<const memory::BankSegments>(*this, "", facts_, rows_, passages_);
 }
 
+std::unique_ptr<const memory::BankSegments> RandomBank::written_segments(
+    const std::filesystem::path& folder) const {
+  return std::make_unique<const memory::BankSegments>(real_file_system(), folder, facts_, rows_,
+                                                      passages_);
+}
+
+std::vector<std::filesystem::path> RandomBank::write_to(const std::filesystem::path& folder) const {
+  FileSystem& files = real_file_system();
+  files.create_directory(folder / "segments");
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : contents_) {
+    const Contents& contents = *entry.second;
+    paths.push_back(folder / "segments" / entry.first);
+    const auto file = files.create(paths.back());
+    std::vector<std::byte> some(kWrittenBytes);
+    for (uint64_t first = 0; first < contents.size(); first += some.size()) {
+      some.resize(std::min<uint64_t>(some.size(), contents.size() - first));
+      constexpr uint64_t kPart = uint64_t{1} << 20;
+      const auto num_parts = static_cast<int64_t>((some.size() + kPart - 1) / kPart);
+      parallel_for(num_parts, [&](int64_t i) {
+        const uint64_t begin = static_cast<uint64_t>(i) * kPart;
+        contents.read(first + begin,
+                      std::span(some).subspan(begin, std::min(kPart, some.size() - begin)));
+      });
+      file->append(some);
+    }
+    file->sync();
+  }
+  return paths;
+}
+
 std::unique_ptr<File> RandomBank::open_to_read(const std::filesystem::path& path) {
   const auto found = contents_.find(path.filename().string());
   if (found == contents_.end()) throw Error(ErrorCode::kNotFound, path.string(), " is not there");
@@ -279,6 +312,8 @@ uint64_t RandomBank::free_bytes(const std::filesystem::path&) { return 0; }
 
 void RandomBankFlags::add_to(CLI::App& command) {
   add_flag(command, "--chunks", chunks, "Chunks in memory")->check(CLI::Range(1, 1'000'000'000));
+  add_flag(command, "--document-chunks", document_chunks, "Chunks of a document")
+      ->check(CLI::Range(1, 1024));
   add_flag(command, "--key-type", key_type, "Of routing keys: bf16 or int8")
       ->check(CLI::IsMember({"bf16", "int8"}));
   add_flag(command, "--content-type", content_type, "Of K and V: f32, bf16, int8 or int4")
@@ -293,7 +328,7 @@ std::unique_ptr<RandomBank> RandomBankFlags::make(const model::ModelConfig& conf
   facts.shape = config.memory_shape();
   facts.key_type = kernels::number_type_of(key_type);
   facts.content_type = kernels::content_type_of(content_type);
-  return std::make_unique<RandomBank>(facts, chunks);
+  return std::make_unique<RandomBank>(facts, chunks, document_chunks);
 }
 
 }  // namespace msa::cli

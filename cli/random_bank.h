@@ -17,21 +17,27 @@
 
 namespace msa::cli {
 
-constexpr int64_t kRandomDocumentChunks = 5;
-
 /// The files of such a bank. A byte is a function of its file and its place there; the digests are
 /// right. Calls may run at once.
 class RandomBank final : public FileSystem {
  public:
-  /// kRandomDocumentChunks in every document but the last. Makes every byte once, on all threads,
-  /// for the digests.
-  RandomBank(const memory::BankFacts& facts, int64_t num_chunks);
+  /// `document_chunks` in every document but the last of a file. Makes every byte once, on all
+  /// threads, for the digests.
+  RandomBank(const memory::BankFacts& facts, int64_t num_chunks, int64_t document_chunks);
   ~RandomBank() override;
 
   const memory::BankFacts& facts() const { return facts_; }
 
   /// The bank as a GPU or CPU loads it. It must not outlive this.
   std::unique_ptr<const memory::BankSegments> segments();
+
+  /// The same from the files that write_to has written.
+  std::unique_ptr<const memory::BankSegments> written_segments(
+      const std::filesystem::path& folder) const;
+
+  /// Writes and syncs all files in a folder that is there. Returns their paths. Throws as
+  /// FileSystem.
+  std::vector<std::filesystem::path> write_to(const std::filesystem::path& folder) const;
 
   std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override;
   bool exists(const std::filesystem::path& path) override;
@@ -51,6 +57,7 @@ class RandomBank final : public FileSystem {
   void add_segment(int64_t num_chunks);
 
   memory::BankFacts facts_;
+  int64_t document_chunks_;
   std::map<std::string, std::unique_ptr<const Contents>> contents_;  // by name
   std::vector<memory::SegmentRow> rows_;
   std::vector<memory::Passage> passages_;
@@ -59,6 +66,7 @@ class RandomBank final : public FileSystem {
 /// Which bank, and where it is kept.
 struct RandomBankFlags {
   int64_t chunks = 15'625;
+  int64_t document_chunks = 5;
   std::string key_type = "int8";
   std::string content_type = "bf16";
   memory::GpuSourceOptions gpu;

@@ -6,6 +6,12 @@ pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+# The archive: it is small, and a program that needs no library more starts on more machines.
+find_path(MSA_URING_INCLUDE liburing.h REQUIRED)
+find_library(MSA_URING_LIBRARY NAMES liburing.a uring REQUIRED)
+add_library(uring UNKNOWN IMPORTED)
+set_target_properties(uring PROPERTIES IMPORTED_LOCATION "${MSA_URING_LIBRARY}"
+                                       INTERFACE_INCLUDE_DIRECTORIES "${MSA_URING_INCLUDE}")
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 if(MSA_BUILD_TESTS)

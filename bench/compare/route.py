@@ -1,15 +1,20 @@
 """Routing in PyTorch, for the same shape as `msa bench route`: the published form, one product a head, and the folded form.
 
-usage: route.py [--layers 18] [--chunks 15625] [--tokens 48] [--threads 2] [--repeats 5] [--device cpu|cuda]
+usage: route.py [--layers 18] [--chunks 15625] [--tokens 48] [--threads 2] [--repeats 5] [--device cpu|cuda] [--msa PATH]
 
 32 query heads, 8 kv heads of 128 numbers; mean over heads, maximum over tokens, maximum over the 5 chunks of a document, the
 16 best documents. One layer is timed and multiplied for the per-head form, which takes seconds; all layers for the folded. On a
 GPU both read one layer's keys, bfloat16 alone, and the per-head form takes 16,384 chunks at a time, as published.
+
+With --msa, `PATH bench route` then runs for the same shape on the same device, and how many times faster it is gets printed:
+
+    route.py --device cuda --chunks 1562500 --msa build/cuda/msa
 """
 
 import argparse
 import json
 import statistics
+import subprocess
 import time
 
 import torch
@@ -52,11 +57,27 @@ def median_ms(call, repeats, device):
     return statistics.median(times)
 
 
+def compare(o, per_head_ms: float, folded_ms: float) -> None:
+    """Runs msa over each type of keys that it knows there, and says how long torch takes beside it."""
+    on_gpu = o.device == "cuda"
+    shape = [f"--{name}={getattr(o, name)}" for name in ("layers", "chunks", "tokens", "repeats")]
+    where = ["--device=gpu"] if on_gpu else ["--device=cpu", f"--threads={o.threads}"]
+    for kind in ("bf16", "int8", "int4") if on_gpu else ("f32", "bf16", "int8"):
+        command = [o.msa, "bench", "route", "--json", f"--type={kind}", *shape, *where]
+        ours = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        limit = {key: round(ours[key], 3) for key in ("limit_ms", "ratio") if key in ours}
+        print(json.dumps({"program": "msa", "type": kind, "median_ms": round(ours["median_ms"], 3), **limit,
+                          "times_per_head": round(per_head_ms / ours["median_ms"], 1),
+                          "times_folded": round(folded_ms / ours["median_ms"], 2),
+                          "same_documents_as_float64": ours["same_documents_as_float64"], "of": ours["of"]}), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     for name, value in (("layers", 18), ("chunks", 15625), ("tokens", 48), ("threads", 2), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--msa", help="the msa program, to be timed beside it")
     o = parser.parse_args()
     torch.set_num_threads(o.threads)
     torch.manual_seed(1)
@@ -83,6 +104,11 @@ def main() -> None:
                           "device": torch.cuda.get_device_name() if on_gpu else "cpu", "threads": o.threads,
                           "per_head_ms": round(head_ms), "folded_ms": round(fold_ms, 1),
                           "same_documents": same, "of": TOP_K}), flush=True)
+    if o.msa:
+        del keys, first, flat, heads  # the last torch type's times are compared with
+        if on_gpu:
+            torch.cuda.empty_cache()
+        compare(o, head_ms, fold_ms)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """Hugging Face transformers on the same weights: prefill and greedy decode, tokens/s, as JSON lines.
 
 usage: transformers_speed.py MODEL_DIR|CONFIG.json [--device cpu|cuda] [--threads 2] [--batch 8] [--length 512] [--new 128]
-                             [--repeats 7]
+                             [--repeats 7] [--msa build/cuda/msa]
 
 The router weights of an MSA folder are left out: what remains is a plain Qwen3 model. A config.json alone gets random weights.
-On a GPU the largest matrix product of bfloat16 is measured as well: 8192 x 8192 x 8192.
+With --msa the program decodes as many tokens of the same model behind a prompt of the same length, in the same run on the same
+machine, and the ratio of the two rates is printed. On a GPU the largest matrix product of bfloat16 is measured as well: 8192 x 8192 x 8192.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
@@ -49,6 +51,17 @@ def timed(call, repeats: int, wait=lambda: None):
     return statistics.median(seconds), min(seconds), max(seconds)
 
 
+def msa_decode(options, dtype: torch.dtype) -> dict:
+    """What `msa bench decode` prints of the same model, device and number of tokens."""
+    subject = "--shape" if options.model.suffix == ".json" else "--model"
+    command = [options.msa.resolve(), "bench", "decode", subject, options.model, "--length", options.new,
+               "--threads", options.threads, "--repeats", options.repeats, "--device", "gpu" if options.device == "cuda" else "cpu", "--json"]
+    if options.device == "cpu" and subject == "--model":
+        command += ["--precision", "f32" if dtype == torch.float32 else "bf16"]
+    output = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+    return json.loads(output.strip().splitlines()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
@@ -58,6 +71,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--msa", type=Path, help="the msa program: compare its decoding")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
@@ -90,6 +104,13 @@ def main() -> None:
                               "threads": options.threads, "tokens": count,
                               "tokens_per_second": round(count / median),
                               "slowest": round(count / worst), "fastest": round(count / best)}), flush=True)
+        if options.msa is not None:
+            del model
+            if on_gpu:
+                torch.cuda.empty_cache()
+            ours = msa_decode(options, dtype)
+            print(json.dumps(ours | {"program": "msa", "of_transformers": round(
+                ours["tokens_per_second"] * decode[0] / options.new, 2)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,8 @@ class RealFile final : public File {
 
   const std::filesystem::path& path() const override { return path_; }
 
+  int descriptor() const override { return descriptor_.get(); }
+
  private:
   std::filesystem::path path_;
   Descriptor descriptor_;

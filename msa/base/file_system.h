@@ -13,7 +13,8 @@
 
 namespace msa {
 
-/// An open file. read_at may be called from several threads at once; the rest from one.
+/// An open file. read_at and descriptor may be called from several threads at once; the rest from
+/// one.
 class File {
  public:
   virtual ~File() = default;
@@ -33,6 +34,9 @@ class File {
   virtual uint64_t size() const = 0;
 
   virtual const std::filesystem::path& path() const = 0;
+
+  /// The system's number of the open file, for BatchReader alone. -1: read_at is the only way.
+  virtual int descriptor() const { return -1; }
 };
 
 /// All calls throw Error(kNotFound), Error(kNoSpace) or Error(kIo) with the path and the system's

@@ -248,7 +248,7 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
     return !answer_.is_truncated;
   };
   if (options_.temperature == 0) {
-    session_->write(logits, add);
+    session_->write(logits, add, options_.max_answer_tokens - 1);
   } else {
     Sampler sampler(
         {.temperature = options_.temperature, .top_p = options_.top_p, .seed = options_.seed});

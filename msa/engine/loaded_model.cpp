@@ -51,8 +51,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, LoadOptions op
   model->tokenizer_fingerprint_ = model->tokenizer_->fingerprint();
   if (options.gpu == nullptr) return model;
   try {
-    model->gpu_model_ =
-        std::make_unique<model::GpuModel>(*options.gpu, *model->transformer_, model->prompt_head_);
+    model->gpu_model_ = std::make_unique<model::GpuModel>(*options.gpu, *model->transformer_,
+                                                          model->prompt_head_, options.step_type);
     model->gpu_ = std::move(options.gpu);
   } catch (const Error& error) {
     const bool is_of_gpu = error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kLimit;

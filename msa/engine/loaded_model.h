@@ -9,6 +9,7 @@
 
 #include "msa/base/file_system.h"
 #include "msa/kernels/gpu.h"
+#include "msa/kernels/weight_rows.h"
 #include "msa/memory/chunk_source.h"
 #include "msa/memory/encoded_documents.h"
 #include "msa/model/config.h"
@@ -25,6 +26,7 @@ struct LoadOptions {
   model::TransformerOptions transformer;
   std::unique_ptr<kernels::Gpu> gpu;  // null: computes on the CPU
   bool can_do_without = false;        // a GPU that cannot take the model is left alone
+  kernels::WeightType step_type = kernels::WeightType::kBFloat16;  // decoding on a GPU reads these
 };
 
 /// Immutable after load; may be used from several threads.

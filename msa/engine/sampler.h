@@ -28,7 +28,7 @@ class Sampler {
   uint64_t state_ = 0;
 };
 
-/// log(sum of exp(logits)).
+/// log(sum of exp(logits)), within 1e-6. Throws Error(kInternal) if a logit is NaN.
 double log_sum_exp(std::span<const float> logits);
 
 }  // namespace msa::engine

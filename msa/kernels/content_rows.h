@@ -53,6 +53,7 @@ struct ContentLayout {
 constexpr ContentLayout content_layout(ContentType type, int64_t num_kv_heads, int64_t head_dim) {
   constexpr int64_t kUnitBytes = 16;
   constexpr int64_t kScaleBytes = 2;
+  constexpr int64_t kInt4Group = 32;
   const auto filled_up = [](int64_t bytes) {
     return (bytes + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
   };
@@ -64,9 +65,12 @@ constexpr ContentLayout content_layout(ContentType type, int64_t num_kv_heads, i
     return layout;
   }
   const bool is_int8 = type == ContentType::kInt8;
-  layout.group_values = is_int8 ? head_dim : 32;
+  layout.group_values = is_int8 ? head_dim : kInt4Group;
   layout.scale_offset = filled_up(is_int8 ? layout.num_values : (layout.num_values + 1) / 2);
-  layout.row_bytes = layout.scale_offset + filled_up(layout.num_groups() * kScaleBytes);
+  // num_groups(), without a division by what is not known: a GPU takes long for one.
+  const int64_t num_groups =
+      is_int8 ? num_kv_heads : (layout.num_values + kInt4Group - 1) / kInt4Group;
+  layout.row_bytes = layout.scale_offset + filled_up(num_groups * kScaleBytes);
   return layout;
 }
 

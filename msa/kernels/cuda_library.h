@@ -14,6 +14,7 @@
 #include "msa/kernels/pack_keys.h"
 #include "msa/kernels/packed_attention.h"
 #include "msa/kernels/pool_chunks.h"
+#include "msa/kernels/quantize_weights.h"
 #include "msa/kernels/recording.h"
 #include "msa/kernels/route_batch.h"
 #include "msa/kernels/step_attention.h"
@@ -74,6 +75,9 @@ struct CudaLibrary {
   void (*record_event)(CudaEvent event, CudaStream stream) = nullptr;
   void (*await_event)(CudaEvent event, CudaStream stream) = nullptr;
 
+  /// Waits until all that was queued before the place is done.
+  void (*synchronize_event)(CudaEvent event) = nullptr;
+
   /// As copy, but queued on `stream`. Host memory that is not of allocate_host may make it wait.
   void (*copy_async)(void* to, const void* from, int64_t num_bytes, CudaStream stream) = nullptr;
 
@@ -97,6 +101,7 @@ struct CudaLibrary {
   decltype(&fold_queries_cuda) fold_queries = nullptr;
   decltype(&device_gemm_cuda) device_gemm = nullptr;
   decltype(&gemv_cuda) gemv = nullptr;
+  decltype(&quantize_weights_cuda) quantize_weights = nullptr;
   decltype(&packed_attention_cuda) packed_attention = nullptr;
   decltype(&step_attention_cuda) step_attention = nullptr;
   decltype(&kernels::fused_step_fits) fused_step_fits = nullptr;
@@ -110,7 +115,7 @@ struct CudaLibrary {
 };
 
 /// Raised with every change of the table or of a structure that it uses.
-constexpr int64_t kCudaLibraryVersion = 4;
+constexpr int64_t kCudaLibraryVersion = 5;
 constexpr const char* kCudaLibrarySymbol = "msa_cuda_library";
 
 }  // namespace msa::kernels

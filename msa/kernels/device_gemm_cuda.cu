@@ -86,6 +86,32 @@ void prefer(const Preference& preference, cublasLtMatmulPreferenceAttributes_t w
                  "a preference");
 }
 
+// Of the ways for many rows on Hopper those with tiles that leave room for a second one in the
+// registers are the fastest, by up to 10 % of a product on an H200: while one tile is written the
+// other is multiplied.
+constexpr int64_t kManyRows = 4096;
+constexpr int kMostWays = 8;
+constexpr cublasLtMatmulTile_t kPreferredTiles[] = {
+    CUBLASLT_MATMUL_TILE_128x128, CUBLASLT_MATMUL_TILE_128x160, CUBLASLT_MATMUL_TILE_176x128,
+    CUBLASLT_MATMUL_TILE_168x128};
+
+/// The first of `num_ways` with the most preferred tile, else the first.
+const cublasLtMatmulHeuristicResult_t& best_of(const cublasLtMatmulHeuristicResult_t* ways,
+                                               int num_ways) {
+  for (const cublasLtMatmulTile_t preferred : kPreferredTiles) {
+    for (int i = 0; i < num_ways; ++i) {
+      const auto& way = ways[i];
+      uint32_t tile = CUBLASLT_MATMUL_TILE_UNDEFINED;
+      size_t size = 0;
+      expect_success(cublasLtMatmulAlgoConfigGetAttribute(&way.algo, CUBLASLT_ALGO_CONFIG_TILE_ID,
+                                                          &tile, sizeof tile, &size),
+                     "a way's tile");
+      if (tile == static_cast<uint32_t>(preferred)) return way;
+    }
+  }
+  return ways[0];
+}
+
 Plan make_plan(const Shape& shape) {
   Plan plan;
   cublasLtMatmulDesc_t product = nullptr;
@@ -109,15 +135,17 @@ Plan make_plan(const Shape& shape) {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
     prefer(preference, what, shape.alignment);
   }
-  cublasLtMatmulHeuristicResult_t found{};
+  const bool is_choice =
+      shape.num_rows >= kManyRows && device_attribute(cudaDevAttrComputeCapabilityMajor) == 9;
+  cublasLtMatmulHeuristicResult_t found[kMostWays];
   int num_found = 0;
   expect_success(cublasLtMatmulAlgoGetHeuristic(handle(), product, plan.weight.get(), plan.x.get(),
-                                                plan.out.get(), plan.out.get(), preference.get(), 1,
-                                                &found, &num_found),
+                                                plan.out.get(), plan.out.get(), preference.get(),
+                                                is_choice ? kMostWays : 1, found, &num_found),
                  "no way to multiply");
-  MSA_CHECK(num_found == 1, "device_gemm: no way to multiply ", shape.num_rows, " rows of ",
+  MSA_CHECK(num_found > 0, "device_gemm: no way to multiply ", shape.num_rows, " rows of ",
             shape.num_columns, " by ", shape.num_outputs);
-  plan.way = found.algo;
+  plan.way = best_of(found, num_found).algo;
   return plan;
 }
 

@@ -7,29 +7,31 @@
 
 #include "msa/base/bfloat16.h"
 #include "msa/kernels/cuda_stream.h"
+#include "msa/kernels/weight_rows.h"
 
 namespace msa::kernels {
 
 struct FusedStepShape {
-  int64_t num_layers = 0;    // L > 0
-  int64_t embed_dim = 0;     // E
-  int64_t ffn_dim = 0;       // F
-  int64_t num_heads = 0;     // H, a multiple of G
-  int64_t num_kv_heads = 0;  // G
-  int64_t head_dim = 0;      // D
-  int64_t vocab_size = 0;    // V
+  int64_t num_layers = 0;                   // L > 0
+  int64_t embed_dim = 0;                    // E
+  int64_t ffn_dim = 0;                      // F
+  int64_t num_heads = 0;                    // H, a multiple of G
+  int64_t num_kv_heads = 0;                 // G
+  int64_t head_dim = 0;                     // D
+  int64_t vocab_size = 0;                   // V
+  WeightType type = WeightType::kBFloat16;  // of the matrices; the embedding is bfloat16
 };
 
-/// Matrices of a layer, and its cache.
+/// Matrices of a layer, their rows as weight_layout of the step's type, and its cache.
 struct FusedStepLayer {
   const float* input_norm = nullptr;  // [E]
-  const BFloat16* input = nullptr;    // [2 G + H, D, E]: key heads, value heads, query heads
+  const void* input = nullptr;        // [2 G + H, D, E]: key heads, value heads, query heads
   const float* q_norm = nullptr;      // [D]
   const float* k_norm = nullptr;      // [D]
-  const BFloat16* output = nullptr;   // [E, H, D]
+  const void* output = nullptr;       // [E, H, D]
   const float* post_norm = nullptr;   // [E]
-  const BFloat16* gate_up = nullptr;  // [2 F, E]: gates, then what they let through
-  const BFloat16* down = nullptr;     // [E, F]
+  const void* gate_up = nullptr;      // [2 F, E]: gates, then what they let through
+  const void* down = nullptr;         // [E, F]
   BFloat16* key = nullptr;            // [capacity, G, D], one row is written
   BFloat16* value = nullptr;          // [capacity, G, D], likewise
 };
@@ -42,7 +44,7 @@ struct FusedStepParams {
   const FusedStepLayer* layers = nullptr;  // [L]
   const BFloat16* embedding = nullptr;     // [V, E]
   const float* final_norm = nullptr;       // [E]
-  const BFloat16* head = nullptr;          // [V, E]
+  const void* head = nullptr;              // [V, E], of the step's type
   const float* cosine = nullptr;           // [positions, D / 2]
   const float* sine = nullptr;             // [positions, D / 2]
   const int32_t* token = nullptr;          // [1], in [0, V)
@@ -55,7 +57,7 @@ struct FusedStepParams {
   const int32_t* entry_row = nullptr;      // [1], where x is kept
   float* logits = nullptr;                 // [V], written
   int32_t* next_token = nullptr;           // [1], written: the largest logit, the lowest of equals;
-                                           // null: not asked for
+                                           // -1 if one is NaN; null: not asked for
   std::byte* workspace = nullptr;          // fused_step_workspace_bytes, 16-byte aligned; zero
                                            // before the first call, then left alone
 };

@@ -10,6 +10,7 @@
 #include "msa/kernels/fused_step.h"
 #include "msa/kernels/fused_step_attention.cuh"
 #include "msa/kernels/fused_step_product.cuh"
+#include "msa/kernels/fused_step_quantized.cuh"
 
 namespace msa::kernels {
 namespace {
@@ -40,11 +41,22 @@ struct StepShared {
 struct StepLayout {
   uint32_t ring_bytes;
   uint32_t sum_bytes;
+  uint32_t most_under_way;
 };
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+template <WeightType kType, int kParts>
+__device__ __forceinline__ void multiply_rows(const StepProduct& product, float eps,
+                                              StepBlock& block) {
+  if constexpr (kType == WeightType::kBFloat16) {
+    multiply_matrix<kParts>(product, eps, block);
+  } else {
+    multiply_quantized<kType, kParts>(product, eps, block);
+  }
+}
+
 /// The multiplying warps.
-template <int kDim>
+template <int kDim, WeightType kType>
 __device__ __forceinline__ void compute_step(const FusedStepParams& p, const StepMemory& memory,
                                              const FusedStepLayer* layers, const int32_t* num_rows,
                                              StepAttentionShared<kDim>& shared, StepBlock& block) {
@@ -75,9 +87,9 @@ __device__ __forceinline__ void compute_step(const FusedStepParams& p, const Ste
   for (int l = 0; l < static_cast<int>(shape.num_layers); ++l) {
     const FusedStepLayer& layer = layers[l];
     float* kept = l == p.entry_layer ? p.entry + *p.entry_row * shape.embed_dim : nullptr;
-    multiply_matrix<1>({layer_matrix(shape, layer, l, kInput), memory.x, layer.input_norm,
-                        memory.joint, false, kept, nullptr, nullptr},
-                       p.eps, block);
+    multiply_rows<kType, 1>({layer_matrix(shape, layer, l, kInput), memory.x, layer.input_norm,
+                             memory.joint, false, kept, nullptr, nullptr},
+                            p.eps, block);
     block.tell_others();
     attention.q_norm = layer.q_norm;
     attention.k_norm = layer.k_norm;
@@ -85,26 +97,26 @@ __device__ __forceinline__ void compute_step(const FusedStepParams& p, const Ste
     attention.value = layer.value;
     attend<kDim>(attention, num_rows[l], angles, memory.parts, shared, block);
     block.tell_others();
-    multiply_matrix<1>({layer_matrix(shape, layer, l, kOutput), memory.attended, nullptr, memory.x,
-                        true, nullptr, nullptr, nullptr},
-                       p.eps, block);
+    multiply_rows<kType, 1>({layer_matrix(shape, layer, l, kOutput), memory.attended, nullptr,
+                             memory.x, true, nullptr, nullptr, nullptr},
+                            p.eps, block);
     block.tell_others();
-    multiply_matrix<2>({layer_matrix(shape, layer, l, kGateUp), memory.x, layer.post_norm,
-                        memory.gated, false, nullptr, nullptr, nullptr},
-                       p.eps, block);
+    multiply_rows<kType, 2>({layer_matrix(shape, layer, l, kGateUp), memory.x, layer.post_norm,
+                             memory.gated, false, nullptr, nullptr, nullptr},
+                            p.eps, block);
     block.tell_others();
-    multiply_matrix<1>({layer_matrix(shape, layer, l, kDown), memory.gated, nullptr, memory.x, true,
-                        nullptr, nullptr, nullptr},
-                       p.eps, block);
+    multiply_rows<kType, 1>({layer_matrix(shape, layer, l, kDown), memory.gated, nullptr, memory.x,
+                             true, nullptr, nullptr, nullptr},
+                            p.eps, block);
     block.tell_others();
   }
-  multiply_matrix<1>({head_matrix(p), memory.x, p.final_norm, p.logits, false, nullptr,
-                      p.next_token, memory.largest},
-                     p.eps, block);
+  multiply_rows<kType, 1>({head_matrix(p), memory.x, p.final_norm, p.logits, false, nullptr,
+                           p.next_token, memory.largest},
+                          p.eps, block);
 }
 #endif
 
-template <int kDim>
+template <int kDim, WeightType kType>
 __global__ void __launch_bounds__(kStepBlockThreads, 1)
     fused_step_kernel(const __grid_constant__ FusedStepParams p,
                       const __grid_constant__ StepMemory memory, StepLayout layout) {
@@ -131,7 +143,7 @@ __global__ void __launch_bounds__(kStepBlockThreads, 1)
   __syncthreads();
   if (threadIdx.x >= kStepThreads) {
     if (threadIdx.x == kStepThreads) {
-      stream_weights(p, layers, shared.ring, ring, layout.ring_bytes);
+      stream_weights(p, layers, shared.ring, ring, layout.ring_bytes, layout.most_under_way);
     }
     return;
   }
@@ -145,7 +157,7 @@ __global__ void __launch_bounds__(kStepBlockThreads, 1)
                   shared.squares,
                   shared.best,
                   barrier};
-  compute_step<kDim>(p, memory, layers, num_rows, shared.attention, block);
+  compute_step<kDim, kType>(p, memory, layers, num_rows, shared.attention, block);
 #endif
 }
 
@@ -179,15 +191,47 @@ int64_t lay_out(const FusedStepShape& shape, std::byte* base, StepMemory& memory
   return num_bytes;
 }
 
+using StepKernel = void (*)(FusedStepParams, StepMemory, StepLayout);
+
+template <int kDim>
+StepKernel kernel_of(WeightType type) {
+  switch (type) {
+    case WeightType::kInt8:
+      return fused_step_kernel<kDim, WeightType::kInt8>;
+    case WeightType::kInt4:
+      return fused_step_kernel<kDim, WeightType::kInt4>;
+    default:
+      return fused_step_kernel<kDim, WeightType::kBFloat16>;
+  }
+}
+
+StepKernel kernel_of(const FusedStepShape& shape) {
+  return shape.head_dim <= 64 ? kernel_of<64>(shape.type) : kernel_of<128>(shape.type);
+}
+
 bool has_rows_for(const FusedStepShape& shape) {
-  const auto fits = [](int64_t columns) {
-    return columns > 0 && columns % kEight == 0 && columns <= kLongestStepRow;
+  const auto fits = [&](int64_t columns) {
+    return columns > 0 && columns % weight_column_step(shape.type) == 0 &&
+           columns <= kLongestStepRow;
   };
   return shape.num_layers > 0 && shape.num_layers <= kMostLayers && shape.num_kv_heads > 0 &&
          shape.num_heads % shape.num_kv_heads == 0 && shape.head_dim > 0 &&
          shape.head_dim % 16 == 0 && shape.head_dim <= 128 && shape.vocab_size > 0 &&
          shape.vocab_size <= 0x7fffffff && fits(shape.embed_dim) && fits(shape.ffn_dim) &&
          fits(shape.num_heads * shape.head_dim);
+}
+
+/// Bytes that a block asks of the memory at once: what comes between a question and its answer.
+/// More makes the borders of operations longer.
+uint32_t most_under_way() {
+  constexpr double kReadSeconds = 1.2e-6;  // of a busy memory
+  const auto attribute = [](cudaDeviceAttr which) {
+    return static_cast<double>(device_attribute(which));
+  };
+  const double bytes_a_second =
+      2e3 * attribute(cudaDevAttrMemoryClockRate) * attribute(cudaDevAttrGlobalMemoryBusWidth) / 8;
+  const double of_block = bytes_a_second / attribute(cudaDevAttrMultiProcessorCount);
+  return static_cast<uint32_t>(std::clamp(of_block * kReadSeconds, 24e3, 64e3));
 }
 
 /// `static_bytes` of shared memory are taken. Ring bytes below kLeastRingBytes: it does not fit.
@@ -200,14 +244,16 @@ StepLayout layout_of(const FusedStepShape& shape, int64_t static_bytes) {
       shape.num_layers * static_cast<int64_t>(sizeof(FusedStepLayer) + sizeof(int32_t));
   const int64_t ring_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) -
                              static_bytes - sum_bytes - layer_bytes;
-  const auto stage_bytes = [](int64_t columns, int parts) {
-    return 2 * columns * parts * stage_rows(static_cast<int>(columns), parts);
+  const auto stage_bytes = [&](int64_t columns, int parts) {
+    return weight_layout(shape.type, columns).row_bytes * parts *
+           stage_rows(shape.type, static_cast<int>(columns), parts);
   };
   const int64_t largest_stage =
       std::max({stage_bytes(shape.embed_dim, 2), stage_bytes(shape.ffn_dim, 1),
                 stage_bytes(shape.num_heads * shape.head_dim, 1)});
-  if (ring_bytes < std::max<int64_t>(kLeastRingBytes, 2 * largest_stage)) return {0, 0};
-  return {static_cast<uint32_t>(ring_bytes / 16 * 16), static_cast<uint32_t>(sum_bytes)};
+  if (ring_bytes < std::max<int64_t>(kLeastRingBytes, 2 * largest_stage)) return {};
+  return {static_cast<uint32_t>(ring_bytes / 16 * 16), static_cast<uint32_t>(sum_bytes),
+          most_under_way()};
 }
 
 template <int kDim>
@@ -227,7 +273,7 @@ bool fused_step_fits(const FusedStepShape& shape) {
     return false;
   }
   cudaFuncAttributes facts{};
-  expect_success(cudaFuncGetAttributes(&facts, fused_step_kernel<128>), "fused_step");
+  expect_success(cudaFuncGetAttributes(&facts, kernel_of(shape)), "fused_step");
   return facts.sharedSizeBytes > 0 &&  // else it was compiled for older GPUs, and does nothing
          layout_of(shape).ring_bytes > 0;
 }
@@ -242,7 +288,7 @@ void fused_step_cuda(const FusedStepParams& params, CudaStream stream) {
   StepMemory memory{};
   lay_out(params.shape, params.workspace, memory);
   const StepLayout layout = layout_of(params.shape);
-  auto* kernel = params.shape.head_dim <= 64 ? fused_step_kernel<64> : fused_step_kernel<128>;
+  const StepKernel kernel = kernel_of(params.shape);
   const int64_t layer_bytes =
       params.shape.num_layers * static_cast<int64_t>(sizeof(FusedStepLayer) + sizeof(int32_t));
   const int64_t dynamic_bytes = layout.ring_bytes + layout.sum_bytes + layer_bytes;

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -35,6 +36,57 @@ TEST_F(FusedStepCuda, EqualsADoubleLoop) {
       model.expect_right();
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+TEST_F(FusedStepCuda, ANanAmongTheLogitsGivesNoToken) {
+  StepModel model(kSmall, 64, 9);
+  model.set(4, 5, 6);
+  model.spoil_logit(777);
+  fused_step_cuda(model.params(), nullptr);
+  EXPECT_EQ(model.next_token(), -1);
+  const auto logits = model.logits();
+  EXPECT_TRUE(std::isnan(logits[777]));
+  EXPECT_FALSE(std::isnan(logits[776]));
+}
+
+TEST_F(FusedStepCuda, QuantizedEqualsADoubleLoop) {
+  uint32_t seed = 5000;
+  for (const WeightType type : {WeightType::kInt8, WeightType::kInt4}) {
+    for (const FusedStepShape& shape : {FusedStepShape{2, 256, 528, 6, 2, 64, 1000, type},
+                                        FusedStepShape{2, 1296, 528, 10, 2, 80, 203, type},
+                                        FusedStepShape{2, 2560, 1040, 32, 8, 128, 400, type},
+                                        FusedStepShape{1, 2576, 272, 4, 4, 128, 64, type},
+                                        FusedStepShape{1, 256, 9728, 8, 1, 128, 64, type},
+                                        FusedStepShape{1, 5136, 272, 2, 1, 64, 40, type},
+                                        FusedStepShape{1, 256, 10256, 12, 1, 16, 64, type},
+                                        FusedStepShape{1, 10256, 272, 1, 1, 128, 64, type},
+                                        FusedStepShape{1, 64, 20480, 1, 1, 128, 64, type},
+                                        FusedStepShape{3, 16, 16, 1, 1, 16, 5, type}}) {
+      StepModel model(shape, 64, seed += 100);
+      for (const int32_t num_rows : {0, 1, 40}) {
+        model.set(num_rows % static_cast<int32_t>(shape.vocab_size), num_rows, num_rows);
+        fused_step_cuda(model.params(), nullptr);
+        model.expect_right();
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_F(FusedStepCuda, QuantizedRepeatsBitForBit) {
+  for (const WeightType type : {WeightType::kInt8, WeightType::kInt4}) {
+    StepModel model({3, 2560, 1040, 32, 8, 128, 5000, type}, 700, 9);
+    model.set(7, 50, 600);
+    std::vector<float> first;
+    for (int i = 0; i < 10; ++i) {
+      fused_step_cuda(model.params(), nullptr);
+      const auto logits = model.logits();
+      if (i == 0) first = logits;
+      ASSERT_EQ(std::memcmp(first.data(), logits.data(), first.size() * sizeof(float)), 0)
+          << name_of(type) << ", run " << i;
+    }
+    model.expect_right();
   }
 }
 
@@ -110,7 +162,10 @@ TEST_F(FusedStepCuda, ShapesThatDoNotFitAreRefused) {
   for (const FusedStepShape& shape :
        {with([](auto& s) { s.embed_dim = 260; }), with([](auto& s) { s.ffn_dim = 20488; }),
         with([](auto& s) { s.head_dim = 136; }), with([](auto& s) { s.num_heads = 5; }),
-        with([](auto& s) { s.num_layers = 0; })}) {
+        with([](auto& s) { s.num_layers = 0; }), with([](auto& s) {
+          s.type = WeightType::kInt8;
+          s.embed_dim = 264;
+        })}) {
     EXPECT_FALSE(fused_step_fits(shape));
     FusedStepParams params;
     params.shape = shape;

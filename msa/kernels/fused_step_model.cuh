@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "msa/kernels/device_arrays.cuh"
@@ -33,10 +35,18 @@ inline Vector normed(const Vector& x, const std::vector<float>& weight) {
   return out;
 }
 
-inline Vector product(const std::vector<BFloat16>& weight, const Vector& x) {
-  Vector y(weight.size() / x.size());
+/// Rows as a step reads them, and as they count.
+struct Matrix {
+  std::vector<std::byte> rows;
+  std::vector<float> weight;
+};
+
+inline Vector product(const Matrix& matrix, const Vector& x) {
+  Vector y(matrix.weight.size() / x.size());
   for (size_t r = 0; r < y.size(); ++r) {
-    for (size_t k = 0; k < x.size(); ++k) y[r] += to_float(weight[r * x.size() + k]) * x[k];
+    for (size_t k = 0; k < x.size(); ++k) {
+      y[r] += double{matrix.weight[r * x.size() + k]} * x[k];
+    }
   }
   return y;
 }
@@ -56,12 +66,14 @@ inline void expect_near(const std::vector<float>& got, const Vector& wanted, con
 
 struct Layer {
   std::vector<float> input_norm, post_norm, q_norm, k_norm;
-  std::vector<BFloat16> input, output, gate_up, down, key, value;
+  Matrix input, output, gate_up, down;
+  std::vector<BFloat16> key, value;
 };
 
 struct DeviceLayer {
   DeviceArray<float> input_norm, post_norm, q_norm, k_norm;
-  DeviceArray<BFloat16> input, output, gate_up, down, key, value;
+  DeviceArray<std::byte> input, output, gate_up, down;
+  DeviceArray<BFloat16> key, value;
 };
 
 /// A model of a shape on the host and the device, and its caches.
@@ -138,14 +150,24 @@ class StepModel {
     return p;
   }
 
+  int32_t next_token() const { return to_host(device_next_, 1)[0]; }
+
+  /// A NaN among the weights of a logit.
+  void spoil_logit(int64_t row) {
+    const BFloat16 nan{static_cast<uint16_t>(0xffc0)};
+    std::memcpy(head_.rows.data() + row * shape_.embed_dim * 2, &nan, sizeof nan);
+    copy(device_head_, head_.rows);
+  }
+
   std::vector<float> logits() const { return to_host(device_logits_, shape_.vocab_size); }
 
   /// Logits, the next token, what entered the last layer and the caches' new rows against a double
   /// loop.
   void expect_right() const {
-    SCOPED_TRACE("E " + std::to_string(shape_.embed_dim) + " F " + std::to_string(shape_.ffn_dim) +
-                 " H " + std::to_string(shape_.num_heads) + " D " +
-                 std::to_string(shape_.head_dim) + " rows " + std::to_string(rows_.front()));
+    SCOPED_TRACE(std::string(name_of(shape_.type)) + " E " + std::to_string(shape_.embed_dim) +
+                 " F " + std::to_string(shape_.ffn_dim) + " H " + std::to_string(shape_.num_heads) +
+                 " D " + std::to_string(shape_.head_dim) + " rows " +
+                 std::to_string(rows_.front()));
     const int64_t embed = shape_.embed_dim;
     const int64_t kv = shape_.num_kv_heads * shape_.head_dim;
     Vector x;
@@ -171,7 +193,7 @@ class StepModel {
     expect_near({entries.begin() + embed, entries.end()}, entry, "entry");
     const auto got = logits();
     expect_near(got, product(head_, normed(x, final_norm_)), "logit");
-    EXPECT_EQ(to_host(device_next_, 1)[0], std::max_element(got.begin(), got.end()) - got.begin());
+    EXPECT_EQ(next_token(), std::max_element(got.begin(), got.end()) - got.begin());
   }
 
  private:
@@ -186,9 +208,24 @@ class StepModel {
     for (float& value : values) value += 1;
     return values;
   }
-  std::vector<BFloat16> matrix(int64_t rows, int64_t columns) {
-    return rounded(
-        random_floats(rows * columns, seed_++, 1.0F / std::sqrt(static_cast<float>(columns))));
+  Matrix matrix(int64_t rows, int64_t columns) {
+    auto values =
+        random_floats(rows * columns, seed_++, 1.0F / std::sqrt(static_cast<float>(columns)));
+    std::vector<std::byte> stored(rows * weight_layout(shape_.type, columns).row_bytes);
+    const ContentType type = content_type_of(shape_.type);
+    quantize_content({.row = values.data(),
+                      .num_rows = rows,
+                      .num_kv_heads = 1,
+                      .head_dim = columns,
+                      .type = type,
+                      .out = stored.data()});
+    dequantize_content({.row = stored.data(),
+                        .num_rows = rows,
+                        .num_kv_heads = 1,
+                        .head_dim = columns,
+                        .type = type,
+                        .out = values.data()});
+    return {std::move(stored), std::move(values)};
   }
 
   std::vector<float> row(const DeviceArray<BFloat16>& cache, int64_t layer, int64_t width) const {
@@ -259,8 +296,9 @@ class StepModel {
     std::vector<FusedStepLayer> pointers;
     for (const Layer& layer : layers_) {
       device_.push_back({to_device(layer.input_norm), to_device(layer.post_norm),
-                         to_device(layer.q_norm), to_device(layer.k_norm), to_device(layer.input),
-                         to_device(layer.output), to_device(layer.gate_up), to_device(layer.down),
+                         to_device(layer.q_norm), to_device(layer.k_norm),
+                         to_device(layer.input.rows), to_device(layer.output.rows),
+                         to_device(layer.gate_up.rows), to_device(layer.down.rows),
                          to_device(layer.key), to_device(layer.value)});
       const DeviceLayer& d = device_.back();
       FusedStepLayer p;
@@ -278,7 +316,7 @@ class StepModel {
     }
     device_layers_ = to_device(pointers);
     device_embedding_ = to_device(embedding_);
-    device_head_ = to_device(head_);
+    device_head_ = to_device(head_.rows);
     device_final_norm_ = to_device(final_norm_);
     device_cosine_ = to_device(cosine_);
     device_sine_ = to_device(sine_);
@@ -297,11 +335,13 @@ class StepModel {
   int32_t position_ = 0;
   std::vector<int32_t> rows_;
   std::vector<Layer> layers_;
-  std::vector<BFloat16> embedding_, head_;
+  std::vector<BFloat16> embedding_;
+  Matrix head_;
   std::vector<float> final_norm_, cosine_, sine_;
   std::vector<DeviceLayer> device_;
   DeviceArray<FusedStepLayer> device_layers_;
-  DeviceArray<BFloat16> device_embedding_, device_head_;
+  DeviceArray<BFloat16> device_embedding_;
+  DeviceArray<std::byte> device_head_;
   DeviceArray<float> device_final_norm_, device_cosine_, device_sine_, device_logits_,
       device_entry_;
   DeviceArray<int32_t> device_state_, device_rows_, device_next_;

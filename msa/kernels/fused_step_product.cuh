@@ -102,15 +102,15 @@ __device__ void multiply_stage(StepBlock& block, int row_pieces, int row,
   block.sums[place * kStepWarps + block.warp] = total;
 }
 
-/// Thread r has row r of the batch.
-template <int kParts>
+/// Thread r has row r of the batch, whose sums kWarps warps left.
+template <int kParts, int kWarps = kStepWarps>
 __device__ float finish_row(const StepBlock& block, float before) {
   float sum[kParts] = {};
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
-    const float* sums = block.sums + (part * kStepBatch + threadIdx.x) * kStepWarps;
+    const float* sums = block.sums + (part * kStepBatch + threadIdx.x) * kWarps;
 #pragma unroll
-    for (int w = 0; w < kStepWarps; ++w) sum[part] += sums[w];
+    for (int w = 0; w < kWarps; ++w) sum[part] += sums[w];
   }
   return before + (kParts == 2 ? silu(sum[0]) * sum[kParts - 1] : sum[0]);
 }

@@ -10,24 +10,38 @@ namespace msa::kernels {
 
 enum LayerMatrix { kInput, kOutput, kGateUp, kDown, kNumLayerMatrices };
 
-/// Rows that stand together in a stage of the ring: about 20 KiB, up to 8 rows of W.
+/// Rows of bfloat16 that stand together in a stage of the ring: about 20 KiB, up to 8 rows of W.
 __host__ __device__ constexpr int stage_rows(int num_columns, int num_parts) {
   const int lines = num_columns <= 1280 ? 8 : num_columns <= 2560 ? 4 : num_columns <= 5120 ? 2 : 1;
   return lines >= num_parts ? lines / num_parts : 1;
 }
 
+/// Quantised ones: about as many bytes, and where rows are short as many for both teams of a block
+/// (fused_step_quantized.cuh).
+__host__ __device__ constexpr int quantized_stage_rows(WeightType type, int num_columns,
+                                                       int num_parts) {
+  const int lines = num_columns <= 2560 ? 8 : num_columns <= 5120 ? 4 : 2;
+  return lines * (type == WeightType::kInt4 ? 2 : 1) / num_parts;
+}
+
+/// The same for rows of a type.
+__host__ __device__ constexpr int stage_rows(WeightType type, int num_columns, int num_parts) {
+  return type == WeightType::kBFloat16 ? stage_rows(num_columns, num_parts)
+                                       : quantized_stage_rows(type, num_columns, num_parts);
+}
+
 /// y = W x; two parts where W[r] is a gate for W[num_rows + r].
 struct StepMatrix {
-  const BFloat16* weight;
+  const void* weight;
   int num_rows;     // of y
   int num_columns;  // of W
   int num_parts;
+  WeightType type;
   int turn;  // block that comes first where there are more rows than blocks can share evenly
 
-  __device__ int rows_in_stage() const { return stage_rows(num_columns, num_parts); }
-  __device__ uint32_t row_bytes() const { return static_cast<uint32_t>(num_columns) * 2; }
-  __device__ uint32_t part_bytes() const {
-    return static_cast<uint32_t>(rows_in_stage()) * row_bytes();
+  __device__ int rows_in_stage() const { return stage_rows(type, num_columns, num_parts); }
+  __device__ uint32_t row_bytes() const {
+    return static_cast<uint32_t>(weight_layout(type, num_columns).row_bytes);
   }
 };
 
@@ -58,16 +72,16 @@ __device__ inline StepMatrix layer_matrix(const FusedStepShape& shape, const Fus
   StepMatrix matrix{};
   switch (which) {
     case kInput:
-      matrix = {layer.input, 2 * kv + q, embed, 1, 0};
+      matrix = {layer.input, 2 * kv + q, embed, 1, shape.type, 0};
       break;
     case kOutput:
-      matrix = {layer.output, embed, q, 1, 0};
+      matrix = {layer.output, embed, q, 1, shape.type, 0};
       break;
     case kGateUp:
-      matrix = {layer.gate_up, ffn, embed, 2, 0};
+      matrix = {layer.gate_up, ffn, embed, 2, shape.type, 0};
       break;
     default:
-      matrix = {layer.down, embed, ffn, 1, 0};
+      matrix = {layer.down, embed, ffn, 1, shape.type, 0};
   }
   const int num_blocks = static_cast<int>(gridDim.x);
   const int quarter = num_blocks * which / kNumLayerMatrices;
@@ -77,15 +91,20 @@ __device__ inline StepMatrix layer_matrix(const FusedStepShape& shape, const Fus
 }
 
 __device__ inline StepMatrix head_matrix(const FusedStepParams& p) {
-  return {p.head, static_cast<int>(p.shape.vocab_size), static_cast<int>(p.shape.embed_dim), 1, 0};
+  return {p.head,
+          static_cast<int>(p.shape.vocab_size),
+          static_cast<int>(p.shape.embed_dim),
+          1,
+          p.shape.type,
+          0};
 }
 
 /// Bytes of a stage, of one part or two.
 struct StepStage {
-  const BFloat16* from;
-  const BFloat16* second;  // null where there is one part
-  uint32_t part_bytes;     // that come
-  uint32_t part_space;     // in the ring
+  const std::byte* from;
+  const std::byte* second;  // null where there is one part
+  uint32_t part_bytes;      // that come
+  uint32_t part_space;      // in the ring
 };
 
 /// Goes through the stages of a block's rows of all matrices.
@@ -108,12 +127,12 @@ class StageWalk {
     }
     const int step = matrix_.rows_in_stage();
     const int64_t first = rows_.first + row_;
-    stage.from = matrix_.weight + first * matrix_.num_columns;
+    stage.from = static_cast<const std::byte*>(matrix_.weight) + first * row_bytes_;
     stage.second = matrix_.num_parts == 1
                        ? nullptr
-                       : stage.from + static_cast<int64_t>(matrix_.num_rows) * matrix_.num_columns;
-    stage.part_bytes = static_cast<uint32_t>(min(step, rows_.count - row_)) * matrix_.row_bytes();
-    stage.part_space = matrix_.part_bytes();
+                       : stage.from + static_cast<int64_t>(matrix_.num_rows) * row_bytes_;
+    stage.part_bytes = static_cast<uint32_t>(min(step, rows_.count - row_)) * row_bytes_;
+    stage.part_space = static_cast<uint32_t>(step) * row_bytes_;
     row_ += step;
     return true;
   }
@@ -125,6 +144,7 @@ class StageWalk {
                   ? head_matrix(p_)
                   : layer_matrix(p_.shape, layers_[layer], layer, number_ % kNumLayerMatrices);
     rows_ = rows_of_block(matrix_);
+    row_bytes_ = matrix_.row_bytes();
     row_ = 0;
   }
 
@@ -134,16 +154,17 @@ class StageWalk {
   int number_ = 0;
   StepMatrix matrix_{};
   StepRows rows_{};
+  uint32_t row_bytes_ = 0;
   int row_ = 0;
 };
 
-constexpr uint32_t kMostUnderWay = 24 << 10;  // bytes of a block, and a stage
-
-/// One thread: streams all that the block multiplies through its ring.
+/// One thread: streams all that the block multiplies through its ring. No more than
+/// `most_under_way` bytes and a stage are on their way at once.
 __device__ __forceinline__ void stream_weights(const FusedStepParams& p,
                                                const FusedStepLayer* layers, RingBarriers& barriers,
-                                               const std::byte* ring, uint32_t ring_bytes) {
-  RingWriter writer(barriers, ring_bytes, kMostUnderWay);
+                                               const std::byte* ring, uint32_t ring_bytes,
+                                               uint32_t most_under_way) {
+  RingWriter writer(barriers, ring_bytes, most_under_way);
   const uint64_t policy = read_once_policy();
   StageWalk walk(p, layers);
   StepStage stage{};

@@ -31,7 +31,8 @@ struct GatherRecordsParams {
   int64_t layer = 0;                   // in [0, L)
   int64_t num_layers = 0;              // L
   int64_t num_kv_heads = 0;            // G
-  int64_t head_dim = 0;                // D; F is a multiple of 8, for kInt8 D is
+  int64_t head_dim = 0;                // D; F is a multiple of 8, for kInt8 D is. Quantised K and V
+                                       // of a chunk take at most 48 KiB
   BFloat16* key = nullptr;             // [capacity, F], rows from first_row on are written,
   BFloat16* value = nullptr;           // document after document in the order of `selected`
   int64_t first_row = 0;               // in [0, capacity]

@@ -1,10 +1,13 @@
 // What limits it is the bus to the host's memory, of which some hundred kilobytes must be under way
 // at a time: a megabyte is. Each warp looks up who was chosen for itself, without waiting for
-// others. The bulk copy engine (cp.async.bulk) was measured and is no faster here. Quantised rows
-// cross the bus as they are stored and become bfloat16 in registers.
+// others. Copies into shared memory (cp.async, cp.async.bulk) were measured: no faster where rows
+// begin with a line, slower where they do not. Quantised rows cross the bus as they are stored and
+// become bfloat16 on their way through shared memory.
+
+#include <algorithm>
 
 #include "msa/kernels/bfloat16_pairs.cuh"
-#include "msa/kernels/device_code.cuh"
+#include "msa/kernels/dependent_launch.cuh"
 #include "msa/kernels/gather_records.h"
 #include "msa/kernels/route_batch.h"
 
@@ -13,10 +16,18 @@ namespace {
 
 constexpr int kBlocks = 64;
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarpThreads;
-constexpr int kLoads = 4;                        // of 16 bytes that a lane has under way
-constexpr int kOutValues = 8;                    // of 16 bytes of bfloat16
+constexpr int kWordBytes = 16;  // of a load
+constexpr int kLineWords = 8;
+constexpr int kOutValues = 8;   // of 16 bytes of bfloat16
+constexpr int kInt4Group = 32;  // values of a scale
+constexpr int kMostShared = 48 << 10;
 constexpr int64_t kMostRows = int64_t{1} << 29;  // twice as many are counted in int32
+
+/// Loads that a lane has under way: for rows of 1,024 values all of a chunk.
+template <ContentType kType>
+constexpr int kLoadsEach = kType == ContentType::kInt4   ? 3
+                           : kType == ContentType::kInt8 ? 5
+                                                         : 8;
 
 __device__ int32_t load_slot(const int32_t* slot) {
   int32_t value = 0;
@@ -89,66 +100,50 @@ __device__ const std::byte* find_row(const Runs& runs, int32_t row, int64_t row_
       static_cast<uintptr_t>(__shfl_sync(kAllLanes, address, owner)));
 }
 
-/// Values of 16 stored bytes.
+/// Eight values of a row in shared memory, from value 8 * i on.
 template <ContentType kType>
-constexpr int kWordValues = kType == ContentType::kInt4   ? 32
-                            : kType == ContentType::kInt8 ? 16
-                                                          : 8;
-
-/// 16 stored bytes on their way, and the scales of their values.
-template <ContentType kType>
-struct Word {
-  uint4 bits;
-  uint16_t scale[2];  // int8: of either half, as a head may end between them; int4: the first
-
-  __device__ void load(const std::byte* row, const ContentLayout& layout, int word) {
-    bits = __ldcg(reinterpret_cast<const uint4*>(row) + word);
-    const auto* scales = reinterpret_cast<const uint16_t*>(row + layout.scale_offset);
-    if constexpr (kType == ContentType::kInt8) {
-      const auto head_dim = static_cast<uint32_t>(layout.group_values);
-      const uint32_t first = static_cast<uint32_t>(word) * kWordValues<kType>;
-      const auto last_head = static_cast<uint32_t>(layout.num_values) / head_dim - 1;
-      scale[0] = __ldcg(scales + first / head_dim);
-      scale[1] = __ldcg(scales + min((first + kOutValues) / head_dim, last_head));
-    } else if constexpr (kType == ContentType::kInt4) {
-      scale[0] = __ldcg(scales + word);
+__device__ uint4 widened(const std::byte* row, const ContentLayout& layout, int i) {
+  const auto* scales = reinterpret_cast<const uint16_t*>(row + layout.scale_offset);
+  const auto step_of = [&](int64_t group) {
+    return __uint_as_float(static_cast<uint32_t>(scales[group]) << 16);
+  };
+  uint32_t pair[kOutValues / 2];
+  if constexpr (kType == ContentType::kInt8) {
+    const uint2 bits = reinterpret_cast<const uint2*>(row)[i];
+    const float step =
+        step_of(static_cast<uint32_t>(i * kOutValues) / static_cast<uint32_t>(layout.group_values));
+#pragma unroll
+    for (int j = 0; j < kOutValues / 2; ++j) {
+      const uint32_t two = (j < 2 ? bits.x : bits.y) >> (j % 2 * 16);
+      pair[j] = narrow_pair(static_cast<float>(static_cast<int8_t>(two)) * step,
+                            static_cast<float>(static_cast<int8_t>(two >> 8)) * step);
+    }
+  } else {
+    const uint32_t bits = reinterpret_cast<const uint32_t*>(row)[i];
+    const float step = step_of(i / (kInt4Group / kOutValues));
+#pragma unroll
+    for (int j = 0; j < kOutValues / 2; ++j) {
+      pair[j] =
+          narrow_pair(static_cast<float>(static_cast<int32_t>(bits << (28 - 8 * j)) >> 28) * step,
+                      static_cast<float>(static_cast<int32_t>(bits << (24 - 8 * j)) >> 28) * step);
     }
   }
+  return {pair[0], pair[1], pair[2], pair[3]};
+}
 
-  /// The eight values from value 8 * i of the word on.
-  __device__ uint4 widened(int i) const {
-    if constexpr (kType == ContentType::kBFloat16) return bits;
-    const uint32_t part[4] = {bits.x, bits.y, bits.z, bits.w};
-    uint32_t pair[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      float value[2];
-#pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        const int v = 2 * j + k;
-        if constexpr (kType == ContentType::kInt8) {
-          value[k] = static_cast<float>(static_cast<int8_t>(part[2 * i + v / 4] >> (v % 4 * 8)));
-        } else {
-          value[k] = static_cast<float>(static_cast<int32_t>(part[i] << (28 - 4 * v)) >> 28);
-        }
-      }
-      const float step =
-          __uint_as_float(static_cast<uint32_t>(scale[kType == ContentType::kInt8 ? i : 0]) << 16);
-      pair[j] = narrow_pair(value[0] * step, value[1] * step);
-    }
-    return {pair[0], pair[1], pair[2], pair[3]};
-  }
-};
-
-/// Every warp copies a row of K or V at a time; of quantised ones, which are shorter, two or four.
+/// A warp reads K and V of a chunk: they stand side by side. Lanes begin where a line of memory
+/// does, so that every line crosses the bus once and as a whole.
 template <ContentType kType>
 __global__ void __launch_bounds__(kThreads)
-    gather_kernel(const GatherRecordsParams p, const ContentLayout layout) {
-  constexpr int kOuts = kWordValues<kType> / kOutValues;  // of 16 bytes from 16 stored ones
-  constexpr int kRows = kOuts;
-  constexpr int kRowLoads = kLoads / kRows;
+    gather_kernel(const GatherRecordsParams p, const ContentLayout layout, const int room_bytes) {
+  constexpr int kLoads = kLoadsEach<kType>;
+  extern __shared__ __align__(16) std::byte shared[];
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
+  const int num_warps = static_cast<int>(blockDim.x) / kWarpThreads;
+  auto* const room = shared + warp * room_bytes;
+  await_launched_before();
+  release_launched_after();
   const Runs runs = find_runs(p, layout.row_bytes, lane);
   const auto first_row = static_cast<int32_t>(p.first_row);
   const int32_t num_rows = min(runs.num_rows, static_cast<int32_t>(p.capacity) - first_row);
@@ -157,46 +152,40 @@ __global__ void __launch_bounds__(kThreads)
     if (num_rows < runs.num_rows && p.overflow != nullptr) *p.overflow = 1;
   }
   const auto out_words = static_cast<int>(layout.num_values / kOutValues);
-  const int row_words = (out_words + kOuts - 1) / kOuts;
-  const int num_warps = static_cast<int>(gridDim.x) * kWarps;
-  // K and V by turns
-  for (int32_t i = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-       i < num_rows * 2; i += num_warps * kRows) {
-    const std::byte* from[kRows];
-    uint4* to[kRows];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const int32_t place = i + r * num_warps;
-      const bool is_value = place % 2 != 0;
-      from[r] = nullptr;
-      if (place >= num_rows * 2) continue;
-      from[r] =
-          find_row(runs, place / 2, layout.row_bytes) + (is_value ? layout.row_bytes : int64_t{0});
-      to[r] = reinterpret_cast<uint4*>(is_value ? p.value : p.key) +
-              (p.first_row + place / 2) * out_words;
-    }
-    for (int first = lane; first < row_words; first += kRowLoads * kWarpThreads) {
-      Word<kType> part[kRows][kRowLoads];
+  const auto pair_words = static_cast<int>(2 * layout.row_bytes / kWordBytes);
+  for (int32_t row = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+       row < num_rows; row += num_warps * static_cast<int>(gridDim.x)) {
+    const std::byte* const from = find_row(runs, row, layout.row_bytes);
+    uint4* const key = reinterpret_cast<uint4*>(p.key) + (p.first_row + row) * out_words;
+    uint4* const value = reinterpret_cast<uint4*>(p.value) + (p.first_row + row) * out_words;
+    const auto ahead =
+        static_cast<int>(reinterpret_cast<uintptr_t>(from) / kWordBytes % kLineWords);
+    for (int first = lane - ahead; first < pair_words; first += kLoads * kWarpThreads) {
+      uint4 part[kLoads];
 #pragma unroll
       for (int l = 0; l < kLoads; ++l) {
-        const int r = l / kRowLoads;
-        const int word = first + l % kRowLoads * kWarpThreads;
-        if (from[r] != nullptr && word < row_words) {
-          part[r][l % kRowLoads].load(from[r], layout, word);
-        }
+        const int word = first + l * kWarpThreads;
+        if (word < 0 || word >= pair_words) continue;
+        part[l] = __ldcg(reinterpret_cast<const uint4*>(from) + word);
       }
 #pragma unroll
       for (int l = 0; l < kLoads; ++l) {
-        const int r = l / kRowLoads;
-        const int word = first + l % kRowLoads * kWarpThreads;
-        if (from[r] == nullptr || word >= row_words) continue;
-#pragma unroll
-        for (int o = 0; o < kOuts; ++o) {
-          const int out = word * kOuts + o;
-          if (out < out_words) to[r][out] = part[r][l % kRowLoads].widened(o);
+        const int word = first + l * kWarpThreads;
+        if (word < 0 || word >= pair_words) continue;
+        if constexpr (kType == ContentType::kBFloat16) {
+          (word < out_words ? key[word] : value[word - out_words]) = part[l];
+        } else {
+          reinterpret_cast<uint4*>(room)[word] = part[l];
         }
       }
     }
+    if constexpr (kType == ContentType::kBFloat16) continue;
+    __syncwarp();
+    for (int i = lane; i < out_words; i += kWarpThreads) {
+      key[i] = widened<kType>(room, layout, i);
+      value[i] = widened<kType>(room + layout.row_bytes, layout, i);
+    }
+    __syncwarp();  // the room is written again
   }
 }
 
@@ -205,7 +194,9 @@ __global__ void set_slots_kernel(const SlotChange* changes, int64_t count, int32
   if (i < count) store_slot(slot + changes[i].document, changes[i].slot);
 }
 
-auto* kernel_of(ContentType type) {
+using GatherKernel = void (*)(GatherRecordsParams, ContentLayout, int);
+
+GatherKernel kernel_of(ContentType type) {
   return type == ContentType::kBFloat16 ? gather_kernel<ContentType::kBFloat16>
          : type == ContentType::kInt8   ? gather_kernel<ContentType::kInt8>
          : type == ContentType::kInt4   ? gather_kernel<ContentType::kInt4>
@@ -223,15 +214,21 @@ void gather_records_cuda(const GatherRecordsParams& p, CudaStream stream) {
   MSA_CHECK(p.layer >= 0 && p.layer < p.num_layers, "gather_records: there is no layer ", p.layer);
   MSA_CHECK(p.first_row >= 0 && p.first_row <= p.capacity && p.capacity <= kMostRows,
             "gather_records: row ", p.first_row, " of ", p.capacity);
-  auto* kernel = kernel_of(p.type);
+  const GatherKernel kernel = kernel_of(p.type);
   MSA_CHECK(kernel != nullptr, "gather_records: content is bf16, int8 or int4, not ",
             name_of(p.type));
   MSA_CHECK(p.type != ContentType::kInt8 || p.head_dim % kOutValues == 0,
             "gather_records: heads of int8 must be multiples of ", kOutValues, " values, got ",
             p.head_dim);
   const ContentLayout layout = content_layout(p.type, p.num_kv_heads, p.head_dim);
-  kernel<<<kBlocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(p, layout);
-  expect_launched("gather_records");
+  const int64_t room_bytes = is_quantized(p.type) ? 2 * layout.row_bytes : 0;
+  MSA_CHECK(room_bytes <= kMostShared, "gather_records: K and V of a chunk take ", room_bytes,
+            " bytes, at most ", kMostShared, " can be widened");
+  const int64_t num_warps =
+      std::min<int64_t>(kThreads / kWarpThreads, kMostShared / std::max<int64_t>(room_bytes, 1));
+  launch_dependent(kernel, kBlocks, static_cast<unsigned>(num_warps * kWarpThreads),
+                   static_cast<size_t>(num_warps * room_bytes), static_cast<cudaStream_t>(stream),
+                   p, layout, static_cast<int>(room_bytes));
 }
 
 void set_slots_cuda(const SlotChange* changes, int64_t count, int32_t* slot, CudaStream stream) {

@@ -222,7 +222,7 @@ TEST_P(GatherRecordsCuda, CopiesTheChosenRecordsInOrderFromEveryPlace) {
   for (const Shape& shape :
        {Shape{3, {8, 128}, 16, 16}, Shape{2, {2, 8}, 3, 5}, Shape{1, {1, 8}, 40, 64},
         Shape{2, {43, 24}, 5, 16}, Shape{18, {4, 64}, 2, 1}, Shape{1, {3, 40}, 30, 64},
-        Shape{1, {40, 128}, 20, 16}}) {
+        Shape{1, {40, 128}, 20, 16}, Shape{1, {160, 128}, 6, 16}, Shape{2, {8, 128}, 70, 64}}) {
     Memory memory(random_counts(shape.most_chunks, 7), shape.num_layers, shape.heads, 8,
                   GetParam());
     std::mt19937 random(9);
@@ -287,6 +287,10 @@ TEST(GatherRecordsShapes, RefusesThoseThatItCannotCopy) {
   expect_refused([](GatherRecordsParams& p) {
     p.type = ContentType::kInt8;
     p.head_dim = 4;  // a group would end within eight values
+  });
+  expect_refused([](GatherRecordsParams& p) {
+    p.type = ContentType::kInt8;
+    p.num_kv_heads = 768;  // K and V of a chunk: 2 * (24,576 + 1,536) bytes
   });
 }
 

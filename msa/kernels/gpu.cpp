@@ -101,5 +101,6 @@ GpuEvent::GpuEvent(const Gpu& gpu) : library_(&gpu.library()), event_(library_->
 GpuEvent::~GpuEvent() { library_->destroy_event(event_); }
 void GpuEvent::record(CudaStream stream) { library_->record_event(event_, stream); }
 void GpuEvent::await(CudaStream stream) const { library_->await_event(event_, stream); }
+void GpuEvent::synchronize() const { library_->synchronize_event(event_); }
 
 }  // namespace msa::kernels

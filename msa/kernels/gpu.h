@@ -110,6 +110,9 @@ class GpuEvent {
   /// What is queued on `stream` from now on waits for the place; for none if there is none.
   void await(CudaStream stream) const;
 
+  /// Waits for all that was queued before the place. Throws Error(kDevice) if some of it failed.
+  void synchronize() const;
+
  private:
   const CudaLibrary* library_;
   CudaEvent event_;

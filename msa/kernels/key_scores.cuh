@@ -3,18 +3,17 @@
 
 #include <cuda_bf16.h>
 
-#include "msa/kernels/device_code.cuh"
-#include "msa/kernels/route_batch_parts.h"
+#include "msa/kernels/chunk_scores.cuh"
 
 namespace msa::kernels {
 
-/// A block widens its keys into shared memory, where each is read once; every warp takes tokens.
-/// A score's sum has one order, whatever the place of key and token.
+/// A block widens its keys into shared memory, where each is read once; every warp takes kTokens
+/// tokens at a time. A score's sum has one order, whatever the place of key and token.
+template <int kTokens>
 struct KeyScorer {
   static constexpr int kWarps = 12;
   static constexpr int kThreads = kWarps * kWarpThreads;
   static constexpr int kKeys = 4;      // together
-  static constexpr int kTokens = 4;    // of a warp, together
   static constexpr int kSlice = 2048;  // values of a key that are held at a time
 
   float4 key[kKeys][kSlice / 4];
@@ -49,20 +48,23 @@ struct KeyScorer {
     __syncthreads();
   }
 
-  /// Raises `fresh`, ordered scores of documents, to those of the `count` <= kKeys chunks by all
-  /// tokens of a question. By all threads of the block; `chunk` is in shared or global memory.
+  /// Raises `fresh`, ordered scores of documents, to those of the `count` <= kKeys chunks by a
+  /// question's tokens, or by those of one part of them of `num_parts`. By all threads of the
+  /// block; `chunk` is in shared or global memory.
   template <bool kIsInt8>
   __device__ void score(const RouteBatchParams& p, const TokenSpans& spans, int question,
-                        const int32_t* chunk, int count, uint32_t* fresh) {
+                        const int32_t* chunk, int count, uint32_t* fresh, int part = 0,
+                        int num_parts = 1) {
     const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
     const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
     const int first_token = spans.given[question];
     const int num_tokens = spans.given[question + 1] - first_token;
     const bool is_held = p.key_dim <= kSlice;
     if (is_held) load<kIsInt8>(p, chunk, count, 0);
-    if (threadIdx.x < kKeys) best[threadIdx.x] = 0;
+    if (threadIdx.x < kKeys) best[threadIdx.x] = kept_score(-INFINITY);
     __syncthreads();
-    for (int round = 0; round < num_tokens; round += kWarps * kTokens) {
+    constexpr int kRound = kWarps * kTokens;
+    for (int round = part * kRound; round < num_tokens; round += num_parts * kRound) {
       const int token = round + warp * kTokens;
       const bool is_needed = token < num_tokens;
       const float* query[kTokens];
@@ -78,9 +80,9 @@ struct KeyScorer {
       if (!is_needed) continue;
 #pragma unroll
       for (int k = 0; k < kKeys; ++k) {
-        float largest = warp_sum(sum[0][k]);
+        float largest = -INFINITY;
 #pragma unroll
-        for (int t = 1; t < kTokens; ++t) largest = fmaxf(largest, warp_sum(sum[t][k]));
+        for (int t = 0; t < kTokens; ++t) largest = fmaxf(largest, warp_sum(sum[t][k]));
         if (lane == 0) atomicMax(best + k, to_ordered(largest));
       }
     }
@@ -89,7 +91,7 @@ struct KeyScorer {
       const int32_t own = chunk[threadIdx.x];
       const float dot = from_ordered(best[threadIdx.x]);
       atomicMax(fresh + p.document_of_chunk[own],
-                to_ordered(kIsInt8 ? dot * p.key_scale[own] : dot));
+                kept_score(kIsInt8 ? dot * p.key_scale[own] : dot));
     }
     __syncthreads();
   }
@@ -107,8 +109,9 @@ struct KeyScorer {
 
   __device__ void add(const float* const (&query)[kTokens], int64_t begin, int64_t key_dim,
                       int lane, float (&sum)[kTokens][kKeys]) const {
+    constexpr int kUnrolled = kTokens == 1 ? 8 : 4;
     const auto count = static_cast<int>(min(key_dim - begin, int64_t{kSlice}));
-#pragma unroll 2
+#pragma unroll kUnrolled
     for (int i = 4 * lane; i < count; i += 4 * kWarpThreads) {
       float4 q[kTokens];
 #pragma unroll

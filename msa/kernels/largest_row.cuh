@@ -5,8 +5,10 @@
 
 namespace msa::kernels {
 
-/// The larger of two is the larger value, then the lower row; 0 is below all.
+/// The larger of two is the larger value, then the lower row; 0 is below all. NaN is above all and
+/// stands for row -1.
 __device__ inline uint64_t row_candidate(float value, int64_t row) {
+  if (isnan(value)) return uint64_t{0xffffffffU} << 32;
   return uint64_t{to_ordered(value)} << 32 | (0xffffffffU - static_cast<uint32_t>(row));
 }
 

@@ -2,7 +2,11 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "msa/kernels/cuda_library.h"
 #include "msa/kernels/device_code.cuh"
@@ -75,6 +79,27 @@ size_t whole_pages(int64_t num_bytes) {
   return (static_cast<size_t>(num_bytes) + kLargePage - 1) / kLargePage * kLargePage;
 }
 
+/// Writes to every page on several threads. Pinning would let the system clear them all on one.
+void touch_pages(std::byte* memory, size_t size) {
+  constexpr size_t kSmallPage = 4096;
+  constexpr size_t kLeast = size_t{1} << 30;
+  if (size < kLeast) return;
+  const size_t num_threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, 16);
+  const size_t share = whole_pages(static_cast<int64_t>((size + num_threads - 1) / num_threads));
+  std::vector<std::thread> threads;
+  try {
+    for (size_t begin = 0; begin < size; begin += share) {
+      threads.emplace_back([memory, begin, end = std::min(begin + share, size)] {
+        for (size_t i = begin; i < end; i += kSmallPage) {
+          *static_cast<volatile std::byte*>(memory + i) = std::byte{0};
+        }
+      });
+    }
+  } catch (const std::system_error&) {  // NOLINT(bugprone-empty-catch): pinning does the rest
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 void* allocate_host(int64_t num_bytes) {
   const size_t size = whole_pages(num_bytes);
   void* mapping = ::mmap(nullptr, size + kLargePage, PROT_READ | PROT_WRITE,
@@ -85,6 +110,7 @@ void* allocate_host(int64_t num_bytes) {
   ::munmap(mapping, skipped);
   if (skipped < kLargePage) ::munmap(memory + size, kLargePage - skipped);
   ::madvise(memory, size, MADV_HUGEPAGE);
+  touch_pages(memory, size);
   const cudaError_t error =
       cudaHostRegister(memory, size, cudaHostRegisterPortable | cudaHostRegisterMapped);
   void* on_gpu = nullptr;
@@ -138,6 +164,10 @@ void record_event(CudaEvent event, CudaStream stream) {
   expect_success(
       cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream)),
       "cudaEventRecord");
+}
+
+void synchronize_event(CudaEvent event) {
+  expect_success(cudaEventSynchronize(static_cast<cudaEvent_t>(event)), "the GPU failed");
 }
 
 void await_event(CudaEvent event, CudaStream stream) {
@@ -210,6 +240,7 @@ extern "C" const msa::kernels::CudaLibrary* msa_cuda_library() {
     all.destroy_event = destroy_event;
     all.record_event = record_event;
     all.await_event = await_event;
+    all.synchronize_event = synchronize_event;
     all.copy_async = copy_async;
     all.clear = clear;
     all.begin_recording = begin_recording_cuda;
@@ -234,6 +265,7 @@ extern "C" const msa::kernels::CudaLibrary* msa_cuda_library() {
     all.fold_queries = fold_queries_cuda;
     all.device_gemm = device_gemm_cuda;
     all.gemv = gemv_cuda;
+    all.quantize_weights = quantize_weights_cuda;
     all.packed_attention = packed_attention_cuda;
     all.step_attention = step_attention_cuda;
     all.fused_step_fits = fused_step_fits;

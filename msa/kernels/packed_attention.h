@@ -20,6 +20,8 @@ struct PackedAttentionParams {
   BFloat16* out = nullptr;               // [T, H, D], written
   const int32_t* query_first = nullptr;  // [N + 1]
   const int32_t* key_first = nullptr;    // [N + 1]
+  int64_t num_queries = 0;               // T >= query_first[N]
+  int64_t num_keys = 0;                  // S >= key_first[N]
   int64_t num_sequences = 0;             // N < 65536
   int64_t most_queries = 0;              // of a sequence; times (H / G)^2 below 2^31
   int64_t num_heads = 0;                 // H, a multiple of G

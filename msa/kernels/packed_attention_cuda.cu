@@ -10,6 +10,7 @@
 #include "msa/kernels/device_code.cuh"
 #include "msa/kernels/packed_attention.h"
 #include "msa/kernels/packed_attention_tile.cuh"
+#include "msa/kernels/packed_attention_tiles.h"
 
 namespace msa::kernels {
 namespace {
@@ -337,7 +338,9 @@ void packed_attention_cuda(const PackedAttentionParams& params, CudaStream strea
             params.most_queries * group * group);
   MSA_CHECK(params.num_sequences < 65536, "at most 65535 sequences, got ", params.num_sequences);
   if (params.num_sequences == 0 || params.most_queries == 0) return;
-  if (params.head_dim <= 64) {
+  if (can_attend_in_tiles(params)) {
+    attend_in_tiles(params, stream);
+  } else if (params.head_dim <= 64) {
     attend<64>(params, stream);
   } else {
     attend<128>(params, stream);

@@ -90,6 +90,8 @@ void expect_attention(const Heads& heads, const Sequences& sequences, bool is_ca
        .out = device_out.get(),
        .query_first = device_query_first.get(),
        .key_first = device_key_first.get(),
+       .num_queries = query_first.back(),
+       .num_keys = key_first.back(),
        .num_sequences = static_cast<int64_t>(sequences.queries.size()),
        .most_queries = *std::max_element(sequences.queries.begin(), sequences.queries.end()),
        .num_heads = heads.num,
@@ -154,6 +156,53 @@ TEST(PackedAttentionCuda, ManyDocumentsEqualADoubleLoop) {
   const std::vector<int32_t> lengths{500, 513, 17, 640, 1000, 256, 999, 64, 800};
   expect_attention({32, 8, 128}, {lengths, lengths}, true, 1, 101, 900);
   expect_attention({6, 2, 64}, {lengths, lengths}, false, 1, 101, 910);
+  expect_attention({8, 4, 64}, {lengths, lengths}, true, 1, 101, 920);
+  expect_attention({16, 16, 128}, {lengths, lengths}, false, 1, 101, 930);
+}
+
+/// Results of equal documents of 32 / 8 heads of 128, but for the keys and values of `document`.
+std::vector<BFloat16> attend_with(int32_t document, BFloat16 rows_of_document) {
+  const std::vector<int32_t> lengths{140, 300, 77, 640, 513, 256, 99, 64, 8};
+  const auto first = firsts(lengths);
+  const int64_t num_tokens = first.back();
+  const auto query = to_device(rounded(random_floats(num_tokens * 4096, 970)));
+  auto key = rounded(random_floats(num_tokens * 1024, 971));
+  auto value = rounded(random_floats(num_tokens * 1024, 972));
+  for (int64_t i = first[document] * 1024; i < first[document + 1] * 1024; ++i) {
+    key[i] = value[i] = rows_of_document;
+  }
+  const auto device_key = to_device(key);
+  const auto device_value = to_device(value);
+  const auto borders = to_device(first);
+  const auto out = device_array<BFloat16>(num_tokens * 4096);
+  packed_attention_cuda({.query = query.get(),
+                         .key = device_key.get(),
+                         .value = device_value.get(),
+                         .out = out.get(),
+                         .query_first = borders.get(),
+                         .key_first = borders.get(),
+                         .num_queries = num_tokens,
+                         .num_keys = num_tokens,
+                         .num_sequences = static_cast<int64_t>(lengths.size()),
+                         .most_queries = 640,
+                         .num_heads = 32,
+                         .num_kv_heads = 8,
+                         .head_dim = 128,
+                         .scale = 0.09F},
+                        nullptr);
+  auto result = to_host(out, num_tokens * 4096);
+  result.erase(result.begin() + first[document] * 4096,
+               result.begin() + first[document + 1] * 4096);
+  return result;
+}
+
+TEST(PackedAttentionCuda, WhatIsNoNumberStaysInItsDocument) {
+  if (!has_device()) GTEST_SKIP() << "no GPU";
+  for (const int32_t document : {1, 3, 8}) {
+    const auto wanted = attend_with(document, to_bfloat16(0));
+    const auto got = attend_with(document, to_bfloat16(NAN));
+    for (size_t i = 0; i < wanted.size(); ++i) ASSERT_EQ(got[i].bits, wanted[i].bits) << i;
+  }
 }
 
 TEST(PackedAttentionCuda, ScoresFarApartEqualADoubleLoop) {

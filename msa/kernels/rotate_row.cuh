@@ -20,12 +20,14 @@ struct BlockGroup {
   __device__ static void sync() { __syncthreads(); }
 };
 
-/// kStages stages of the transform of `run` values, from neighbours `stride` apart on.
+/// kStages stages of the transform of `run` values, from neighbours `stride` apart on, a power of
+/// two.
 template <typename Group, int kStages>
 __device__ void transform_stages(float* part, int run, int stride) {
   constexpr int kTogether = 1 << kStages;
   for (int i = Group::index(); i < run / kTogether; i += Group::kThreads) {
-    float* first = part + i / stride * stride * kTogether + i % stride;
+    const int low = i & (stride - 1);
+    float* first = part + (i - low) * kTogether + low;
     float value[kTogether];
 #pragma unroll
     for (int m = 0; m < kTogether; ++m) value[m] = first[m * stride];

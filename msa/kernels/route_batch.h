@@ -53,6 +53,8 @@ int64_t route_batch_workspace_bytes(const RouteBatchParams& params);
 /// without rounding (bounds as in route_rescore.h), so that the choice is that of float32. With
 /// packed keys it is, but for a chance below 8e-7 over rotations drawn by chance, for which one
 /// fixed rotation stands (route_packed_queries_cuda.cu).
+/// A token whose score of a chunk is not a number has none there; with such queries all chunks of a
+/// question are scored again.
 /// Throws Error(kInvalidArgument) for shapes outside the ranges above, Error(kDevice) if the GPU
 /// cannot be given the work, or cannot scan packed keys.
 void route_batch_cuda(const RouteBatchParams& params, std::byte* workspace, CudaStream stream);

@@ -154,6 +154,9 @@ class RouteCase {
                      nullptr);
       params.packed = {packed.get(), packed_scale.get(), to_host(longest, 1)[0]};
     }
+    const auto sums = to_device(std::vector<float>(num_questions * shape_.num_documents, 1));
+    params.score_sum = sums.get();
+    params.score_share = kScoreShare;
     const auto num_rescored = to_device(std::vector<int32_t>(num_questions, -1));
     params.num_rescored = num_rescored.get();
     constexpr size_t kGuard = 256;
@@ -166,6 +169,7 @@ class RouteCase {
       EXPECT_EQ(after[i], std::byte{0x5a}) << "wrote past the workspace";
     }
     rescored = to_host(num_rescored, num_questions);
+    score_sum = to_host(sums, num_questions * shape_.num_documents);
     return to_host(selected, count);
   }
 
@@ -204,7 +208,9 @@ class RouteCase {
   std::vector<std::byte> stored;
   std::vector<float> scale;
   std::vector<uint32_t> hidden;
+  static constexpr float kScoreShare = 0.25F;
   mutable std::vector<int32_t> rescored;  // [B], of the last run
+  mutable std::vector<float> score_sum;   // [B, N], of the last run: 1 + kScoreShare * scores
 
  private:
   NumberType type_;

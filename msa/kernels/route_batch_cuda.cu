@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "msa/kernels/device_code.cuh"
-#include "msa/kernels/route_batch_parts.h"
+#include "msa/kernels/route_scan_tiles.h"
 
 namespace msa::kernels {
 namespace {
@@ -25,8 +25,8 @@ TokenSpans spans_of(const RouteBatchParams& p) {
   return spans;
 }
 
-/// The parts of the scratch at `memory`. What must begin as zeros comes first.
-RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory, int64_t* zero_bytes) {
+/// The parts of the scratch at `memory`.
+RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory) {
   RouteBatchSpace space;
   const auto take = [&](auto*& part, int64_t count) {
     using Value = std::remove_reference_t<decltype(*part)>;
@@ -39,25 +39,35 @@ RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory, int64_t* 
   const int64_t query_bytes = is_packed ? packed_dim(p.key_dim) : p.key_dim * bytes_of(p.key_type);
   space.query_row_bytes = (query_bytes + kSlice - 1) / kSlice * kSlice;
   space.num_tokens = spans_of(p).filled[p.num_questions];
-  take(space.score, p.num_questions * p.num_documents);
   take(space.fresh, p.num_questions * p.num_documents);
-  take(space.window, p.num_questions);
-  take(space.scale_window, p.num_questions);
-  take(space.error_window, p.num_questions);
+  take(space.num_taken, is_packed ? space.num_tokens / kTokenStep : 0);
   take(space.ticket, p.num_questions);
   take(space.num_candidates, p.num_questions);
   take(space.num_listed, p.num_questions);
-  if (zero_bytes != nullptr) *zero_bytes = space.num_bytes;
+  space.zeros = memory;
+  space.num_zeros = space.num_bytes;
+  take(space.chunk_score, p.num_questions * p.num_chunks);
+  take(space.leader, p.num_questions * kLeaders);
   take(space.candidate, p.num_questions * p.num_documents);
   take(space.listed, p.num_questions * p.num_chunks);
-  take(space.reach, is_packed ? p.num_questions * p.num_chunks : 0);
   take(space.query, space.num_tokens * space.query_row_bytes);
   take(space.token_scale, space.num_tokens);
   take(space.block_owner, space.num_tokens / kTokenStep);
-  space.num_best = is_packed ? std::min({2 * p.top_k, kMostRouted, p.num_documents}) : p.top_k;
-  take(space.part, p.num_questions * kSelectBlocks * space.num_best);
+  take(space.window, space.num_tokens);
+  if (!is_packed) return space;
+  take(space.scale_window, space.num_tokens);
+  take(space.error_window, space.num_tokens);
+  space.num_best = std::min({2 * p.top_k, kMostRouted, p.num_documents});
   take(space.best, p.num_questions * space.num_best);
   return space;
+}
+
+/// Whether a question has tokens in several tiles of so many.
+bool is_cut(const TokenSpans& spans, int64_t num_questions, int64_t tile_tokens) {
+  for (int64_t b = 0; b < num_questions; ++b) {
+    if (spans.filled[b] / tile_tokens != (spans.filled[b + 1] - 1) / tile_tokens) return true;
+  }
+  return false;
 }
 
 void expect_supported(const RouteBatchParams& p) {
@@ -83,31 +93,29 @@ void expect_supported(const RouteBatchParams& p) {
 
 int64_t route_batch_workspace_bytes(const RouteBatchParams& params) {
   expect_supported(params);
-  return space_at(params, nullptr, nullptr).num_bytes;
+  return space_at(params, nullptr).num_bytes;
 }
 
 void route_batch_cuda(const RouteBatchParams& params, std::byte* workspace, CudaStream stream) {
   expect_supported(params);
   const TokenSpans spans = spans_of(params);
-  int64_t zero_bytes = 0;
-  const RouteBatchSpace space = space_at(params, workspace, &zero_bytes);
-  if (cudaMemsetAsync(workspace, 0, static_cast<size_t>(zero_bytes),
-                      static_cast<cudaStream_t>(stream)) != cudaSuccess) {
-    expect_launched("route_batch");
-  }
+  RouteBatchSpace space = space_at(params, workspace);
   if (params.packed.value != nullptr) {
     prepare_packed_queries(params, spans, space, stream);
     scan_packed_keys(params, space, stream);
-    select_documents(params, space, stream);
-    list_reaching(params, spans, space, stream);
+    find_leaders(params, space, stream);
+    score_leaders(params, spans, space, stream);
   } else {
+    // Tiles that share a question raise its scores.
+    if (is_cut(spans, params.num_questions, tile_tokens(space.num_tokens))) {
+      space.num_zeros = reinterpret_cast<std::byte*>(space.leader) - space.zeros;
+    }
     prepare_queries(params, spans, space, stream);
     scan_keys(params, space, stream);
-    select_documents(params, space, stream);
-    list_candidates(params, space, stream);
+    find_leaders(params, space, stream);
   }
-  rescore_listed(params, spans, space, stream);
-  select_candidates(params, space, stream);
+  list_candidates(params, spans, space, stream);
+  choose_listed(params, spans, space, stream);
   if (params.score_sum != nullptr) add_scores(params, space, stream);
 }
 

@@ -155,6 +155,52 @@ TEST_P(RouteBatchCuda, KeysAndQueriesOfOneLargeValueChooseAsInDoublePrecision) {
   c.expect_chosen_as_in_double();
 }
 
+TEST_P(RouteBatchCuda, KeysOfOneOrTwoValuesChooseAsInDoublePrecision) {
+  uint32_t seed = 73;
+  for (const int64_t dim : {128, 384, 1024}) {
+    for (const bool are_queries_alike : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "dim " << dim << " seed " << seed);
+      RouteCase c(GetParam(), {3000, 3, dim, {33, 8}}, seed);
+      std::mt19937 random(seed + 1000);
+      std::fill(c.keys.begin(), c.keys.end(), 0.0F);
+      const auto value = [&] { return static_cast<float>(random() % 2001) / 1000 - 1; };
+      for (int64_t chunk = 0; chunk < c.num_chunks(); ++chunk) {
+        for (uint32_t i = 0; i <= random() % 2; ++i) c.keys[chunk * dim + random() % dim] = value();
+      }
+      if (are_queries_alike) {
+        for (int64_t t = 0; t < 41; ++t) c.query[t * dim + random() % dim] += 40 * value();
+      }
+      c.store();
+      c.expect_chosen_as_in_double();
+      ++seed;
+    }
+  }
+}
+
+TEST_P(RouteBatchCuda, TokensThatAreNotNumbersAreLeftOut) {
+  RouteCase c(GetParam(), {900, 4, 128, {40, 9, 130}}, 76);
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  c.query[2 * 128 + 5] = kNaN;
+  std::fill(c.query.begin() + 16 * 128, c.query.begin() + 29 * 128, kNaN);
+  std::fill(c.query.begin() + 52 * 128, c.query.begin() + 53 * 128, -kNaN);
+  c.expect_chosen_as_in_double();
+}
+
+TEST_P(RouteBatchCuda, AQuestionOfNoNumbersChoosesTheFirstDocuments) {
+  RouteCase c(GetParam(), {5000, 4, 128, {40, 9}}, 77);
+  std::fill(c.query.begin(), c.query.begin() + 40 * 128, std::numeric_limits<float>::quiet_NaN());
+  const auto got = c.run();
+  int64_t place = 0;
+  for (int64_t n = 0; place < 16; ++n) {
+    if (c.first_chunk[n] == c.first_chunk[n + 1]) continue;
+    EXPECT_EQ(got[place].document, n);
+    EXPECT_EQ(got[place].score, kLowest);
+    ++place;
+  }
+  const auto wanted = c.reference(1);
+  EXPECT_NEAR(got[16].score, *std::max_element(wanted.begin(), wanted.end()), 2e-5);
+}
+
 TEST_P(RouteBatchCuda, NearlyEqualKeysChooseAsInDoublePrecision) {
   // Scores differ by much less than a scan can tell.
   RouteCase c(GetParam(), {4000, 2, 128, {5}, 32}, 81);
@@ -169,6 +215,38 @@ TEST_P(RouteBatchCuda, FewChunksOfALargeMemoryAreScoredAgain) {
   c.run();
   EXPECT_GE(c.rescored[0], 16);
   EXPECT_LT(c.rescored[0], c.num_chunks() / 20);
+}
+
+TEST_P(RouteBatchCuda, EveryDocumentsScoreIsAdded) {
+  const double scanned_near = GetParam().is_packed ? 1 : 0.1;
+  for (const int most_chunks : {3, 150}) {
+    SCOPED_TRACE(testing::Message() << most_chunks << " chunks");
+    const RouteCase c(GetParam(), {300, most_chunks, 256, {33, 170}}, 95);
+    const auto chosen = c.run();
+    for (int64_t question = 0; question < 2; ++question) {
+      const auto wanted = c.reference(question);
+      const float* sum = c.score_sum.data() + question * 300;
+      for (int64_t n = 0; n < 300; ++n) {
+        if (wanted[n] == kLowest) {
+          EXPECT_EQ(sum[n], kLowest) << n;
+          continue;
+        }
+        EXPECT_NEAR((sum[n] - 1) / RouteCase::kScoreShare, wanted[n], scanned_near) << n;
+      }
+      for (int64_t i = 0; i < 16; ++i) {
+        const auto& [document, score] = chosen[question * 16 + i];
+        EXPECT_EQ(sum[document], 1 + RouteCase::kScoreShare * score) << document;
+      }
+    }
+  }
+}
+
+TEST_P(RouteBatchCuda, FewLongDocumentsChooseAsInDoublePrecision) {
+  RouteCase c(GetParam(), {40, 400, 128, {20, 9}}, 97);
+  c.expect_chosen_as_in_double();
+  c.hidden.resize(2 * c.mask_words());
+  c.hidden[0] = 0x0f0f0f0fU;
+  c.expect_chosen_as_in_double();
 }
 
 TEST_P(RouteBatchCuda, RepeatedRunsGiveEqualBits) {

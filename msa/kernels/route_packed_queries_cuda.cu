@@ -1,5 +1,5 @@
 // One block a token: its query is rotated as packed keys are, rounded to int8, and says how far a
-// scanned score may be from the true one.
+// scanned score may be from the true one. Further blocks fill scratch with zeros.
 //
 // Let q be a rotated query, d the error of its rounding, k a rotated key, e that of its rounding.
 // The scanned score is (q - d) . (k - e) = q . k - q . e - d . k + d . e. Both scales make the
@@ -13,6 +13,7 @@
 // choose at least one is out of reach with a probability below 32 * 2.3e-8 < 8e-7 in a layer.
 
 #include "msa/kernels/block_folds.cuh"
+#include "msa/kernels/clear_zeros.cuh"
 #include "msa/kernels/dependent_launch.cuh"
 #include "msa/kernels/pack_keys.h"
 #include "msa/kernels/rotate_row.cuh"
@@ -21,22 +22,23 @@
 namespace msa::kernels {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = 256;
 constexpr float kDeviations = 5.5F;  // z
 constexpr float kNibbleFactor = 16;
-
-__device__ void raise(float* window, float value) {
-  constexpr float kAbove = 1.002F;  // what sums here may be off by
-  atomicMax(reinterpret_cast<unsigned*>(window), __float_as_uint(kAbove * value));
-}
+constexpr float kAbove = 1.002F;  // what sums here may be off by
 
 __global__ void __launch_bounds__(kThreads)
     prepare_packed_kernel(const float* query, int64_t key_dim, float longest_key,
                           const __grid_constant__ TokenSpans spans, RouteBatchSpace space) {
   extern __shared__ float row[];
   __shared__ float shared[kThreads / kWarpThreads];
+  await_launched_before();
   release_launched_after();
   const int place = static_cast<int>(blockIdx.x);
+  if (place >= space.num_tokens) {
+    clear_zeros(space);
+    return;
+  }
   const auto [question, token] = TokenSource(spans, place);
   const auto dim = static_cast<int>(space.query_row_bytes);
   for (int i = static_cast<int>(threadIdx.x); i < dim; i += kThreads) {
@@ -82,10 +84,10 @@ __global__ void __launch_bounds__(kThreads)
   const float rounding = (count + 128) * 0x1p-23F * length * longest_key;
   // The bits of the scale that say the error.
   const float changed = 0x1p-15F * length * longest_key;
-  raise(space.scale_window + question, spread * error * longest_key + rounding + changed);
-  raise(space.error_window + question, (spread * length + error) * kErrorShare * sqrtf(count));
+  space.scale_window[place] = kAbove * (spread * error * longest_key + rounding + changed);
+  space.error_window[place] = kAbove * (spread * length + error) * kErrorShare * sqrtf(count);
   // What is as good as zero beside these.
-  raise(space.window + question, sqrtf(count) * 0x1p-62F * (length + 1));
+  space.window[place] = kAbove * sqrtf(count) * 0x1p-62F * (length + 1);
 }
 
 }  // namespace
@@ -94,10 +96,10 @@ void prepare_packed_queries(const RouteBatchParams& params, const TokenSpans& sp
                             const RouteBatchSpace& space, CudaStream stream) {
   const auto shared_bytes = static_cast<size_t>(space.query_row_bytes) * sizeof(float);
   static_assert(kMostPackedDim * sizeof(float) <= 48 * 1024, "shared memory that needs no asking");
-  prepare_packed_kernel<<<static_cast<unsigned>(space.num_tokens), kThreads, shared_bytes,
-                          static_cast<cudaStream_t>(stream)>>>(params.query, params.key_dim,
-                                                               params.packed.longest, spans, space);
-  expect_launched("prepare_packed_queries");
+  const int multiprocessors = device_attribute(cudaDevAttrMultiProcessorCount);
+  launch_dependent(prepare_packed_kernel, num_prepare_blocks(space, multiprocessors), kThreads,
+                   shared_bytes, static_cast<cudaStream_t>(stream), params.query, params.key_dim,
+                   params.packed.longest, spans, space);
 }
 
 }  // namespace msa::kernels

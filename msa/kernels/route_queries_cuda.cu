@@ -1,8 +1,11 @@
-// One block a token: its largest value, its rounded row, and how far the rounding moved it.
+// One block a token: its largest value, its rounded row, and how far the rounding moved it. Further
+// blocks fill scratch with zeros.
 
 #include <cuda_bf16.h>
 
 #include "msa/kernels/block_folds.cuh"
+#include "msa/kernels/clear_zeros.cuh"
+#include "msa/kernels/dependent_launch.cuh"
 #include "msa/kernels/token_source.cuh"
 
 namespace msa::kernels {
@@ -16,7 +19,13 @@ __global__ void __launch_bounds__(kThreads)
     prepare_kernel(const float* query, int64_t key_dim, float longest_key,
                    const __grid_constant__ TokenSpans spans, RouteBatchSpace space) {
   __shared__ float shared[kWarps];
+  await_launched_before();
+  release_launched_after();
   const int token = static_cast<int>(blockIdx.x);
+  if (token >= space.num_tokens) {
+    clear_zeros(space);
+    return;
+  }
   const auto [question, source] = TokenSource(spans, token);
   const float* row = query + source * key_dim;
   uint8_t* out = space.query + token * space.query_row_bytes;
@@ -55,8 +64,7 @@ __global__ void __launch_bounds__(kThreads)
   const auto count = static_cast<float>(key_dim);
   const float error =
       sqrtf(missed) + (count + 8) * 0x1p-23F * sqrtf(squares) + sqrtf(count) * 0x1p-62F;
-  const float window = 2.004F * error * longest_key;
-  atomicMax(reinterpret_cast<unsigned*>(space.window + question), __float_as_uint(window));
+  space.window[token] = 2.004F * error * longest_key;
 }
 
 }  // namespace
@@ -65,10 +73,10 @@ void prepare_queries(const RouteBatchParams& params, const TokenSpans& spans,
                      const RouteBatchSpace& space, CudaStream stream) {
   auto* kernel =
       params.key_type == NumberType::kInt8 ? prepare_kernel<true> : prepare_kernel<false>;
-  kernel<<<static_cast<unsigned>(space.num_tokens), kThreads, 0,
-           static_cast<cudaStream_t>(stream)>>>(params.query, params.key_dim, params.longest_key,
-                                                spans, space);
-  expect_launched("prepare_queries");
+  const int multiprocessors = device_attribute(cudaDevAttrMultiProcessorCount);
+  launch_dependent(kernel, num_prepare_blocks(space, multiprocessors), kThreads, 0,
+                   static_cast<cudaStream_t>(stream), params.query, params.key_dim,
+                   params.longest_key, spans, space);
 }
 
 }  // namespace msa::kernels

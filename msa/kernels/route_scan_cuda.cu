@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "msa/kernels/chunk_scores.cuh"
 #include "msa/kernels/matrix_fragments.cuh"
 #include "msa/kernels/route_scan_tiles.h"
 
@@ -24,16 +25,15 @@ constexpr int kRowPadding = kPartBytes;  // rows of queries begin in different b
 struct ScanParams {
   const uint8_t* key;
   const float* key_scale;
-  const int32_t* document_of_chunk;
   const uint8_t* query;  // of this pass
   const float* token_scale;
   const int32_t* block_owner;
-  uint32_t* score;
+  uint32_t* chunk_score;
   int64_t num_chunks;
-  int64_t num_documents;
   int row_bytes;        // of a key
   int query_row_bytes;  // whole kSliceBytes
   int num_tokens;       // of this pass
+  bool is_first;        // pass: no question has begun before
 };
 
 /// The copies of one warp: slices of its chunks' keys, tile after tile.
@@ -77,9 +77,8 @@ struct Ring {
 /// Rows of a tile that a lane sees in the sums: lane / 4 + 8 i.
 constexpr int kLaneRows = kTileChunks / 8;
 
-/// What belongs to the chunks of a tile, by lane rows.
-struct TileFacts {
-  int32_t document[kLaneRows];
+/// The scales of a tile's keys, by lane rows.
+struct TileScales {
   float scale[kLaneRows];
 
   template <bool kHasScale>
@@ -87,17 +86,17 @@ struct TileFacts {
 #pragma unroll
     for (int i = 0; i < kLaneRows; ++i) {
       const int64_t chunk = min(tile + lane / 4 + 8 * i, end - 1);
-      document[i] = p.document_of_chunk[chunk];
       scale[i] = kHasScale ? p.key_scale[chunk] : 1.0F;
     }
   }
 };
 
-/// Raises the scores of the tile's documents for the questions of the blocks of tokens.
+/// Keeps the scores of the tile's chunks for the questions of the blocks of tokens; those of a
+/// question that began in the pass before are raised.
 template <typename Sum, int kBlocks>
-__device__ void raise_scores(const ScanParams& p, const TileFacts& facts,
-                             const Sum (&sum)[2][kBlocks][4], const float* token_scale,
-                             const int32_t* owner, int lane) {
+__device__ void keep_scores(const ScanParams& p, const TileScales& scales, int64_t tile,
+                            int64_t end, const Sum (&sum)[2][kBlocks][4], const float* token_scale,
+                            const int32_t* owner, int continued, int lane) {
   float best[kLaneRows];
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
@@ -120,10 +119,11 @@ __device__ void raise_scores(const ScanParams& p, const TileFacts& facts,
       float score = best[i];
       score = fmaxf(score, __shfl_xor_sync(kAllLanes, score, 1));
       score = fmaxf(score, __shfl_xor_sync(kAllLanes, score, 2));
-      if (lane % 4 == 0) {
-        atomicMax(p.score + owner[n] * p.num_documents + facts.document[i],
-                  to_ordered(score * facts.scale[i]));
-      }
+      const int64_t chunk = tile + lane / 4 + 8 * i;
+      if (lane % 4 != 0 || chunk >= end) continue;
+      uint32_t* kept = p.chunk_score + owner[n] * p.num_chunks + chunk;
+      const uint32_t value = kept_score(score * scales.scale[i]);
+      *kept = owner[n] == continued ? max(*kept, value) : value;
     }
   }
 }
@@ -165,6 +165,9 @@ __global__ void __launch_bounds__(kThreads, 1) scan_kernel(const __grid_constant
   }
   __syncthreads();
 
+  const int before = p.is_first ? -1 : p.block_owner[-1];
+  const int continued = before == owner[0] ? before : -1;
+
   // Addresses of this lane's rows in the fragments.
   const int matrix = lane / 8;
   const uint32_t query_rows =
@@ -174,8 +177,8 @@ __global__ void __launch_bounds__(kThreads, 1) scan_kernel(const __grid_constant
 
   int stage = 0;
   for (int64_t tile = begin; tile < end; tile += kTileChunks) {
-    TileFacts facts;
-    facts.load<kIsInt8<Sum>>(p, tile, end, lane);
+    TileScales scales;
+    scales.load<kIsInt8<Sum>>(p, tile, end, lane);
     Sum sum[2][kBlocks][4] = {};
     for (int slice = 0; slice < p.row_bytes; slice += kSliceBytes) {
       await_copies<kStages - 2>();
@@ -203,7 +206,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_kernel(const __grid_constant
       }
       stage = stage + 1 == kStages ? 0 : stage + 1;
     }
-    raise_scores(p, facts, sum, token_scale, owner, lane);
+    keep_scores(p, scales, tile, end, sum, token_scale, owner, continued, lane);
   }
 }
 
@@ -254,11 +257,11 @@ void scan(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStre
                                         most_bytes - kStaticBytes),
                    "scan_keys_in_passes");
     choice.kernel<<<blocks, kThreads, bytes, static_cast<cudaStream_t>(stream)>>>(
-        {static_cast<const uint8_t*>(params.key), params.key_scale, params.document_of_chunk,
+        {static_cast<const uint8_t*>(params.key), params.key_scale,
          space.query + token * space.query_row_bytes, space.token_scale + token,
-         space.block_owner + token / kTokenStep, space.score, params.num_chunks,
-         params.num_documents, static_cast<int>(params.key_dim * kValueBytes),
-         static_cast<int>(space.query_row_bytes), static_cast<int>(count)});
+         space.block_owner + token / kTokenStep, space.chunk_score, params.num_chunks,
+         static_cast<int>(params.key_dim * kValueBytes), static_cast<int>(space.query_row_bytes),
+         static_cast<int>(count), token == 0});
     expect_launched("scan_keys_in_passes");
     token += count;
   }

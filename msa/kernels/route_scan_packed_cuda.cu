@@ -1,6 +1,7 @@
 // The scan of packed keys. The queries of a pass stay in shared memory. Two groups of four warps
-// walk over bands of keys of their own; for each a thread lets the copy engine fill a ring of
-// segments. A warp unpacks what it reads from there into registers, as one side of the products.
+// take bands of keys as they come free, since not all multiprocessors are equally near to the
+// memory; for each group a thread lets the copy engine fill a ring of segments. A warp unpacks what
+// it reads from there into registers, as one side of the products.
 
 #include <algorithm>
 
@@ -24,24 +25,22 @@ static_assert(kBandChunks == kGroupChunks && kSegmentValues == kTileRowBytes);
 struct PackedScan {
   ScanFacts facts;
   const std::byte* packed;
-  const float* window;
-  const float* scale_window;
-  const float* error_window;
-  float* reach;
+  uint32_t* num_taken;  // bands, but for the first of each group
   int64_t num_bands;
   int num_segments;
   int num_stages;
-  bool is_first;  // pass: no question has begun before
+  int first_block;  // of the pass's tokens
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 /// The ring of one group. `full` ends a phase when a segment has come, `empty` when all of the
-/// group's warps have read it.
+/// group's threads have read it.
 struct SegmentRing {
   uint32_t memory;
   uint32_t full;
   uint32_t empty;
+  volatile int32_t* band;  // of the segment in each stage, where it is the first of its band
   int num_stages;
   int stage = 0;
   uint32_t parity = 0;
@@ -59,25 +58,42 @@ struct SegmentRing {
   }
 };
 
-/// The bands of a group, first and step.
+constexpr int32_t kNoBand = -1;
+
+/// The first band is the group's own; the next is the first that nobody has taken.
 __device__ int64_t first_band(int group) {
   return static_cast<int64_t>(blockIdx.x) * kGroups + group;
 }
-__device__ int64_t band_step() { return static_cast<int64_t>(gridDim.x) * kGroups; }
+__device__ int64_t take_band(const PackedScan& p) {
+  return static_cast<int64_t>(gridDim.x) * kGroups + atomicAdd(p.num_taken, 1U);
+}
 
-/// By one thread: copies all segments of all bands of a group.
+/// By one thread: copies all segments of all bands of a group. Keys of the first may come before
+/// the queries are there.
 __device__ void fill_ring(const PackedScan& p, SegmentRing ring, int group) {
   const uint64_t policy = read_once_policy();
-  for (int64_t band = first_band(group); band < p.num_bands; band += band_step()) {
+  const auto copy_band = [&](int64_t band) {
     const std::byte* from = p.packed + band * p.num_segments * kStageBytes;
     for (int segment = 0; segment < p.num_segments; ++segment) {
       await_phase(ring.empty_barrier(), ring.parity ^ 1);
+      if (segment == 0) ring.band[ring.stage] = static_cast<int32_t>(band);
       expect_bytes(ring.full_barrier(), kStageBytes);
       copy_bulk(ring.segment(), from + static_cast<int64_t>(segment) * kStageBytes, kStageBytes,
                 ring.full_barrier(), policy);
       ring.advance();
     }
+  };
+  int64_t band = first_band(group);
+  if (band < p.num_bands) copy_band(band);
+  await_launched_before();
+  for (band = take_band(p); band < p.num_bands;) {
+    const int64_t next = take_band(p);  // not looked at before this band is on its way
+    copy_band(band);
+    band = next;
   }
+  await_phase(ring.empty_barrier(), ring.parity ^ 1);
+  ring.band[ring.stage] = kNoBand;
+  arrive(ring.full_barrier());
 }
 
 __device__ uint4 load_shared(uint32_t address) {
@@ -126,14 +142,13 @@ __device__ void multiply_bands(const PackedScan& p, SegmentRing ring, uint32_t q
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   const int warp = static_cast<int>(threadIdx.x) % kGroupThreads / kWarpThreads;
   const auto lane_bytes = static_cast<uint32_t>(warp * 16 * kSegmentBytes + lane * 16);
-  const bool is_owned = lane < kBlocks && lane < p.facts.num_blocks;
-  const int owner = is_owned ? p.facts.block_owner[lane] : -1;
-  // The question that began in the pass before; what its chunks reach is raised.
-  const int first_owner = __shfl_sync(kAllLanes, owner, 0);
-  const int continued = !p.is_first && p.facts.block_owner[-1] == first_owner ? first_owner : -1;
+  const BlockOwners owners(p.facts, p.first_block, kBlocks, lane);
   int32_t sum[kParts][kTokens / 2];
   Operands operands;
-  for (int64_t band = first_band(group); band < p.num_bands; band += band_step()) {
+  while (true) {
+    await_phase(ring.full_barrier(), ring.parity);
+    const int64_t band = ring.band[ring.stage];
+    if (band == kNoBand) break;
     // What the maxima need is loaded now, and not looked at before the products are done.
     LaneChunk chunk;
     chunk.load<true>(p.facts, band * kBandChunks + warp * 16, lane);
@@ -149,8 +164,7 @@ __device__ void multiply_bands(const PackedScan& p, SegmentRing ring, uint32_t q
               static_cast<uint32_t>((part * kInstructionChunks + half * 8) * kSegmentBytes));
         }
       }
-      __syncwarp();
-      if (lane == 0) arrive(ring.empty_barrier());
+      arrive(ring.empty_barrier());
       ring.advance();
       // The products of the segment before this one read the operands until now.
       await_products<0>();
@@ -177,18 +191,13 @@ __device__ void multiply_bands(const PackedScan& p, SegmentRing ring, uint32_t q
 #pragma unroll
     for (int part = 0; part < kParts; ++part) hold(sum[part]);
     hold_operands(operands);
-    chunk.find_documents(lane);
-    const int64_t place = LaneChunk::chunk_of(band * kBandChunks + warp * 16, lane);
-    raise_scores<int32_t, kTokens>(
-        p.facts, chunk, sum, 0, owner, lane, [&](int question, float score) {
-          if (chunk.document >= 0) {
-            float* reach = p.reach + question * p.facts.num_chunks + place;
-            const auto error = static_cast<float>(__float_as_uint(chunk.scale) & kErrorBits);
-            const float window = fmaf(error, p.error_window[question], p.scale_window[question]);
-            const float most = fmaf(chunk.scale, window, score) + p.window[question];
-            *reach = question == continued ? fmaxf(*reach, most) : most;
-          }
-          raise_question(p.facts, chunk, question, score);
+    keep_scores<int32_t, kTokens>(
+        p.facts, chunk, sum, p.first_block, owners.owner, lane, [&](int question, float score) {
+          if (chunk.place >= p.facts.num_chunks) return;
+          uint32_t* kept = p.facts.chunk_score + question * p.facts.num_chunks + chunk.place;
+          // A question that began in the pass before.
+          const bool is_raised = question == owners.before;
+          *kept = is_raised ? max(__ldcg(kept), kept_score(score)) : kept_score(score);
         });
   }
 }
@@ -203,6 +212,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(kTileAlignment) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[1 + 2 * kGroups * kMostStages];
+  __shared__ int32_t bands[kGroups][kMostStages];
   const uint32_t queries_came = shared_address(barriers);
   const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
   const uint32_t tiles = shared_address(memory);
@@ -210,7 +220,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const auto ring_of = [&](int g) {
     const uint32_t first = queries_came + 8 + static_cast<uint32_t>(2 * g * kMostStages * 8);
     return SegmentRing{tiles + query_bytes + static_cast<uint32_t>(g * p.num_stages * kStageBytes),
-                       first, first + kMostStages * 8, p.num_stages};
+                       first, first + kMostStages * 8, bands[g], p.num_stages};
   };
   if (threadIdx.x == 0) {
     init_barrier(queries_came, 1);
@@ -218,7 +228,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       SegmentRing ring = ring_of(g);
       for (; ring.stage < p.num_stages; ++ring.stage) {
         init_barrier(ring.full_barrier(), 1);
-        init_barrier(ring.empty_barrier(), kGroupThreads / kWarpThreads);
+        init_barrier(ring.empty_barrier(), kGroupThreads);
       }
     }
     publish_barriers();
@@ -299,24 +309,16 @@ void scan_packed_keys(const RouteBatchParams& params, const RouteBatchSpace& spa
     const Choice& choice = choose(left, space.query_row_bytes, most_bytes);
     const int64_t count = std::min<int64_t>(left, choice.num_tokens);
     PackedScan scan{};
-    scan.facts = {params.packed.scale,
-                  params.document_of_chunk,
-                  space.token_scale + token,
-                  space.block_owner + token / kTokenStep,
-                  space.score,
-                  params.num_chunks,
-                  params.num_documents,
-                  static_cast<int>(count / kTokenStep)};
+    scan.facts = {params.packed.scale, space.token_scale,
+                  space.block_owner,   space.chunk_score,
+                  params.num_chunks,   static_cast<int>(space.num_tokens / kTokenStep)};
+    scan.first_block = static_cast<int>(token / kTokenStep);
     scan.packed = params.packed.value;
-    scan.window = space.window;
-    scan.scale_window = space.scale_window;
-    scan.error_window = space.error_window;
-    scan.reach = space.reach;
+    scan.num_taken = space.num_taken + token / kTokenStep;
     scan.num_bands = num_bands;
     scan.num_segments = static_cast<int>(space.query_row_bytes / kSegmentValues);
     const auto query_bytes = static_cast<int>(choice.num_tokens * space.query_row_bytes);
     scan.num_stages = std::min((most_bytes - query_bytes) / (kGroups * kStageBytes), kMostStages);
-    scan.is_first = token == 0;
     const int shared_bytes = query_bytes + kGroups * scan.num_stages * kStageBytes;
     const CUtensorMap queries = tile_map(space.query + token * space.query_row_bytes, count,
                                          space.query_row_bytes, choice.num_tokens);

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "msa/kernels/device_code.cuh"
+#include "msa/kernels/chunk_scores.cuh"
 #include "msa/kernels/route_scan_tiles.h"
 
 namespace msa::kernels {
@@ -19,15 +19,13 @@ constexpr int kTileChunks = kGroups * kGroupChunks;
 constexpr int kLaneRows = 2 * kParts;  // rows of a group's sums that a lane sees: lane / 4 + 8 h of
                                        // its warp's 16 in each part
 
-/// What becomes of the sums: scores of documents that are raised.
+/// What becomes of the sums: scores of chunks that are kept.
 struct ScanFacts {
   const float* key_scale;
-  const int32_t* document_of_chunk;
   const float* token_scale;
   const int32_t* block_owner;
-  uint32_t* score;
+  uint32_t* chunk_score;
   int64_t num_chunks;
-  int64_t num_documents;
   int num_blocks;  // of kTokenStep tokens
 };
 
@@ -78,36 +76,34 @@ struct TileWalk {
   }
 };
 
-/// The chunk whose score a lane raises: that of row lane / 4 + 8 h + 64 part of its warp, where
-/// lane % 4 = 2 part + h. Chunks of one document stand side by side, in lanes 4 apart.
+/// The chunk whose score a lane keeps: that of row lane / 4 + 8 h + 64 part of its warp, where
+/// lane % 4 = 2 part + h.
 struct LaneChunk {
-  int32_t document;  // -1 behind the last chunk
+  int64_t place;
   float scale;
-  uint32_t same_document;  // bit i: as that of lane + (4 << i)
-  bool raises;             // it is the first of its document here
 
-  __device__ static int64_t chunk_of(int64_t first_chunk, int lane) {
-    return first_chunk + lane / 4 + lane % 2 * 8 + lane % 4 / 2 * 64;
-  }
-
-  /// Starts loading; find_documents comes when the loads have had time.
+  /// Starts loading.
   template <bool kHasScale>
   __device__ void load(const ScanFacts& p, int64_t first_chunk, int lane) {
-    const int64_t chunk = chunk_of(first_chunk, lane);
-    const bool is_inside = chunk < p.num_chunks;
-    document = is_inside ? p.document_of_chunk[chunk] : -1;
-    scale = kHasScale && is_inside ? p.key_scale[chunk] : 1.0F;
+    place = first_chunk + lane / 4 + lane % 2 * 8 + lane % 4 / 2 * 64;
+    scale = kHasScale && place < p.num_chunks ? p.key_scale[place] : 1.0F;
   }
+};
 
-  __device__ void find_documents(int lane) {
-    same_document = 0;
-#pragma unroll
-    for (int i = 0; i < 3; ++i) {
-      const int32_t other = __shfl_down_sync(kAllLanes, document, 4 << i);
-      same_document |= static_cast<uint32_t>(other == document) << i;
-    }
-    const int32_t before = __shfl_up_sync(kAllLanes, document, 4);
-    raises = document >= 0 && (lane < 4 || before != document);
+/// The questions of blocks of tokens that are multiplied together. Lane n brings block n's, -1
+/// behind the last. The first and the last may have tokens elsewhere, too.
+struct BlockOwners {
+  int owner;
+  int before;  // the question of the block before the first, or -1
+  int behind;  // and behind the last
+
+  __device__ BlockOwners(const ScanFacts& p, int first_block, int count, int lane) {
+    const auto at = [&](int block) {
+      return block >= 0 && block < p.num_blocks ? p.block_owner[block] : -1;
+    };
+    owner = lane < count ? at(first_block + lane) : -1;
+    before = at(first_block - 1);
+    behind = at(first_block + count);
   }
 };
 
@@ -126,25 +122,12 @@ __device__ inline float score_of_lane(const LaneChunk& chunk, const float (&best
   return fold_lanes(upper, lower, lane, 2) * chunk.scale;
 }
 
-/// Raises one question's scores to those of the lanes' chunks.
-__device__ inline void raise_question(const ScanFacts& p, const LaneChunk& chunk, int question,
-                                      float score) {
-#pragma unroll
-  for (int i = 0; i < 3; ++i) {
-    const float other = __shfl_down_sync(kAllLanes, score, 4 << i);
-    if ((chunk.same_document >> i & 1U) != 0) score = fmaxf(score, other);
-  }
-  if (chunk.raises) {
-    atomicMax(p.score + question * p.num_documents + chunk.document, to_ordered(score));
-  }
-}
-
-/// Calls raise(question, score of the lane's chunk) for the questions of a tile's tokens, from
+/// Calls keep(question, score of the lane's chunk) for the questions of a tile's tokens, from
 /// `first_block` on. Lane n brings the owner of block n, -1 behind the last.
-template <typename Sum, int kTokens, typename Raise>
-__device__ void raise_scores(const ScanFacts& p, const LaneChunk& chunk,
-                             const Sum (&sum)[kParts][kTokens / 2], int first_block, int owner,
-                             int lane, const Raise& raise) {
+template <typename Sum, int kTokens, typename Keep>
+__device__ void keep_scores(const ScanFacts& p, const LaneChunk& chunk,
+                            const Sum (&sum)[kParts][kTokens / 2], int first_block, int owner,
+                            int lane, const Keep& keep) {
   constexpr int kBlocks = kTokens / static_cast<int>(kTokenStep);
   const int next_owner = __shfl_down_sync(kAllLanes, owner, 1);
   const bool is_last = owner >= 0 && (lane == kBlocks - 1 || next_owner != owner);
@@ -172,7 +155,7 @@ __device__ void raise_scores(const ScanFacts& p, const LaneChunk& chunk,
       best[i] = fmaxf(best[i], fmaxf(left, right));
     }
     if ((last_blocks >> n & 1U) != 0) {
-      raise(__shfl_sync(kAllLanes, owner, n), score_of_lane(chunk, best, lane));
+      keep(__shfl_sync(kAllLanes, owner, n), score_of_lane(chunk, best, lane));
 #pragma unroll
       for (float& value : best) value = -INFINITY;
     }

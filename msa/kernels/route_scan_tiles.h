@@ -14,7 +14,12 @@ constexpr bool kIsInt8<int32_t> = true;
 /// Whether this GPU has, and this library was built for, what scan_keys_in_tiles uses.
 bool can_scan_keys_in_tiles();
 
-/// As scan_keys, if can_scan_keys_in_tiles(). Keys are read from memory once for all tokens.
+/// The tokens of a tile where so many are multiplied, filled up. A question's may be in several
+/// tiles.
+int64_t tile_tokens(int64_t num_tokens);
+
+/// As scan_keys, if can_scan_keys_in_tiles(). Keys are read from memory once for all tokens. The
+/// scores of questions in several tiles must hold zeros.
 void scan_keys_in_tiles(const RouteBatchParams& params, const RouteBatchSpace& space,
                         CudaStream stream);
 

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "msa/kernels/bulk_copy.cuh"
+#include "msa/kernels/dependent_launch.cuh"
 #include "msa/kernels/route_scan_tiles.cuh"
 #include "msa/kernels/tile_map.cuh"
 #include "msa/kernels/warpgroup_code.cuh"
@@ -59,6 +61,7 @@ template <int kTokens>
 __device__ void fill_ring(const CUtensorMap& keys, const CUtensorMap& queries, const TileScan& p,
                           const Ring<kTokens>& ring) {
   TileWalk walk(p);
+  const uint64_t policy = read_once_policy();
   // Of the tile in common a block copies its part, to all; of the other all, to itself.
   constexpr uint16_t kAllBlocks = (1 << kCluster) - 1;
   const auto own = static_cast<uint16_t>(1 << walk.rank);
@@ -66,21 +69,41 @@ __device__ void fill_ring(const CUtensorMap& keys, const CUtensorMap& queries, c
   const uint16_t query_blocks = p.shares_keys ? own : kAllBlocks;
   const int key_part = p.shares_keys ? walk.rank * (kTileChunks / kCluster) : 0;
   const int query_part = p.shares_keys ? 0 : walk.rank * (kTokens / kCluster);
+  const auto copy_keys = [&](int stage, int slice) {
+    const uint32_t full = ring.barrier(ring.full, stage);
+    expect_bytes(full, Ring<kTokens>::kStageBytes);
+    const uint32_t to = ring.keys(stage) + static_cast<uint32_t>(key_part * kTileRowBytes);
+    const int byte = slice * kTileRowBytes;
+    const auto row = static_cast<int>(walk.key_tile(p) * kTileChunks + key_part);
+    if (p.token_groups == 1) {
+      copy_tile(to, keys, byte, row, full, key_blocks, policy);
+    } else {
+      copy_tile(to, keys, byte, row, full, key_blocks);
+    }
+  };
+  const auto copy_queries = [&](int stage, int slice) {
+    copy_tile(ring.queries(stage) + static_cast<uint32_t>(query_part * kTileRowBytes), queries,
+              slice * kTileRowBytes, walk.token_tile(p) * kTokens + query_part,
+              ring.barrier(ring.full, stage), query_blocks);
+  };
+  // The first keys come before the queries are there.
+  int slice = 0;
   RingPlace place;
+  const int early = walk.item < p.num_items ? min(p.num_stages, p.num_slices) : 0;
+  for (int i = 0; i < early; ++i) copy_keys(i, i);
+  await_launched_before();
+  for (; slice < early; ++slice) {
+    copy_queries(slice, slice);
+    place.advance(p.num_stages);
+  }
   for (; walk.item < p.num_items; walk.advance(p)) {
-    const auto key_row = static_cast<int>(walk.key_tile(p) * kTileChunks + key_part);
-    const int query_row = walk.token_tile(p) * kTokens + query_part;
-    for (int slice = 0; slice < p.num_slices; ++slice) {
+    for (; slice < p.num_slices; ++slice) {
       await_phase(ring.barrier(ring.empty, place.stage), place.parity ^ 1);
-      const uint32_t full = ring.barrier(ring.full, place.stage);
-      expect_bytes(full, Ring<kTokens>::kStageBytes);
-      const int byte = slice * kTileRowBytes;
-      copy_tile(ring.keys(place.stage) + static_cast<uint32_t>(key_part * kTileRowBytes), keys,
-                byte, key_row, full, key_blocks);
-      copy_tile(ring.queries(place.stage) + static_cast<uint32_t>(query_part * kTileRowBytes),
-                queries, byte, query_row, full, query_blocks);
+      copy_keys(place.stage, slice);
+      copy_queries(place.stage, slice);
       place.advance(p.num_stages);
     }
+    slice = 0;
   }
 }
 
@@ -104,8 +127,7 @@ __device__ void multiply_tiles(const TileScan& p, const Ring<kTokens>& ring, int
     chunk.load<kIsInt8<Sum>>(
         p.facts, walk.key_tile(p) * kTileChunks + group * kGroupChunks + warp * 16, lane);
     const int first_block = walk.token_tile(p) * kBlocks;
-    const bool is_owned = lane < kBlocks && first_block + lane < p.facts.num_blocks;
-    const int owner = is_owned ? p.facts.block_owner[first_block + lane] : -1;
+    const BlockOwners owners(p.facts, first_block, kBlocks, lane);
     int last_stage = 0;
     for (int slice = 0; slice < p.num_slices; ++slice) {
       await_phase(ring.barrier(ring.full, place.stage), place.parity);
@@ -135,10 +157,16 @@ __device__ void multiply_tiles(const TileScan& p, const Ring<kTokens>& ring, int
 #pragma unroll
     for (int part = 0; part < kParts; ++part) hold(sum[part]);
     release(last_stage);
-    chunk.find_documents(lane);
-    raise_scores<Sum, kTokens>(
-        p.facts, chunk, sum, first_block, owner, lane,
-        [&](int question, float score) { raise_question(p.facts, chunk, question, score); });
+    keep_scores<Sum, kTokens>(
+        p.facts, chunk, sum, first_block, owners.owner, lane, [&](int question, float score) {
+          if (chunk.place >= p.facts.num_chunks) return;
+          uint32_t* kept = p.facts.chunk_score + question * p.facts.num_chunks + chunk.place;
+          if (question == owners.before || question == owners.behind) {
+            atomicMax(kept, kept_score(score));
+          } else {
+            *kept = kept_score(score);
+          }
+        });
   }
 }
 
@@ -164,12 +192,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   __syncthreads();
   meet_in_cluster();
+  release_launched_after();
   const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
   if (group == kGroups) {
     leave_registers<40>();
     if (threadIdx.x % kGroupThreads == 0) fill_ring(keys, queries, p, ring);
   } else {
     take_registers<232>();
+    await_launched_before();
     multiply_tiles<Sum, kTokens>(p, ring, group);
   }
   // Until here the other block may write to this one's memory.
@@ -193,23 +223,29 @@ constexpr Choice kChoices[] = {
 int64_t parts_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 template <typename Sum>
+const Choice& choice_for(int64_t num_tokens) {
+  const int64_t tokens = parts_of(num_tokens, parts_of(num_tokens, kMostTokens));
+  const Choice* choice = kChoices<Sum>;
+  while (choice->num_tokens < tokens) ++choice;
+  return *choice;
+}
+
+template <typename Sum>
 void scan(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {
   const int64_t token_tiles = parts_of(space.num_tokens, kMostTokens);
-  const Choice* choice = kChoices<Sum>;
-  while (choice->num_tokens < parts_of(space.num_tokens, token_tiles)) ++choice;
+  const Choice& choice = choice_for<Sum>(space.num_tokens);
 
   TileScan scan{};
-  scan.facts = {params.key_scale,     params.document_of_chunk,
-                space.token_scale,    space.block_owner,
-                space.score,          params.num_chunks,
-                params.num_documents, static_cast<int>(space.num_tokens / kTokenStep)};
+  scan.facts = {params.key_scale,  space.token_scale,
+                space.block_owner, space.chunk_score,
+                params.num_chunks, static_cast<int>(space.num_tokens / kTokenStep)};
   scan.shares_keys = token_tiles % kCluster == 0;
   const int item_tokens = scan.shares_keys ? kCluster : 1;
   const int item_keys = scan.shares_keys ? 1 : kCluster;
   scan.token_groups = static_cast<int>(token_tiles / item_tokens);
   scan.num_items = parts_of(params.num_chunks, item_keys * kTileChunks) * scan.token_groups;
   scan.num_slices = static_cast<int>(space.query_row_bytes / kTileRowBytes);
-  const int stage_bytes = (kTileChunks + choice->num_tokens) * kTileRowBytes;
+  const int stage_bytes = (kTileChunks + choice.num_tokens) * kTileRowBytes;
   // The barriers fill less than kTileAlignment; the ring begins behind.
   const int most_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
   scan.num_stages = std::min((most_bytes - kTileAlignment) / stage_bytes, kMostStages);
@@ -218,22 +254,24 @@ void scan(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStre
   const int64_t row_bytes = params.key_dim * bytes_of(params.key_type);
   const CUtensorMap keys =
       tile_map(params.key, params.num_chunks, row_bytes, kTileChunks / item_tokens);
-  const CUtensorMap queries = tile_map(space.query, space.num_tokens, space.query_row_bytes,
-                                       choice->num_tokens / item_keys);
+  const CUtensorMap queries =
+      tile_map(space.query, space.num_tokens, space.query_row_bytes, choice.num_tokens / item_keys);
   const int64_t most_clusters = device_attribute(cudaDevAttrMultiProcessorCount) / kCluster;
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {kCluster, 1, 1};
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim = {kCluster, 1, 1};
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = static_cast<unsigned>(std::min(most_clusters, scan.num_items)) * kCluster;
   config.blockDim = kThreads;
   config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.stream = static_cast<cudaStream_t>(stream);
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  if (cudaFuncSetAttribute(choice->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  config.attrs = attributes;
+  config.numAttrs = 2;
+  if (cudaFuncSetAttribute(choice.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            shared_bytes) == cudaSuccess) {
-    cudaLaunchKernelEx(&config, choice->kernel, keys, queries, scan);
+    cudaLaunchKernelEx(&config, choice.kernel, keys, queries, scan);
   }
   expect_launched("scan_keys_in_tiles");
 }
@@ -248,6 +286,8 @@ bool can_scan_keys_in_tiles() {
   }
   return attributes.sharedSizeBytes > 0;
 }
+
+int64_t tile_tokens(int64_t num_tokens) { return choice_for<int32_t>(num_tokens).num_tokens; }
 
 void scan_keys_in_tiles(const RouteBatchParams& params, const RouteBatchSpace& space,
                         CudaStream stream) {

@@ -36,7 +36,9 @@ __global__ void begin_step_kernel(BeginStepParams p) {
   }
   if (threadIdx.x != 0) return;
   place_queries(p.places, 1);
-  *p.token_out = p.token;
+  const int32_t token = p.next_token != nullptr ? *p.next_token : p.token;
+  if (p.next_token_seen != nullptr) *p.next_token_seen = token;
+  *p.token_out = max(token, 0);
   *p.position_out = static_cast<int32_t>(p.first_position) + first;
   *p.row_out = first;
 }

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "msa/kernels/device_arrays.cuh"
@@ -55,6 +56,25 @@ TEST_F(TokenPlacesCuda, AStepStandsBehindAllTokens) {
   EXPECT_EQ(to_host(key_first_, 6), (std::vector<int32_t>{0, 12, 0, 14, 0, 16}));
   EXPECT_EQ(to_host(query_first_, 2), (std::vector<int32_t>{0, 1}));
   EXPECT_EQ(to_host(out, 3), (std::vector<int32_t>{42, 25, 6}));
+}
+
+TEST_F(TokenPlacesCuda, AStepTakesItsTokenFromTheOneBefore) {
+  for (const int32_t token : {7, -1}) {
+    const auto next = to_device<int32_t>({token});
+    const auto out = device_array<int32_t>(4);
+    begin_step_cuda({.places = places(),
+                     .num_layers = 3,
+                     .token = 42,
+                     .next_token = next.get(),
+                     .next_token_seen = out.get() + 3,
+                     .num_tokens = 6,
+                     .first_position = 19,
+                     .token_out = out.get(),
+                     .position_out = out.get() + 1,
+                     .row_out = out.get() + 2},
+                    nullptr);
+    EXPECT_EQ(to_host(out, 4), (std::vector<int32_t>{std::max(token, 0), 25, 6, token}));
+  }
 }
 
 TEST_F(TokenPlacesCuda, ARowIsStoredWhereTheDeviceSays) {

@@ -60,6 +60,16 @@ __device__ inline void copy_tile(uint32_t to, const CUtensorMap& map, int byte, 
       : "memory");
 }
 
+/// The same, and how the L2 cache treats what is read.
+__device__ inline void copy_tile(uint32_t to, const CUtensorMap& map, int byte, int row,
+                                 uint32_t barrier, uint16_t blocks, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".multicast::cluster.L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(to),
+      "l"(&map), "r"(byte), "r"(row), "r"(barrier), "h"(blocks), "l"(policy)
+      : "memory");
+}
+
 /// The same to this block alone, which may be of no cluster.
 __device__ inline void copy_tile(uint32_t to, const CUtensorMap& map, int byte, int row,
                                  uint32_t barrier) {

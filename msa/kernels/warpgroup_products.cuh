@@ -17,6 +17,11 @@ struct Product;
 template <int kWidth>
 struct RowProduct;
 
+/// The same of bfloat16 with a in registers, and b [16 x kWidth] as it stands: a is laid out as the
+/// sums of 16 columns, narrowed in pairs.
+template <int kWidth>
+struct ValueProduct;
+
 #define MSA_NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define MSA_NAMES_16 MSA_NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define MSA_NAMES_24 MSA_NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23"
@@ -111,6 +116,23 @@ MSA_ROW_PRODUCT(64, 32, 32, 33, 34, 35, 36, 37);
 MSA_ROW_PRODUCT(96, 48, 48, 49, 50, 51, 52, 53);
 MSA_ROW_PRODUCT(128, 64, 64, 65, 66, 67, 68, 69);
 
+#define MSA_VALUE_PRODUCT(width, sums, a0, a1, a2, a3, b_name, adds_name)                          \
+  template <>                                                                                      \
+  struct ValueProduct<width> {                                                                     \
+    __device__ static void add(float (&sum)[sums], const uint32_t (&a)[4], uint64_t b, int adds) { \
+      asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, %" #adds_name                           \
+                   ", 0;\nwgmma.mma_async.sync.aligned.m64n" #width                                \
+                   "k16.f32.bf16.bf16 {" MSA_NAMES_##sums "}, {%" #a0 ",%" #a1 ",%" #a2 ",%" #a3   \
+                                                          "}, %" #b_name ", adds, 1, 1, 1;\n}"     \
+                   : MSA_SUMS_##sums("f")                                                          \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));               \
+    }                                                                                              \
+  }
+
+MSA_VALUE_PRODUCT(64, 32, 32, 33, 34, 35, 36, 37);
+MSA_VALUE_PRODUCT(128, 64, 64, 65, 66, 67, 68, 69);
+
+#undef MSA_VALUE_PRODUCT
 #undef MSA_ROW_PRODUCT
 #undef MSA_PRODUCTS
 #undef MSA_PRODUCT

@@ -4,6 +4,19 @@
 #include "msa/memory/segment_layout.h"
 
 namespace msa::memory {
+namespace {
+
+/// Calls `work`; what it throws says for which passage that was.
+template <typename Work>
+auto naming_passage(int64_t passage_id, const Work& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(error.code(), error.what(), ", wanted for passage ", passage_id);
+  }
+}
+
+}  // namespace
 
 BankSegments::BankSegments(FileSystem& files, const std::filesystem::path& folder,
                            const BankFacts& facts, const std::vector<SegmentRow>& segments,
@@ -31,16 +44,34 @@ BankSegments::BankSegments(FileSystem& files, const std::filesystem::path& folde
 void BankSegments::read_record(int64_t document, int64_t first_layer,
                                std::span<std::byte> out) const {
   const Place& place = places_[document];
-  const Segment& segment = segments_[place.segment];
-  const int64_t chunks_before = first_chunk_[document] - segment.first_chunk;
+  naming_passage(place.passage_id, [&] {
+    segments_[place.segment].file->read(kContentTensor, record_offset(document, first_layer), out);
+  });
+}
+
+storage::SegmentRead BankSegments::plan_record(int64_t document) const {
+  const Place& place = places_[document];
+  const int64_t num_bytes =
+      num_chunks(document) * facts_.shape.num_layers * content_chunk_bytes(facts_);
+  return naming_passage(place.passage_id, [&] {
+    return segments_[place.segment].file->plan_read(kContentTensor, record_offset(document, 0),
+                                                    static_cast<uint64_t>(num_bytes));
+  });
+}
+
+void BankSegments::check_record(int64_t document, const storage::SegmentRead& read,
+                                std::span<const std::byte> bytes) const {
+  const Place& place = places_[document];
+  naming_passage(place.passage_id, [&] { segments_[place.segment].file->check(read, bytes); });
+}
+
+/// In the tensor of content.
+uint64_t BankSegments::record_offset(int64_t document, int64_t first_layer) const {
+  const int64_t chunks_before =
+      first_chunk_[document] - segments_[places_[document].segment].first_chunk;
   const int64_t first =
       chunks_before * facts_.shape.num_layers + first_layer * num_chunks(document);
-  try {
-    segment.file->read(kContentTensor, static_cast<uint64_t>(first * content_chunk_bytes(facts_)),
-                       out);
-  } catch (const Error& error) {
-    throw Error(error.code(), error.what(), ", wanted for passage ", place.passage_id);
-  }
+  return static_cast<uint64_t>(first * content_chunk_bytes(facts_));
 }
 
 }  // namespace msa::memory

@@ -45,11 +45,19 @@ class BankSegments {
   /// room for exactly these. Throws as SegmentFile::read, naming the passage.
   void read_record(int64_t document, int64_t first_layer, std::span<std::byte> out) const;
 
+  /// The whole record in two steps, as SegmentFile::plan_read and check; these throw naming the
+  /// passage.
+  storage::SegmentRead plan_record(int64_t document) const;
+  void check_record(int64_t document, const storage::SegmentRead& read,
+                    std::span<const std::byte> bytes) const;
+
  private:
   struct Place {
     size_t segment = 0;  // in segments_
     int64_t passage_id = 0;
   };
+
+  uint64_t record_offset(int64_t document, int64_t first_layer) const;
 
   BankFacts facts_;
   FilePool pool_;

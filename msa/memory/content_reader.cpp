@@ -42,9 +42,4 @@ void read_content(const BankSegments& segments, const BankSegments::Segment& seg
   });
 }
 
-void read_record(const BankSegments& segments, int64_t document, std::span<std::byte> out) {
-  read_rounded(segments, out,
-               [&](std::span<std::byte> bytes) { segments.read_record(document, 0, bytes); });
-}
-
 }  // namespace msa::memory

@@ -21,7 +21,4 @@ int64_t gpu_row_bytes(const BankFacts& facts);
 void read_content(const BankSegments& segments, const BankSegments::Segment& segment,
                   int64_t first_row, std::span<std::byte> out);
 
-/// The whole record of a document, [L][chunks][2 (K, V)][row]. Throws as BankSegments::read_record.
-void read_record(const BankSegments& segments, int64_t document, std::span<std::byte> out);
-
 }  // namespace msa::memory

@@ -39,15 +39,19 @@ std::unique_ptr<GpuSource> GpuSource::load(const kernels::Gpu& gpu,
   return source;
 }
 
-TierSizes GpuSource::sizes(ScanKeys scan) const {
-  TierSizes sizes{.key_bytes = GpuKeys::other_bytes(*segments_, scan),
-                  .num_documents = num_documents()};
-  const int64_t stored_bytes = GpuKeys::stored_bytes(*segments_);
+TierSizes GpuSource::sizes(const BankSegments& segments, ScanKeys scan) {
+  TierSizes sizes{.key_bytes = GpuKeys::other_bytes(segments, scan),
+                  .num_documents = segments.num_documents()};
+  const int64_t stored_bytes = GpuKeys::stored_bytes(segments);
   (scan == ScanKeys::kInt4 ? sizes.stored_key_bytes : sizes.key_bytes) += stored_bytes;
-  sizes.content_bytes = record_bytes(segments_->num_chunks());
-  for (int64_t n = 0; n < num_documents(); ++n) {
-    sizes.record_bytes = std::max(sizes.record_bytes, record_bytes(num_chunks(n)));
+  const BankFacts& facts = segments.facts();
+  const int64_t chunk_bytes = facts.shape.num_layers * 2 * gpu_row_bytes(facts);
+  sizes.content_bytes = segments.num_chunks() * chunk_bytes;
+  int64_t most_chunks = 0;
+  for (int64_t n = 0; n < sizes.num_documents; ++n) {
+    most_chunks = std::max(most_chunks, segments.num_chunks(n));
   }
+  sizes.record_bytes = most_chunks * chunk_bytes;
   return sizes;
 }
 
@@ -61,7 +65,7 @@ void GpuSource::place(const GpuSourceOptions& options) {
   }
   const bool is_host_given = options.host_bytes != 0;
   const int64_t host_bytes = is_host_given ? options.host_bytes : available_memory_bytes() / 2;
-  const TierSizes wanted = sizes(options.scan_keys);
+  const TierSizes wanted = sizes(*segments_, options.scan_keys);
   tiers_ = plan_tiers(wanted, gpu_bytes, host_bytes);
   keys_ = std::make_unique<GpuKeys>(
       gpu_, *segments_,
@@ -84,7 +88,10 @@ void GpuSource::place(const GpuSourceOptions& options) {
       load_content(host_content_.data());
       break;
     case ContentPlace::kDisk:
-      staging_ = kernels::PinnedBuffer(gpu_, tiers_.staging_slots * wanted.record_bytes);
+      room_bytes_ =
+          RecordReader::room_bytes(segments_->facts(), wanted.record_bytes / record_bytes(1));
+      staging_ = kernels::PinnedBuffer(gpu_, tiers_.staging_slots * room_bytes_);
+      reader_ = std::make_unique<RecordReader>(*segments_);
       break;
   }
   if (tiers_.cache_slots > 0) {
@@ -179,20 +186,20 @@ void GpuSource::copy_records(std::span<const DocumentCache::Entry> entries,
   }
 }
 
-/// From disk, as many at a time as staging holds: read on all threads, then copied.
+/// From disk, as many at a time as staging holds; each is copied when it has been read.
 void GpuSource::read_records(std::span<const DocumentCache::Entry> entries,
                              kernels::CudaStream stream) const {
-  const auto staged = [&](int64_t i) { return staging_.data() + i * cache_->slot_bytes(); };
   while (!entries.empty()) {
     const auto now = entries.first(std::min<size_t>(entries.size(), tiers_.staging_slots));
-    parallel_for(static_cast<int64_t>(now.size()), [&](int64_t i) {
-      const int64_t num_bytes = record_bytes(num_chunks(now[i].document));
-      read_record(*segments_, now[i].document, {staged(i), static_cast<size_t>(num_bytes)});
-    });
-    for (size_t i = 0; i < now.size(); ++i) {
-      gpu_.library().copy_async(now[i].slot, staged(static_cast<int64_t>(i)),
-                                record_bytes(num_chunks(now[i].document)), stream);
+    std::vector<RecordReader::Wanted> wanted;
+    for (const auto& [document, slot] : now) {
+      std::byte* const room = staging_.data() + static_cast<int64_t>(wanted.size()) * room_bytes_;
+      wanted.push_back({.document = document, .room = {room, static_cast<size_t>(room_bytes_)}});
     }
+    reader_->read(wanted, [&](size_t i, std::span<const std::byte> record) {
+      gpu_.library().copy_async(now[i].slot, record.data(), static_cast<int64_t>(record.size()),
+                                stream);
+    });
     gpu_.library().synchronize_stream(stream);  // staging is read again
     entries = entries.subspan(now.size());
   }

@@ -11,14 +11,16 @@
 #include "msa/memory/chunk_source.h"
 #include "msa/memory/document_cache.h"
 #include "msa/memory/gpu_keys.h"
+#include "msa/memory/record_reader.h"
 #include "msa/memory/tier_plan.h"
 
 namespace msa::memory {
 
 struct GpuSourceOptions {
   int64_t gpu_bytes = 0;   // budget for keys, content and cache; 0: what is free but the reserve
-  int64_t host_bytes = 0;  // budget of pinned memory; 0: half of what is available
-  int64_t gpu_reserve_bytes = int64_t{2} << 30;  // kept free where gpu_bytes is 0
+  int64_t host_bytes = 0;  // budget of pinned memory, blocks around records that come from disk
+                           // (8 MiB at most) aside; 0: half of what is available
+  int64_t gpu_reserve_bytes = int64_t{4} << 30;  // kept free where gpu_bytes is 0
   ScanKeys scan_keys = ScanKeys::kStored;        // kInt4: Hopper GPUs only
 };
 
@@ -46,11 +48,16 @@ class GpuSource final : public ChunkSource {
                                          const GpuSourceOptions& options);
   ~GpuSource() override;
 
+  /// What a bank takes.
+  static TierSizes sizes(const BankSegments& segments, ScanKeys scan);
+
   /// Of this source alone among all of the process; from 1.
   int64_t number() const { return number_; }
 
   /// What routing reads of all keys in one round.
   int64_t scanned_key_bytes() const { return keys_->scanned_bytes(); }
+
+  const BankSegments& segments() const { return *segments_; }
 
   /// What is kept where.
   const Tiers& tiers() const { return tiers_; }
@@ -90,7 +97,6 @@ class GpuSource final : public ChunkSource {
  private:
   GpuSource(const kernels::Gpu& gpu, std::unique_ptr<const BankSegments> segments);
 
-  TierSizes sizes(ScanKeys scan) const;
   void place(const GpuSourceOptions& options);
   void load_content(std::byte* to) const;
   int64_t record_bytes(int64_t num_chunks) const {
@@ -109,9 +115,11 @@ class GpuSource final : public ChunkSource {
   int64_t row_bytes_;  // of K or V of one chunk in one layer, as records have them
   Tiers tiers_;
   std::unique_ptr<GpuKeys> keys_;
-  kernels::GpuBuffer gpu_content_;        // all records, or
-  kernels::PinnedBuffer host_content_;    // all records, or
-  kernels::PinnedBuffer staging_;         // [staging_slots, record] on their way from disk
+  kernels::GpuBuffer gpu_content_;      // all records, or
+  kernels::PinnedBuffer host_content_;  // all records, or
+  kernels::PinnedBuffer staging_;       // [staging_slots, room_bytes_] on their way from disk
+  int64_t room_bytes_ = 0;
+  std::unique_ptr<RecordReader> reader_;  // under the cache's lock; null: nothing is on disk
   std::unique_ptr<DocumentCache> cache_;  // null: none
 };
 

@@ -25,14 +25,15 @@ struct Tiers {
   int64_t content_bytes = 0;   // all of it, where `content` says
   int64_t cache_slots = 0;     // documents that the GPU keeps beside content that is not on it
   int64_t cache_bytes = 0;     // of the slots and their table
-  int64_t staging_slots = 0;   // records that are read from disk together
+  int64_t staging_slots = 0;   // records that are read from disk together, 16 at most
 };
 
 /// Keys go before content. Content goes to the GPU if all of it fits behind the keys; else to
 /// pinned memory of the host, or stays on disk, and the rest of the GPU's budget holds the
-/// documents that were chosen last. Throws Error(kDevice) with the bytes wanted and given if keys
-/// do not fit, or if content stays on disk and there is no room for the documents that one layer
-/// may choose.
+/// documents that were chosen last. Where these would have no room for the documents that one layer
+/// may choose and content is on disk, stored keys go to the host's memory if they fit there. Throws
+/// Error(kDevice) with the bytes wanted and given if keys do not fit, or if there still is no room
+/// for these documents.
 Tiers plan_tiers(const TierSizes& sizes, int64_t gpu_bytes, int64_t host_bytes);
 
 /// One line for people.

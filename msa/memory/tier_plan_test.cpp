@@ -36,6 +36,7 @@ TEST(TierPlan, ContentIsAsNearAsItFits) {
   EXPECT_EQ(disk.cache_slots, 459);
   EXPECT_EQ(disk.staging_slots, 16);
   EXPECT_EQ(plan_tiers(kSizes, 50999, 0).staging_slots, 1);
+  EXPECT_EQ(plan_tiers(kSizes, 50999, 599).staging_slots, 5);
 }
 
 TEST(TierPlan, TheHostNeedsNoCache) {
@@ -88,6 +89,34 @@ TEST(TierPlan, KeysThatAreReadSeldomGoBeforeContent) {
     EXPECT_EQ(error.code(), ErrorCode::kDevice);
     EXPECT_THAT(error.what(), testing::HasSubstr("as stored need 4000 bytes"));
   }
+}
+
+TEST(TierPlan, StoredKeysMakeRoomForTheDocumentsOfALayer) {
+  TierSizes sizes = kSizes;
+  sizes.stored_key_bytes = 4000;
+  // 5000 for all keys, 4000 for the table, 64 records.
+  const Tiers last = plan_tiers(sizes, 15400, 49999);
+  EXPECT_EQ(last.content, ContentPlace::kDisk);
+  EXPECT_EQ(last.key_bytes, 5000);
+  EXPECT_EQ(last.cache_slots, 64);
+
+  for (const int64_t gpu_bytes : {15399, 11400, 5000}) {
+    SCOPED_TRACE(gpu_bytes);
+    if (gpu_bytes == 5000) {
+      EXPECT_THROW(plan_tiers(sizes, gpu_bytes, 49999), Error);
+      continue;
+    }
+    const Tiers moved = plan_tiers(sizes, gpu_bytes, 49999);
+    EXPECT_EQ(moved.content, ContentPlace::kDisk);
+    EXPECT_EQ(moved.key_bytes, 1000);
+    EXPECT_EQ(moved.host_key_bytes, 4000);
+    EXPECT_EQ(moved.cache_slots, (gpu_bytes - 1000 - 4000) / 100);
+    EXPECT_EQ(moved.staging_slots, 16);
+  }
+  // The host has no room for them either.
+  EXPECT_THROW(plan_tiers(sizes, 15399, 3999), Error);
+  // Content on the host needs no cache: nothing moves.
+  EXPECT_EQ(plan_tiers(sizes, 5000, 50000).key_bytes, 5000);
 }
 
 TEST(TierPlan, SaysWhereEverythingIs) {

@@ -170,6 +170,8 @@ void GpuEncoder::run_layer(int64_t layer, const Packed& packed, const Lane& lane
                                    .out = pass_->attended(),
                                    .query_first = lane.offsets.data(),
                                    .key_first = lane.offsets.data(),
+                                   .num_queries = num_rows,
+                                   .num_keys = num_rows,
                                    .num_sequences = packed.num_documents(),
                                    .most_queries = packed.most_tokens,
                                    .num_heads = config.num_heads,

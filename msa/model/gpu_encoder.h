@@ -20,7 +20,7 @@ namespace msa::model {
 class GpuEncoder {
  public:
   /// Tokens of one pass, about: enough to fill the GPU.
-  static constexpr int64_t kPassTokens = 16384;
+  static constexpr int64_t kPassTokens = 32768;
 
   /// All must outlive it.
   GpuEncoder(const kernels::Gpu& gpu, const Transformer& transformer, const GpuWeights& weights);

@@ -53,10 +53,11 @@ kernels::GpuArray<BFloat16> put_head(const kernels::Gpu& gpu, const ModelConfig&
 
 }  // namespace
 
-GpuModel::GpuModel(const kernels::Gpu& gpu, const Transformer& transformer, const PromptHead& head)
+GpuModel::GpuModel(const kernels::Gpu& gpu, const Transformer& transformer, const PromptHead& head,
+                   kernels::WeightType step_type)
     : gpu_(gpu),
       transformer_(expect_known(transformer)),
-      weights_(gpu, transformer.config(), transformer.weights()),
+      weights_(gpu, transformer.config(), transformer.weights(), step_type),
       head_rows_(put_head(gpu, transformer.config(), head)) {}
 
 GpuModel::~GpuModel() = default;

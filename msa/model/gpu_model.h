@@ -21,9 +21,11 @@ class GpuSessionSpace;
 /// May be used from several threads; documents are encoded one call after the other.
 class GpuModel {
  public:
-  /// Copies the weights. gpu, transformer and head must outlive it. Throws Error(kLimit) if there
-  /// is no room, Error(kDevice) for a shape that the kernels do not know.
-  GpuModel(const kernels::Gpu& gpu, const Transformer& transformer, const PromptHead& head);
+  /// Copies the weights; decoding reads them in `step_type`. gpu, transformer and head must outlive
+  /// it. Throws Error(kLimit) if there is no room, Error(kDevice) for a shape that the kernels do
+  /// not know.
+  GpuModel(const kernels::Gpu& gpu, const Transformer& transformer, const PromptHead& head,
+           kernels::WeightType step_type = kernels::WeightType::kBFloat16);
   ~GpuModel();
 
   /// As Transformer::encode_documents, up to rounding.

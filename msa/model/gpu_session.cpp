@@ -122,6 +122,8 @@ void GpuSession::run_layer(int64_t layer, const Rows& rows, int64_t num_routing)
        .out = space.pass.attended(),
        .query_first = is_last ? places.query_last : places.query_first,
        .key_first = places.key_first + 2 * layer,
+       .num_queries = rows.count - skipped,
+       .num_keys = space.row_capacity(layer),
        .num_sequences = 1,
        .most_queries = rows.count - skipped,
        .num_heads = config.num_heads,
@@ -232,7 +234,11 @@ std::span<const float> GpuSession::prefill(std::span<const int32_t> tokens,
 std::span<const float> GpuSession::extend(std::span<const int32_t> tokens,
                                           AnswerPromptAttention attention) {
   MSA_CHECK(!tokens.empty(), "extend: no tokens given");
-  if (tokens.size() == 1) return step(tokens.front());
+  if (tokens.size() == 1) {
+    queue_step(tokens.front());
+    ++num_tokens_;
+    return wait_for_logits();
+  }
   const ModelConfig& config = model_.config();
   const Rows rows{.first = num_tokens_,
                   .count = static_cast<int64_t>(tokens.size()),
@@ -247,28 +253,62 @@ std::span<const float> GpuSession::extend(std::span<const int32_t> tokens,
   return finish(rows);
 }
 
-std::span<const float> GpuSession::step(int32_t token) {
-  const ModelConfig& config = model_.config();
-  MSA_CHECK(token >= 0 && token < config.vocab_size, "token id must be in [0, ", config.vocab_size,
-            "), got ", token);
+GpuStepCaches GpuSession::step_caches() const {
+  GpuStepCaches caches{.key = {},
+                       .value = {},
+                       .places = space_->places(),
+                       .entry_layer = first_memory_layer_,
+                       .entry = space_->entry.data(),
+                       .logits = space_->logits()};
+  for (int64_t layer = 0; layer < model_.config().num_layers; ++layer) {
+    caches.key.push_back(space_->key(layer));
+    caches.value.push_back(space_->value(layer));
+  }
+  return caches;
+}
+
+/// Whether a step can follow that needs no larger space.
+bool GpuSession::has_place_for_step() const {
+  return num_tokens_ < space_->num_tokens &&
+         options_.first_position + num_tokens_ < model_.weights().num_positions;
+}
+
+/// The step of a token behind those that are held; it is not held yet.
+void GpuSession::queue_step(int32_t token) {
+  const int64_t vocab_size = model_.config().vocab_size;
+  MSA_CHECK(token >= 0 && token < vocab_size, "token id must be in [0, ", vocab_size, "), got ",
+            token);
   MSA_CHECK(options_.first_position + num_tokens_ < model_.weights().num_positions, "position ",
             options_.first_position + num_tokens_, ": this model has ",
             model_.weights().num_positions, " on a GPU");
   reserve(num_tokens_ + 1);
-  GpuSessionSpace& space = *space_;
-  GpuStepCaches caches{.key = {},
-                       .value = {},
-                       .places = space.places(),
-                       .entry_layer = first_memory_layer_,
-                       .entry = space.entry.data(),
-                       .logits = space.logits()};
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    caches.key.push_back(space.key(layer));
-    caches.value.push_back(space.value(layer));
+  space_->step->run(step_caches(), {.token = token}, num_tokens_, options_.first_position,
+                    space_->stream.get());
+}
+
+/// While a step runs, the one behind it is queued: it finds its token on the GPU. The host sees
+/// that token when the step begins, and then has all of the step's time to judge it. Of a step
+/// that was queued for nothing only rows behind the held ones remain.
+void GpuSession::write(std::span<const float> logits, const std::function<bool(int32_t)>& accepts,
+                       int64_t most_added) {
+  int32_t token = most_probable(logits);
+  bool is_queued = false;  // the step of `token`
+  for (int64_t num_added = 1; accepts(token); ++num_added) {
+    if (!is_queued) queue_step(token);
+    ++num_tokens_;
+    GpuSessionSpace& space = *space_;
+    is_queued = num_added < most_added && has_place_for_step();
+    if (is_queued) {
+      space.step->run(step_caches(), {.seen = space.next_token(), .is_seen = &space.token_seen},
+                      num_tokens_, options_.first_position, space.stream.get());
+      space.token_seen.synchronize();
+    } else {
+      model_.gpu().library().copy_async(space.next_token(), space.step->next_token(),
+                                        sizeof(int32_t), space.stream.get());
+      space.stream.synchronize();
+    }
+    token = expect_probable(*space.next_token());
   }
-  space.step->run(caches, token, num_tokens_, options_.first_position, space.stream.get());
-  ++num_tokens_;
-  return wait_for_logits();
 }
 
 void GpuSession::truncate(int64_t num_tokens) {

@@ -3,6 +3,8 @@
 // waits once for every answer.
 
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,6 +25,8 @@ class GpuSession final : public Session {
   std::span<const float> extend(
       std::span<const int32_t> tokens,
       AnswerPromptAttention attention = AnswerPromptAttention::kCausal) override;
+  void write(std::span<const float> logits, const std::function<bool(int32_t)>& accepts,
+             int64_t most_added = std::numeric_limits<int64_t>::max()) override;
   void truncate(int64_t num_tokens) override;
   int64_t num_tokens() const override { return num_tokens_; }
   const RoutingResult& routing() const override { return routing_; }
@@ -42,7 +46,9 @@ class GpuSession final : public Session {
   void route(int64_t layer, int64_t row_stride, const Rows& rows, int64_t num_routing);
   void keep_entry(const Rows& rows);
   std::span<const float> finish(const Rows& rows);
-  std::span<const float> step(int32_t token);
+  GpuStepCaches step_caches() const;
+  bool has_place_for_step() const;
+  void queue_step(int32_t token);
   std::span<const float> wait_for_logits();
   void read_routing();
 

@@ -57,8 +57,9 @@ GpuSessionSpace::GpuSessionSpace(GpuModel& owner, const SessionOptions& session,
       entry(owner.gpu(), capacity * owner.config().embed_dim),
       routing_rows(owner.gpu(), capacity),
       folded(owner.gpu(), capacity * owner.config().num_kv_heads * owner.config().head_dim),
-      host_logits(owner.gpu(), owner.config().vocab_size * 4),
+      host_logits(owner.gpu(), (owner.config().vocab_size + 1) * 4),
       host_prefix(owner.gpu(), owner.config().num_layers * 4),
+      token_seen(owner.gpu()),
       step(std::make_unique<GpuStep>(owner.gpu(), owner.config(), owner.weights())),
       width_(owner.config().num_kv_heads * owner.config().head_dim) {
   const ModelConfig& config = owner.config();
@@ -103,6 +104,10 @@ void GpuSessionSpace::begin() {
 bool GpuSessionSpace::serves(const SessionOptions& session) const {
   const auto* wanted = source_of(session);
   return session.head == options.head && number_of(wanted) == source_number;
+}
+
+int32_t* GpuSessionSpace::next_token() const {
+  return reinterpret_cast<int32_t*>(logits() + model.config().vocab_size);
 }
 
 kernels::TokenPlaces GpuSessionSpace::places() const {

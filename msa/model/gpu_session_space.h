@@ -47,6 +47,9 @@ class GpuSessionSpace {
   /// [V], where the GPU writes them and the host reads them.
   float* logits() const { return reinterpret_cast<float*>(host_logits.data()); }
 
+  /// Behind them: the token that the step before left to the one that begins.
+  int32_t* next_token() const;
+
   GpuModel& model;
   SessionOptions options;
   const memory::GpuSource* source = nullptr;  // null: no memory
@@ -63,10 +66,11 @@ class GpuSessionSpace {
   kernels::GpuArray<float> mean_scores;                 // [N]
   kernels::GpuArray<std::byte> route_workspace;         // for that many tokens
   std::vector<std::unique_ptr<kernels::GpuTimer>> route_timers;  // [slots]
-  kernels::PinnedBuffer host_logits;                             // [V] float32
+  kernels::PinnedBuffer host_logits;                             // [V] float32, [1] int32
   kernels::PinnedBuffer host_selected;                           // as selected
   kernels::PinnedBuffer host_scores;                             // as mean_scores
   kernels::PinnedBuffer host_prefix;  // [L] int32: rows before own tokens
+  kernels::GpuEvent token_seen;       // next_token is there
   std::unique_ptr<GpuStep> step;
 
  private:

@@ -8,22 +8,29 @@ namespace msa::model {
 namespace {
 
 // Of a layer's matrices. Where less is read between its five barriers, many kernels are as fast or
-// faster: measured at 3 and 31 MB, and the other way at 202 MB.
-constexpr int64_t kLeastFusedBytes = int64_t{64} << 20;
+// faster: measured at 3 and 31 MB, and the other way at 101 (int8) and 202 MB. At 57 MB (int4) they
+// are about equal.
+constexpr int64_t kLeastFusedBytes = int64_t{48} << 20;
 
-int64_t layer_bytes(const ModelConfig& c) {
-  const int64_t heads = 2 * (c.num_heads + c.num_kv_heads) * c.head_dim;
-  return 2 * c.embed_dim * (heads + 3 * c.ffn_dim);
+int64_t layer_bytes(const ModelConfig& c, kernels::WeightType type) {
+  const int64_t q = c.num_heads * c.head_dim;
+  const int64_t kv = c.num_kv_heads * c.head_dim;
+  const auto row_bytes = [&](int64_t columns) {
+    return kernels::weight_layout(type, columns).row_bytes;
+  };
+  return (2 * kv + q + 2 * c.ffn_dim) * row_bytes(c.embed_dim) +
+         c.embed_dim * (row_bytes(q) + row_bytes(c.ffn_dim));
 }
 
-kernels::FusedStepShape shape_of(const ModelConfig& config) {
+kernels::FusedStepShape shape_of(const ModelConfig& config, kernels::WeightType type) {
   return {.num_layers = config.num_layers,
           .embed_dim = config.embed_dim,
           .ffn_dim = config.ffn_dim,
           .num_heads = config.num_heads,
           .num_kv_heads = config.num_kv_heads,
           .head_dim = config.head_dim,
-          .vocab_size = config.vocab_size};
+          .vocab_size = config.vocab_size,
+          .type = type};
 }
 
 }  // namespace
@@ -32,9 +39,11 @@ GpuStep::GpuStep(const kernels::Gpu& gpu, const ModelConfig& config, const GpuWe
     : gpu_(gpu),
       config_(config),
       weights_(weights),
-      shape_(shape_of(config)),
-      is_fused_(layer_bytes(config) >= kLeastFusedBytes && gpu.library().fused_step_fits(shape_)),
-      state_(gpu, 3) {
+      shape_(shape_of(config, weights.step_type)),
+      is_fused_(layer_bytes(config, weights.step_type) >= kLeastFusedBytes &&
+                gpu.library().fused_step_fits(shape_)),
+      state_(gpu, 3),
+      next_(gpu, 1) {
   if (is_fused_) {
     workspace_ = {gpu, gpu.library().fused_step_workspace_bytes(shape_)};
     return;
@@ -43,20 +52,22 @@ GpuStep::GpuStep(const kernels::Gpu& gpu, const ModelConfig& config, const GpuWe
   joint_ = {gpu, (2 * config.num_kv_heads + config.num_heads) * config.head_dim};
   attended_ = {gpu, config.num_heads * config.head_dim};
   gated_ = {gpu, config.ffn_dim};
+  largest_ = {gpu, kernels::kTokenWorkspaceBytes};
 }
 
 void GpuStep::upload_layers(const GpuStepCaches& caches, kernels::CudaStream stream) {
   std::vector<kernels::FusedStepLayer> layers;
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const GpuLayerWeights& w = weights_.layers[layer];
+    const GpuWeights::StepRows rows = weights_.step_rows(layer);
     layers.push_back({.input_norm = w.input_norm.data(),
-                      .input = w.input.data() + w.router_key_rows * config_.embed_dim,
+                      .input = rows.input,
                       .q_norm = w.q_norm.data(),
                       .k_norm = w.k_norm.data(),
-                      .output = w.output.data(),
+                      .output = rows.output,
                       .post_norm = w.post_norm.data(),
-                      .gate_up = w.gate_up.data(),
-                      .down = w.down.data(),
+                      .gate_up = rows.gate_up,
+                      .down = rows.down,
                       .key = caches.key[layer],
                       .value = caches.value[layer]});
   }
@@ -69,7 +80,7 @@ void GpuStep::queue_fused(const GpuStepCaches& caches, kernels::CudaStream strea
                              .layers = layers_.data(),
                              .embedding = weights_.embedding.data(),
                              .final_norm = weights_.final_norm.data(),
-                             .head = weights_.head(),
+                             .head = weights_.step_head(),
                              .cosine = weights_.cosine.data(),
                              .sine = weights_.sine.data(),
                              .token = state_.data(),
@@ -81,12 +92,14 @@ void GpuStep::queue_fused(const GpuStepCaches& caches, kernels::CudaStream strea
                              .entry = caches.entry,
                              .entry_row = state_.data() + 2,
                              .logits = caches.logits,
+                             .next_token = next_.data(),
                              .workspace = workspace_.data()},
                             stream);
 }
 
 void GpuStep::queue(const GpuStepCaches& caches, kernels::CudaStream stream) {
   const auto& library = gpu_.library();
+  const kernels::WeightType type = weights_.step_type;
   const int64_t embed = config_.embed_dim;
   const auto eps = static_cast<float>(config_.rms_eps);
   const int64_t kv = config_.num_kv_heads * config_.head_dim;
@@ -100,13 +113,13 @@ void GpuStep::queue(const GpuStepCaches& caches, kernels::CudaStream stream) {
                      stream);
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const GpuLayerWeights& w = weights_.layers[layer];
+    const GpuWeights::StepRows rows = weights_.step_rows(layer);
     if (layer == caches.entry_layer) {
       library.store_row(
           {.x = x_.data(), .rows = caches.entry, .row = state_.data() + 2, .dim = embed}, stream);
     }
-    // A router layer's rows begin with the routing key's.
-    const int64_t first_row = w.router_key_rows;
-    library.gemv({.weight = w.input.data() + first_row * embed,
+    library.gemv({.weight = rows.input,
+                  .type = type,
                   .x = x_.data(),
                   .norm = w.input_norm.data(),
                   .eps = eps,
@@ -130,14 +143,16 @@ void GpuStep::queue(const GpuStepCaches& caches, kernels::CudaStream stream) {
                             .scale = config_.attention_scale(),
                             .eps = eps},
                            stream);
-    library.gemv({.weight = w.output.data(),
+    library.gemv({.weight = rows.output,
+                  .type = type,
                   .x = attended_.data(),
                   .y = x_.data(),
                   .num_rows = embed,
                   .num_columns = q,
                   .adds = true},
                  stream);
-    library.gemv({.weight = w.gate_up.data(),
+    library.gemv({.weight = rows.gate_up,
+                  .type = type,
                   .x = x_.data(),
                   .norm = w.post_norm.data(),
                   .eps = eps,
@@ -146,7 +161,8 @@ void GpuStep::queue(const GpuStepCaches& caches, kernels::CudaStream stream) {
                   .num_columns = embed,
                   .is_gated = true},
                  stream);
-    library.gemv({.weight = w.down.data(),
+    library.gemv({.weight = rows.down,
+                  .type = type,
                   .x = gated_.data(),
                   .y = x_.data(),
                   .num_rows = embed,
@@ -154,29 +170,39 @@ void GpuStep::queue(const GpuStepCaches& caches, kernels::CudaStream stream) {
                   .adds = true},
                  stream);
   }
-  library.gemv({.weight = weights_.head(),
+  library.gemv({.weight = weights_.step_head(),
+                .type = type,
                 .x = x_.data(),
                 .norm = weights_.final_norm.data(),
                 .eps = eps,
                 .y = caches.logits,
                 .num_rows = config_.vocab_size,
-                .num_columns = embed},
+                .num_columns = embed,
+                .token = next_.data(),
+                .token_workspace = largest_.data()},
                stream);
 }
 
-void GpuStep::run(const GpuStepCaches& caches, int32_t token, int64_t num_tokens,
+void GpuStep::run(const GpuStepCaches& caches, const GpuStepToken& token, int64_t num_tokens,
                   int64_t first_position, kernels::CudaStream stream) {
   gpu_.library().begin_step({.places = caches.places,
                              .num_layers = config_.num_layers,
-                             .token = token,
+                             .token = token.token,
+                             .next_token = token.seen != nullptr ? next_.data() : nullptr,
+                             .next_token_seen = token.seen,
                              .num_tokens = num_tokens,
                              .first_position = first_position,
                              .token_out = state_.data(),
                              .position_out = state_.data() + 1,
                              .row_out = state_.data() + 2},
                             stream);
+  if (token.is_seen != nullptr) token.is_seen->record(stream);
   if (graph_ == nullptr) {
-    if (is_fused_) upload_layers(caches, stream);
+    if (is_fused_) {
+      upload_layers(caches, stream);
+    } else {
+      gpu_.library().clear(largest_.data(), largest_.num_bytes(), stream);
+    }
     graph_ = std::make_unique<kernels::GpuGraph>(
         gpu_, stream, [&] { is_fused_ ? queue_fused(caches, stream) : queue(caches, stream); });
   }

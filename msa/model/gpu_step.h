@@ -27,15 +27,27 @@ struct GpuStepCaches {
   float* logits = nullptr;  // [V], written; may be memory of the host that the GPU sees
 };
 
+/// Which token a step is of: one that the host knows or, where `seen` is given, the one that the
+/// step before has left.
+struct GpuStepToken {
+  int32_t token = 0;
+  int32_t* seen = nullptr;               // memory of the host that the GPU sees: written
+  kernels::GpuEvent* is_seen = nullptr;  // recorded behind that
+};
+
 /// For one stream at a time; gpu, config and weights must outlive it.
 class GpuStep {
  public:
   GpuStep(const kernels::Gpu& gpu, const ModelConfig& config, const GpuWeights& weights);
 
-  /// Queues `token` behind `num_tokens` own tokens, of which the first has `first_position`.
+  /// Queues a token behind `num_tokens` own tokens, of which the first has `first_position`.
   /// `caches` are those of the first call.
-  void run(const GpuStepCaches& caches, int32_t token, int64_t num_tokens, int64_t first_position,
-           kernels::CudaStream stream);
+  void run(const GpuStepCaches& caches, const GpuStepToken& token, int64_t num_tokens,
+           int64_t first_position, kernels::CudaStream stream);
+
+  /// On the GPU, written by every step: the token of the largest logit, the lowest of equals; -1 if
+  /// a logit is NaN.
+  const int32_t* next_token() const { return next_.data(); }
 
  private:
   void queue(const GpuStepCaches& caches, kernels::CudaStream stream);
@@ -48,12 +60,14 @@ class GpuStep {
   kernels::FusedStepShape shape_;
   bool is_fused_;
   kernels::GpuArray<int32_t> state_;                   // token, position, own row
+  kernels::GpuArray<int32_t> next_;                    // [1]
   kernels::GpuArray<kernels::FusedStepLayer> layers_;  // [L], of a fused step, and its workspace
   kernels::GpuArray<std::byte> workspace_;
-  kernels::GpuArray<float> x_;         // [E], from here on of a step that is not fused
-  kernels::GpuArray<float> joint_;     // [(2 G + H) D]
-  kernels::GpuArray<float> attended_;  // [H, D]
-  kernels::GpuArray<float> gated_;     // [F]
+  kernels::GpuArray<float> x_;            // [E], from here on of a step that is not fused
+  kernels::GpuArray<float> joint_;        // [(2 G + H) D]
+  kernels::GpuArray<float> attended_;     // [H, D]
+  kernels::GpuArray<float> gated_;        // [F]
+  kernels::GpuArray<std::byte> largest_;  // kTokenWorkspaceBytes
   std::unique_ptr<kernels::GpuGraph> graph_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct RoutingResult {
 /// The token of the largest logit, the lowest of equals. Throws Error(kInternal) if a logit is NaN.
 int32_t most_probable(std::span<const float> logits);
 
+/// The same from who has looked at the logits already: -1 stands for a NaN among them.
+int32_t expect_probable(int32_t token);
+
 /// Not for use by several threads at once. Model, head and memory must outlive it.
 class Session {
  public:
@@ -49,8 +53,11 @@ class Session {
   /// Writes greedily: adds the most probable token behind what the session holds, then the one that
   /// is most probable behind that, and so on. `accepts` is asked about each; one that it refuses is
   /// not added and ends the writing. `logits` are those of the last call, which are void
-  /// afterwards. Throws as most_probable, and what `accepts` throws.
-  virtual void write(std::span<const float> logits, const std::function<bool(int32_t)>& accepts);
+  /// afterwards. A session may run ahead of `accepts` by a step, which is forgotten if it refuses;
+  /// not behind `most_added` tokens, where it refuses for certain. Throws as most_probable, and
+  /// what `accepts` throws.
+  virtual void write(std::span<const float> logits, const std::function<bool(int32_t)>& accepts,
+                     int64_t most_added = std::numeric_limits<int64_t>::max());
 
   /// Forgets all but the first `num_tokens` tokens; the selection stays.
   virtual void truncate(int64_t num_tokens) = 0;

@@ -1,6 +1,7 @@
 #include "msa/storage/segment_file.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -228,20 +229,38 @@ std::unique_ptr<SegmentFile> SegmentFile::open(FilePool& files, const std::files
   return segment;
 }
 
+/// Where in the file bytes of a tensor begin.
+uint64_t SegmentFile::place_of(const std::string& name, uint64_t offset, uint64_t num_bytes) const {
+  const TensorInfo& info = header_.tensor(name);
+  MSA_CHECK(offset <= info.num_bytes && num_bytes <= info.num_bytes - offset, path().string(),
+            ": bytes ", offset, " to ", offset + num_bytes, " are outside tensor \"", name, "\"");
+  return info.offset + offset;
+}
+
+uint64_t SegmentFile::end_of(uint64_t block) const {
+  return std::min((block + 1) * kDigestBlockBytes, digested_bytes_);
+}
+
+void SegmentFile::expect_block(const std::string& name, uint64_t block,
+                               std::span<const std::byte> bytes, uint64_t opening) const {
+  if (digest_of(bytes) != digests_[block]) {
+    throw Error(ErrorCode::kCorruption, path().string(), " at byte ", block * kDigestBlockBytes,
+                ": the block is damaged (tensor \"", name, "\")");
+  }
+  checked_in_[block].store(opening, std::memory_order_relaxed);
+}
+
 void SegmentFile::read(const std::string& name, uint64_t offset, std::span<std::byte> out) const {
   if (out.empty()) return;
-  const TensorInfo& info = header_.tensor(name);
-  MSA_CHECK(offset <= info.num_bytes && out.size() <= info.num_bytes - offset, path().string(),
-            ": bytes ", offset, " to ", offset + out.size(), " are outside tensor \"", name, "\"");
-  const uint64_t first = info.offset + offset;
+  const uint64_t first = place_of(name, offset, out.size());
   const uint64_t end = first + out.size();
   const auto [file, opening] = files_.open(path());
   file->read_at(first, out);
   std::vector<std::byte> room;
   for (uint64_t block = first / kDigestBlockBytes; block * kDigestBlockBytes < end; ++block) {
-    if (checked_in_[block].load(std::memory_order_relaxed) == opening) continue;
+    if (is_checked(block, opening)) continue;
     const uint64_t block_first = block * kDigestBlockBytes;
-    const uint64_t block_end = std::min(block_first + kDigestBlockBytes, digested_bytes_);
+    const uint64_t block_end = end_of(block);
     const uint64_t common_first = std::max(block_first, first);
     const auto common = out.subspan(common_first - first, std::min(block_end, end) - common_first);
     // A block that lies in the request as a whole is checked where it is. Of any other the part
@@ -249,14 +268,41 @@ void SegmentFile::read(const std::string& name, uint64_t offset, std::span<std::
     const bool is_whole = common.size() == block_end - block_first;
     const std::span<const std::byte> bytes =
         is_whole ? common : read_block(*file, block, digested_bytes_, room);
-    if (digest_of(bytes) != digests_[block]) {
-      throw Error(ErrorCode::kCorruption, path().string(), " at byte ", block_first,
-                  ": the block is damaged (tensor \"", name, "\")");
-    }
-    checked_in_[block].store(opening, std::memory_order_relaxed);
+    expect_block(name, block, bytes, opening);
     if (!is_whole) {
       std::memcpy(common.data(), bytes.data() + (common_first - block_first), common.size());
     }
+  }
+}
+
+SegmentRead SegmentFile::plan_read(const std::string& name, uint64_t offset,
+                                   uint64_t num_bytes) const {
+  const uint64_t first = place_of(name, offset, num_bytes);
+  auto [file, opening] = files_.open(path());
+  SegmentRead read{.file = std::move(file),
+                   .opening = opening,
+                   .tensor = name,
+                   .first = first,
+                   .end = first + num_bytes,
+                   .wanted = first};
+  if (num_bytes == 0) return read;
+  const uint64_t first_block = first / kDigestBlockBytes;
+  const uint64_t last_block = (read.end - 1) / kDigestBlockBytes;
+  if (!is_checked(first_block, opening)) read.first = first_block * kDigestBlockBytes;
+  if (!is_checked(last_block, opening)) read.end = end_of(last_block);
+  return read;
+}
+
+void SegmentFile::check(const SegmentRead& read, std::span<const std::byte> bytes) const {
+  assert(bytes.size() == read.size());
+  for (uint64_t block = read.first / kDigestBlockBytes; block * kDigestBlockBytes < read.end;
+       ++block) {
+    if (is_checked(block, read.opening)) continue;
+    // It was not when the read was planned either, so that all of it has been read.
+    const uint64_t block_first = block * kDigestBlockBytes;
+    expect_block(read.tensor, block,
+                 bytes.subspan(block_first - read.first, end_of(block) - block_first),
+                 read.opening);
   }
 }
 

@@ -49,6 +49,19 @@ std::vector<SegmentDamage> find_segment_damage(FileSystem& files, const std::fil
 /// Bytes before the digest table of a file of `num_bytes`; nothing if no segment has that size.
 std::optional<uint64_t> digested_bytes_of(uint64_t num_bytes);
 
+/// A read of a segment that the caller makes: bytes [first, end) of the file, of which those from
+/// `wanted` on were asked for.
+struct SegmentRead {
+  std::shared_ptr<const File> file;  // shared, as that of FilePool
+  uint64_t opening = 0;
+  std::string tensor;
+  uint64_t first = 0;
+  uint64_t end = 0;
+  uint64_t wanted = 0;
+
+  size_t size() const { return end - first; }
+};
+
 /// Safe for several threads at once.
 class SegmentFile {
  public:
@@ -67,8 +80,24 @@ class SegmentFile {
   /// tensor, Error(kCorruption) with file and offset of a block that does not match.
   void read(const std::string& name, uint64_t offset, std::span<std::byte> out) const;
 
+  /// The same in two steps, for reads that go to the disk together. A block that has not been
+  /// checked is read whole, so that up to 2 * kDigestBlockBytes more are read than were asked for.
+  /// Throws as read().
+  SegmentRead plan_read(const std::string& name, uint64_t offset, uint64_t num_bytes) const;
+
+  /// Throws as read() if the `bytes` of a planned read are not those that were written.
+  void check(const SegmentRead& read, std::span<const std::byte> bytes) const;
+
  private:
   explicit SegmentFile(FilePool& files) : files_(files) {}
+
+  uint64_t place_of(const std::string& name, uint64_t offset, uint64_t num_bytes) const;
+  void expect_block(const std::string& name, uint64_t block, std::span<const std::byte> bytes,
+                    uint64_t opening) const;
+  bool is_checked(uint64_t block, uint64_t opening) const {
+    return checked_in_[block].load(std::memory_order_relaxed) == opening;
+  }
+  uint64_t end_of(uint64_t block) const;
 
   FilePool& files_;
   SafetensorsHeader header_;

@@ -99,6 +99,61 @@ TEST_F(SegmentFileTest, GivesBackAnyRangeOfAnySize) {
   }
 }
 
+/// Reads as planned, checks, and gives what was asked for.
+std::string read_planned(const SegmentFile& segment, uint64_t first, uint64_t count) {
+  const SegmentRead read = segment.plan_read("large", first, count);
+  EXPECT_LE(read.first, read.wanted);
+  EXPECT_LE(read.wanted + count, read.end);
+  EXPECT_LT(read.size(), count + 2 * kDigestBlockBytes);
+  std::string bytes(read.size(), 'x');
+  read.file->read_at(read.first, std::as_writable_bytes(std::span(bytes)));
+  segment.check(read, std::as_bytes(std::span(bytes)));
+  return bytes.substr(read.wanted - read.first, count);
+}
+
+TEST_F(SegmentFileTest, APlannedReadTakesWholeBlocksOnlyUntilTheyAreChecked) {
+  constexpr uint64_t kBlock = kDigestBlockBytes;
+  write(5 * kBlock + 7);
+  const auto segment = open();
+  std::mt19937 random(kSeed);
+  for (int round = 0; round < 60; ++round) {
+    const uint64_t first = random() % large_.size();
+    const uint64_t count = random() % (large_.size() - first + 1);
+    const auto fresh = round % 2 == 0 ? open() : nullptr;
+    ASSERT_EQ(read_planned(fresh ? *fresh : *segment, first, count), large_.substr(first, count))
+        << first << " + " << count;
+  }
+  read_planned(*segment, 0, large_.size());
+  const SegmentRead again = segment->plan_read("large", kBlock + 5, kBlock);
+  EXPECT_EQ(again.first, again.wanted);
+  EXPECT_EQ(again.size(), kBlock);
+  EXPECT_THROW(segment->plan_read("large", large_.size(), 1), Error);
+}
+
+TEST_F(SegmentFileTest, APlannedReadOfADamagedBlockIsRefused) {
+  constexpr uint64_t kBlock = kDigestBlockBytes;
+  write(5 * kBlock);
+  for (const uint64_t offset : {2 * kBlock, 2 * kBlock + 100, 3 * kBlock - 1}) {
+    flip(offset, 3);
+    const auto segment = open();
+    for (const auto& [first, count] :
+         {std::pair(2 * kBlock - 500, kBlock - 600), std::pair(2 * kBlock - 500, uint64_t{600}),
+          std::pair(uint64_t{0}, 4 * kBlock)}) {
+      try {
+        read_planned(*segment, first, count);
+        ADD_FAILURE() << first << " + " << count;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kCorruption);
+        EXPECT_NE(std::string(error.what()).find("at byte " + std::to_string(2 * kBlock)),
+                  std::string::npos)
+            << error.what();
+      }
+    }
+    EXPECT_EQ(read_planned(*segment, 0, kBlock), large_.substr(0, kBlock));
+    flip(offset, 3);
+  }
+}
+
 TEST_F(SegmentFileTest, AFlippedBitIsFoundWhereItIsAndOtherBlocksStayReadable) {
   write(3 * kDigestBlockBytes);
   std::mt19937 random(kSeed);

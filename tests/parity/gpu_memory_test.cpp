@@ -179,8 +179,7 @@ TEST_F(GpuMemory, ARequestThatFindsNoRoomFailsAlone) {
   EXPECT_EQ(num_different, 0);
   EXPECT_GE(all.injected, 10 * static_cast<int64_t>(all_questions.size()));
   EXPECT_EQ(all.refused, all.injected);
-  EXPECT_NEAR(static_cast<double>(free_bytes()), static_cast<double>(free_before),
-              0.01 * static_cast<double>(model_->gpu()->facts().memory_bytes));
+  EXPECT_GE(free_bytes(), free_before - model_->gpu()->facts().memory_bytes / 100);
   printf(
       "%lld single allocations failed: %lld requests refused; all from the n-th on, %lld times: "
       "%lld refused; another session made %lld runs of 3 steps meanwhile\n",
@@ -202,8 +201,7 @@ TEST_F(GpuMemory, ABankThatFindsNoRoomIsRefusedOrSlower) {
   const auto failures = fail_each(
       1, [] {}, expect_answer, [] {});
   EXPECT_GT(failures.injected, 3);
-  EXPECT_NEAR(static_cast<double>(free_bytes()), static_cast<double>(free_before),
-              0.01 * static_cast<double>(model_->gpu()->facts().memory_bytes));
+  EXPECT_GE(free_bytes(), free_before - model_->gpu()->facts().memory_bytes / 100);
 }
 
 TEST_F(GpuMemory, AnIngestThatFindsNoRoomGoesOnWhereItStopped) {

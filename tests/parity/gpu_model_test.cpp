@@ -159,6 +159,59 @@ TEST_F(GpuModel, ATruncatedSessionStepsAsBefore) {
   EXPECT_EQ(std::vector<float>(again.begin(), again.end()), kept);
 }
 
+/// A step ahead of what is accepted, over the border of the first room, against step by step.
+TEST_F(GpuModel, WritesWhatAStepAfterTheOtherWouldWrite) {
+  constexpr size_t kCount = 60;
+  const auto tokens = random_tokens(1000);
+  for (const size_t num_held : {size_t{20}, size_t{1000}}) {
+    const auto ahead = gpu_->new_session(nullptr);
+    const auto stepped = gpu_->new_session(nullptr);
+    const auto prompt = std::span(tokens).first(num_held);
+    for (const size_t count : {kCount, size_t{1}, kCount / 2}) {
+      for (const bool knows_end : {false, true}) {
+        std::vector<int32_t> written;
+        std::vector<int32_t> wanted;
+        const auto into = [count](std::vector<int32_t>& all) {
+          return [&all, count](int32_t token) {
+            all.push_back(token);
+            return all.size() < count;
+          };
+        };
+        ahead->truncate(0);
+        stepped->truncate(0);
+        const auto last = knows_end ? static_cast<int64_t>(count) - 1 : int64_t{1} << 40;
+        ahead->write(ahead->extend(prompt), into(written), last);
+        stepped->Session::write(stepped->extend(prompt), into(wanted));
+        EXPECT_EQ(written, wanted) << num_held << " tokens held, " << count << " written";
+        ASSERT_EQ(ahead->num_tokens(), static_cast<int64_t>(num_held + count - 1));
+        // Of the step that was run for nothing there is no trace.
+        const std::span<const int32_t> behind(&tokens[3], 1);
+        const auto got = ahead->extend(behind);
+        const auto logits = stepped->extend(behind);
+        EXPECT_TRUE(std::ranges::equal(got, logits));
+      }
+    }
+  }
+}
+
+TEST_F(GpuModel, AWriterThatThrowsLeavesASessionThatGoesOn) {
+  const auto tokens = random_tokens(20);
+  const auto session = gpu_->new_session(nullptr);
+  const auto first = session->extend(tokens);
+  const std::vector<float> wanted(first.begin(), first.end());
+  int num_asked = 0;
+  EXPECT_THROW(session->write(first,
+                              [&](int32_t) {
+                                if (++num_asked == 4) throw Error(ErrorCode::kIo, "stop");
+                                return true;
+                              }),
+               Error);
+  EXPECT_EQ(session->num_tokens(), 23);
+  session->truncate(19);
+  const auto again = session->extend(std::span(&tokens[19], 1));
+  EXPECT_LT(distance(again, wanted), 0.03);
+}
+
 TEST_F(GpuModel, ASessionGrowsBeyondItsFirstRoom) {
   const auto tokens = random_tokens(1400);
   model::CpuSession on_cpu(cpu_->transformer(), {});

@@ -209,6 +209,9 @@ expect "bench answer from int4" 0 '"content":"int4"' "$msa" bench answer --model
 expect "bench fetch without a GPU" 11 "no GPU: " "$msa" bench fetch --model "$model"
 expect "bench kernels without a GPU" 11 "no GPU: " "$msa" bench kernels --model "$model"
 expect "bench kernels on a CPU" 2 "measures a GPU" "$msa" bench kernels --model "$model" --device cpu
+expect "int8 weights on the CPU" 2 "--weights int8 is of a GPU" \
+  "$msa" ask "$bank" hello --weights int8 --device cpu
+expect "weights of an unknown type" 2 "--weights" "$msa" ask "$bank" hello --weights int2
 expect "bench route on a GPU without the library" 11 "no GPU: " "$msa" bench route --device gpu
 expect "bench route with two documents" 0 "2 of 2 documents" "$msa" bench route --chunks 10 --repeats 1
 expect "bench decode of few tokens" 0 "tokens/s" "$msa" bench decode --length 4 --repeats 1
