@@ -51,7 +51,7 @@ struct IngestOptions {
   uint64_t min_free_bytes = uint64_t{256} << 20;  // stops before the volume has less
   // Both are called from several threads, one at a time.
   std::function<void(const IngestProgress&)>
-      on_progress;  // after every pass: about 2,000 tokens, on a GPU 65,000
+      on_progress;  // after every pass: about 2,000 tokens, on a GPU 131,000
   std::function<void(const IngestProblem&)> on_problem;
   // Set: commits the documents that are encoded, at once, then throws Error(kInterrupted).
   const std::atomic<bool>* stop = nullptr;
