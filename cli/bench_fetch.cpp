@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "cli/bench_subject.h"
 #include "cli/fetch_task.h"
@@ -14,6 +16,7 @@
 #include "msa/base/threads.h"
 #include "msa/kernels/route_batch.h"
 #include "msa/memory/content_reader.h"
+#include "msa/memory/segment_layout.h"
 
 namespace msa::cli {
 namespace {
@@ -34,6 +37,7 @@ class WrittenBank {
  public:
   WrittenBank(const RandomBank& bank, const std::filesystem::path& parent)
       : folder_(parent / ("msa-bench-fetch-" + std::to_string(::getpid()))) {
+    MSA_CHECK(!real_file_system().exists(folder_), folder_.string(), " is there already");
     real_file_system().create_directory(folder_);
     try {
       paths_ = bank.write_to(folder_);
@@ -54,7 +58,9 @@ class WrittenBank {
       const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
       const int error = file < 0 ? errno : ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
       if (file >= 0) ::close(file);
-      if (error != 0) throw Error(ErrorCode::kIo, "cannot free what memory has of ", path.string());
+      if (error != 0)
+        throw Error(ErrorCode::kIo, "cannot free what memory has of ", path.string(), ": ",
+                    std::strerror(error));
     }
   }
 
@@ -91,7 +97,7 @@ memory::GpuSourceOptions options_for(ContentPlace place, const memory::BankSegme
   const int64_t table = sizes.num_documents * static_cast<int64_t>(sizeof(int32_t));
   const int64_t cache = table + num_kept * sizes.record_bytes;
   MSA_CHECK(cache < sizes.content_bytes, "a memory of ", sizes.num_documents,
-            " documents is too small: one round chooses ", num_kept);
+            " documents is too small: the GPU keeps ", num_kept, " of them beside it");
   options.gpu_bytes = keys + (place == ContentPlace::kGpu ? sizes.content_bytes : cache);
   constexpr int64_t kStagedRecords = 16;
   options.host_bytes =
@@ -144,7 +150,8 @@ FetchTimes time_fetch(const FetchFlags& flags, const kernels::Gpu& gpu,
   const memory::MemoryShape& shape = source.shape();
   if (written != nullptr) {
     // A document is read whole.
-    times.bytes = num_chosen * memory::GpuSource::sizes(source.segments(), {}).record_bytes;
+    times.bytes = num_chosen * flags.memory.document_chunks * shape.num_layers *
+                  memory::content_chunk_bytes(source.segments().facts());
     std::vector<double> limit;
     for (int i = 0; i < flags.bench.repeats; ++i) {
       written->leave_memory();

@@ -23,7 +23,7 @@ scripts/demo.sh
 if command -v nvcc >/dev/null; then
   echo "test: cuda"
   # All that knows of a GPU, and its tests, which say that they are skipped where there is none.
-  for step in "cmake --preset cuda" "cmake --build --preset cuda --target msa cuda_test memory_cuda_test gpu_model_test gpu_memory_test"; do
+  for step in "cmake --preset cuda" "cmake --build --preset cuda --target msa cuda_test memory_cuda_test gpu_model_test gpu_memory_test gpu_weights_test"; do
     $step >build/cuda.log 2>&1 || { cat build/cuda.log; exit 1; }
   done
   ctest --preset cuda --label-regex gpu --verbose >build/cuda_tests.log 2>&1 || { cat build/cuda_tests.log; exit 1; }

@@ -2,9 +2,11 @@
 
 #include <liburing.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <thread>
 
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
@@ -46,13 +48,27 @@ struct BatchReader::Ring {
   void await(const Ended& ended) {
     const int result = io_uring_submit_and_wait(&ring, 1);
     const bool can_go_on = result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY;
-    if (!can_go_on) throw Error(ErrorCode::kInternal, "io_uring: ", std::strerror(-result));
+    if (!can_go_on) throw Error(ErrorCode::kIo, "io_uring: ", std::strerror(-result));
     io_uring_cqe* entry = nullptr;
     while (io_uring_peek_cqe(&ring, &entry) == 0) {
       const auto index = static_cast<size_t>(io_uring_cqe_get_data64(entry));
       const int bytes = entry->res;
       io_uring_cqe_seen(&ring, entry);
       ended(index, bytes);
+    }
+  }
+
+  /// Waits for what was handed over of `under_way` reads, by looking alone: the kernel still writes
+  /// into their rooms.
+  void drain(unsigned under_way) {
+    io_uring_cqe* entry = nullptr;
+    for (unsigned left = under_way - io_uring_sq_ready(&ring); left > 0;) {
+      if (io_uring_peek_cqe(&ring, &entry) != 0) {
+        std::this_thread::yield();
+        continue;
+      }
+      io_uring_cqe_seen(&ring, entry);
+      --left;
     }
   }
 };
@@ -73,7 +89,9 @@ void BatchReader::read(std::span<const FileRead> reads,
     reads[i].file->read_at(reads[i].offset, reads[i].out);
     arrived(i);
   };
-  if (!ring_) {
+  const bool has_descriptor =
+      std::ranges::any_of(reads, [](const FileRead& read) { return read.file->descriptor() >= 0; });
+  if (!ring_ || !has_descriptor) {
     parallel_for(static_cast<int64_t>(reads.size()),
                  [&](int64_t i) { read_alone(static_cast<size_t>(i)); });
     return;
@@ -100,13 +118,19 @@ void BatchReader::read(std::span<const FileRead> reads,
       ++under_way;
     }
     if (under_way == 0) continue;
-    ring_->await([&](size_t i, int result) {
-      --under_way;
-      noting_failure([&] {
-        finish(reads[i], result);
-        arrived(i);
+    try {
+      ring_->await([&](size_t i, int result) {
+        --under_way;
+        noting_failure([&] {
+          finish(reads[i], result);
+          arrived(i);
+        });
       });
-    });
+    } catch (...) {
+      ring_->drain(under_way);
+      ring_.reset();  // from now on threads read
+      throw;
+    }
   }
   if (failure) std::rethrow_exception(failure);
 }

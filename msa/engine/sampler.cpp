@@ -85,7 +85,7 @@ double Sampler::next_uniform() {
 
 int32_t Sampler::sample(std::span<const float> logits) {
   const int32_t best = model::most_probable(logits);
-  if (options_.temperature == 0) return best;
+  if (options_.temperature == 0 || !std::isfinite(logits[static_cast<size_t>(best)])) return best;
 
   std::vector<float> weight(logits.size());
   const auto factor = static_cast<float>(std::min(1 / options_.temperature, kMostFactor));
@@ -108,7 +108,7 @@ int32_t Sampler::sample(std::span<const float> logits) {
     token = order.at(i);
     left -= static_cast<double>(weight[token]);
   }
-  return token;
+  return left < 0 ? token : best;  // by rounding, all weights together may be less than `kept`
 }
 
 double log_sum_exp(std::span<const float> logits) {

@@ -101,6 +101,7 @@ const cublasLtMatmulHeuristicResult_t& best_of(const cublasLtMatmulHeuristicResu
   for (const cublasLtMatmulTile_t preferred : kPreferredTiles) {
     for (int i = 0; i < num_ways; ++i) {
       const auto& way = ways[i];
+      if (way.state != CUBLAS_STATUS_SUCCESS) continue;
       uint32_t tile = CUBLASLT_MATMUL_TILE_UNDEFINED;
       size_t size = 0;
       expect_success(cublasLtMatmulAlgoConfigGetAttribute(&way.algo, CUBLASLT_ALGO_CONFIG_TILE_ID,

@@ -14,8 +14,8 @@ namespace msa::kernels {
 /// if there is a norm, else x. Gated: W[r] is a gate, W[M + r] is what it lets through, and
 /// y[r] = silu(W[r] x') * W[M + r] x'. Sums are float32 in an order that depends on K and the type
 /// alone. For quantised rows x' is rounded, 16 columns at a time, to whole multiples of their
-/// largest size / 32639. Pointers are to memory that the device can address, weights and x 16-byte
-/// aligned; y does not overlap x.
+/// largest size / 32639. Pointers are to memory that the device can address, weights, x and norm
+/// 16-byte aligned; y does not overlap x.
 struct DeviceGemvParams {
   const void* weight = nullptr;             // [M] rows as weight_layout of K; gated: [2 * M]
   WeightType type = WeightType::kBFloat16;  // of the rows

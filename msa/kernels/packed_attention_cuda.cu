@@ -338,6 +338,8 @@ void packed_attention_cuda(const PackedAttentionParams& params, CudaStream strea
             params.most_queries * group * group);
   MSA_CHECK(params.num_sequences < 65536, "at most 65535 sequences, got ", params.num_sequences);
   if (params.num_sequences == 0 || params.most_queries == 0) return;
+  MSA_CHECK(params.most_queries <= params.num_queries, "a sequence has ", params.most_queries,
+            " queries, all have ", params.num_queries);
   if (can_attend_in_tiles(params)) {
     attend_in_tiles(params, stream);
   } else if (params.head_dim <= 64) {

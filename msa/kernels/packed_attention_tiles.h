@@ -6,8 +6,8 @@
 namespace msa::kernels {
 
 /// Whether attend_in_tiles takes these, which have passed the checks of packed_attention_cuda: this
-/// GPU has, and this library was built for, what it uses; heads have 64 or 128 numbers; and there
-/// are enough queries to keep the GPU busy.
+/// GPU has, and this library was built for, what it uses; heads have 64 or 128 numbers, and H / G
+/// divides 128; and there are enough queries to keep the GPU busy.
 bool can_attend_in_tiles(const PackedAttentionParams& params);
 
 /// As packed_attention_cuda, if can_attend_in_tiles().

@@ -3,7 +3,6 @@
 // are of integers: four in one instruction, where widening every weight would take longer than
 // reading it does. x becomes integers of 16 bits, two bytes each, with a scale for the 16 columns.
 
-#include "msa/base/bfloat16.h"
 #include "msa/kernels/device_code.cuh"
 #include "msa/kernels/weight_rows.h"
 

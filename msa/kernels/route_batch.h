@@ -38,8 +38,9 @@ struct RouteBatchParams {
                                // added. The k best have their scores in float32; another's may be
                                // that of a rounded query and a packed key
   float score_share = 1;
-  int32_t* num_rescored = nullptr;  // [B], unless null written: chunks whose scores were taken in
-                                    // float32 after the scan
+  int32_t* num_rescored = nullptr;  // [B], unless null written: chunks that were listed to be
+                                    // scored in float32 after the scan; those of the leaders of
+                                    // packed keys aside
 };
 constexpr int64_t kMostRouted = 64;
 constexpr int kMostQuestions = 64;

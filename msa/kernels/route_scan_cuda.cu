@@ -1,6 +1,7 @@
 // One pass over the keys. Every warp walks over chunks of its own, 32 at a time, with a ring of
 // copies in flight that nobody else waits for; the queries stay in shared memory. Tensor cores
-// multiply, the maxima stay in registers, and a document's score is raised in memory once a chunk.
+// multiply, the maxima stay in registers, and a
+// chunk's score is written once a pass.
 
 #include <cuda_runtime.h>
 

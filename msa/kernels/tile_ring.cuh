@@ -22,7 +22,6 @@ template <int kStages, int kBytes>
 struct TileRing {
   static constexpr int kStageBytes = kBytes;
   static constexpr int kRingBytes = kStages * kBytes;
-  static constexpr int kBarriers = 2 * kStages;
 
   uint32_t memory;
   uint32_t barriers;  // of 8 bytes: those of `full`, then those of `empty`
@@ -48,12 +47,6 @@ struct TileRing {
       stage = 0;
       parity ^= 1;
     }
-  }
-  /// Past `count` tiles that are not looked at.
-  __device__ void skip(int count) {
-    const int next = stage + count;
-    stage = next % kStages;
-    parity ^= static_cast<uint32_t>(next / kStages) & 1U;
   }
 };
 

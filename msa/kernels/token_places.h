@@ -36,7 +36,8 @@ struct BeginStepParams {
   int32_t token = 0;
   const int32_t* next_token = nullptr;  // [1], in place of `token`: what the step before has left
                                         // (FusedStepParams); below 0 it counts as 0
-  int32_t* next_token_seen = nullptr;   // [1], written: *next_token; null: not asked for
+  int32_t* next_token_seen = nullptr;   // [1], written: the token, below 0 as it is; null:
+                                        // not asked for
   int64_t num_tokens = 0;
   int64_t first_position = 0;       // of the session's first token
   int32_t* token_out = nullptr;     // [1], written

@@ -18,8 +18,9 @@ namespace msa::memory {
 
 struct GpuSourceOptions {
   int64_t gpu_bytes = 0;   // budget for keys, content and cache; 0: what is free but the reserve
-  int64_t host_bytes = 0;  // budget of pinned memory, blocks around records that come from disk
-                           // (8 MiB at most) aside; 0: half of what is available
+  int64_t host_bytes = 0;  // budget of pinned memory; 0: half of what is available. Aside from it,
+                           // of records that come from disk: blocks around them (8 MiB at most),
+                           // and half of what float32 ones take
   int64_t gpu_reserve_bytes = int64_t{4} << 30;  // kept free where gpu_bytes is 0
   ScanKeys scan_keys = ScanKeys::kStored;        // kInt4: Hopper GPUs only
 };

@@ -25,9 +25,10 @@ class RecordReader {
     std::span<std::byte> room;  // of room_bytes() at least
   };
 
-  /// Reads all records. arrived(i, record) is called when that of wanted[i] is in its room, as
-  /// read_record gives it: on any thread, for several records at once. Throws as
-  /// BankSegments::read_record, or what `arrived` throws; no read is under way then.
+  /// Reads all records. arrived(i, record) is called when that of wanted[i] is in its room, as the
+  /// bank has it, but float32 rounded to bfloat16: on any thread, for several records at once.
+  /// Throws as BankSegments::plan_record and check_record, as File::read_at (naming the file
+  /// alone), or what `arrived` throws; no read is under way then.
   void read(std::span<const Wanted> wanted,
             const std::function<void(size_t, std::span<const std::byte>)>& arrived);
 

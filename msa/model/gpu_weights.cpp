@@ -75,10 +75,10 @@ void expect_quantizable(const ModelConfig& config, kernels::WeightType type) {
 }  // namespace
 
 GpuWeights::GpuWeights(const kernels::Gpu& gpu, const ModelConfig& config, const Weights& weights,
-                       kernels::WeightType step_type_)
+                       kernels::WeightType type)
     : embedding(put<BFloat16>(gpu, weights.embedding)),
       final_norm(put<float>(gpu, weights.final_norm)),
-      step_type(step_type_) {
+      step_type(type) {
   const c10::InferenceMode guard;
   const bool is_quantized = step_type != kernels::WeightType::kBFloat16;
   if (is_quantized) expect_quantizable(config, step_type);

@@ -38,13 +38,13 @@ struct GpuLayerWeights {
   } step;
 };
 
-/// Documents, questions and what is appended to them meet the bfloat16 matrices: a bank and the
-/// first routing of a question do not depend on step_type.
+/// Documents, questions and what is appended to them, unless it is a single token, meet the
+/// bfloat16 matrices: a bank and the first routing of a question do not depend on step_type.
 struct GpuWeights {
-  /// `step_type` is of what decoding reads. Throws Error(kLimit) if the GPU has no room,
+  /// `type` is of what decoding reads. Throws Error(kLimit) if the GPU has no room,
   /// Error(kDevice) for a shape whose rows cannot be quantised.
   GpuWeights(const kernels::Gpu& gpu, const ModelConfig& config, const Weights& weights,
-             kernels::WeightType step_type);
+             kernels::WeightType type);
 
   kernels::GpuArray<BFloat16> embedding;  // [V, E]
   kernels::GpuArray<float> final_norm;    // [E]
