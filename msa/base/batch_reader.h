@@ -27,8 +27,6 @@ class BatchReader {
   BatchReader(const BatchReader&) = delete;
   BatchReader& operator=(const BatchReader&) = delete;
 
-  bool has_ring() const { return ring_ != nullptr; }
-
   /// Fills every `out`, in any order. arrived(i) is called when that of reads[i] is full: on any
   /// thread, for several reads at once. Throws as File::read_at, or what `arrived` throws; no read
   /// is under way then, and what is in `out` is undefined.

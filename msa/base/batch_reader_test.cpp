@@ -129,7 +129,5 @@ TEST_P(BatchReaderTest, WhatTheCallerThrowsIsPassedOn) {
 INSTANTIATE_TEST_SUITE_P(Ways, BatchReaderTest, testing::Bool(),
                          [](const auto& info) { return info.param ? "Ring" : "Threads"; });
 
-TEST(BatchReader, HasNoRingWhereNoneIsWanted) { EXPECT_FALSE(BatchReader(false).has_ring()); }
-
 }  // namespace
 }  // namespace msa
