@@ -44,14 +44,14 @@ def measure(o) -> dict:
         print(json.dumps(data[stage][-1]), file=sys.stderr, flush=True)
 
     sizes = [chunks_of(millions) for millions in map(float, o.tokens.split(","))]
-    for kind in o.types.split(","):
+    for kind in filter(None, o.types.split(",")):
         for chunks in sizes:
             add("routes", chunks, bench(o, "route", "--type", kind, "--chunks", str(chunks), "--layers", str(o.layers), "--dim",
                                         str(o.dim), "--tokens", str(o.question_tokens), "--repeats", str(o.repeats)))
     for chunks in sizes if o.shape else ():
         memory = ("--shape", o.shape, "--chunks", str(chunks), "--key-type", "int8", "--content-type", "int4")
         keys = chunks * o.layers * (o.dim + 8) / 1e9  # GB; 0.5 GB for the rest, so that content stays with the host
-        add("fetches", chunks, bench(o, "fetch", *memory, "--gpu-memory", f"{1.02 * keys + 0.5:.2f}GB"))
+        add("fetches", chunks, bench(o, "fetch", *memory, "--gpu-memory", f"{1020 * keys + 500:.0f}MB"))
         add("answers", chunks, bench(o, "answer", *memory, "--repeats", "5"))
     return data
 

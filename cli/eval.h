@@ -1,5 +1,5 @@
 #pragma once
-// What the parts of msa eval share: progress, a line a question to a file, figures as JSON.
+// What the parts of msa eval share: progress, a line a question to a file, figures in two forms.
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -45,6 +45,12 @@ class OutputFile {
 OrderedJson recall_json(const eval::Recall& recall);
 OrderedJson layers_json(const std::vector<eval::LayerRecall>& layers);
 OrderedJson reading_json(const eval::Reading& reading);
+
+/// A row of a table for people: recall among the first and the first 16.
+void print_recall(const std::string& name, const eval::Recall& recall);
+/// The head of that table and the rows of routing.
+void print_routing(const eval::Recall& fused, const std::vector<eval::LayerRecall>& layers,
+                   double any_layer_at_16);
 
 // Adds its subcommand to msa eval.
 void add_eval_bank(CLI::App& eval);

@@ -49,14 +49,7 @@ void print_text(const eval::BankQaReport& r, double open_seconds, bool reads) {
   std::printf("%lld questions, %lld left out; %lld documents, %lld tokens, opened in %.1f s\n",
               static_cast<long long>(r.questions), static_cast<long long>(r.left_out),
               static_cast<long long>(r.documents), static_cast<long long>(r.tokens), open_seconds);
-  const auto row = [](const std::string& name, const eval::Recall& recall) {
-    std::printf("%-28s %.3f   %.3f\n", name.c_str(), recall.at_1, recall.at_16);
-  };
-  std::printf("%-28s %s\n", "recall", "@1      @16");
-  row("routing, mean of layers", r.fused);
-  for (const auto& layer : r.layers)
-    row("routing, layer " + std::to_string(layer.layer), layer.recall);
-  std::printf("%-28s         %.3f\n", "chosen by any layer", r.union_at_16);
+  print_routing(r.fused, r.layers, r.union_at_16);
   if (reads) {
     std::printf("%-28s %.3f\n", "first document named", r.named);
     std::printf("%-28s %.3f exact, %.3f F1, %.1f rounds\n", "end to end", r.end_to_end.exact,

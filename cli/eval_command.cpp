@@ -45,15 +45,8 @@ OrderedJson to_json(const eval::QaReport& report) {
 void print_text(const eval::QaReport& r, bool has_reading) {
   std::printf("%lld questions, %lld documents, %lld tokens\n", static_cast<long long>(r.questions),
               static_cast<long long>(r.documents), static_cast<long long>(r.tokens));
-  const auto row = [](const std::string& name, const eval::Recall& recall) {
-    std::printf("%-28s %.3f   %.3f\n", name.c_str(), recall.at_1, recall.at_16);
-  };
-  std::printf("%-28s %s\n", "recall", "@1      @16");
-  row("routing, mean of layers", r.fused);
-  for (const auto& layer : r.layers)
-    row("routing, layer " + std::to_string(layer.layer), layer.recall);
-  std::printf("%-28s         %.3f\n", "chosen by any layer", r.union_at_16);
-  row("BM25", r.bm25);
+  print_routing(r.fused, r.layers, r.union_at_16);
+  print_recall("BM25", r.bm25);
   if (!has_reading) return;
   std::printf("%-28s %.3f\n", "first document named", r.named);
   std::printf("%-28s %s\n", "reading", "exact   F1");
@@ -174,6 +167,20 @@ OrderedJson layers_json(const std::vector<eval::LayerRecall>& layers) {
     list.push_back({{"layer", layer.layer}, {"recall", recall_json(layer.recall)}});
   }
   return list;
+}
+
+void print_recall(const std::string& name, const eval::Recall& recall) {
+  std::printf("%-28s %.3f   %.3f\n", name.c_str(), recall.at_1, recall.at_16);
+}
+
+void print_routing(const eval::Recall& fused, const std::vector<eval::LayerRecall>& layers,
+                   double any_layer_at_16) {
+  std::printf("%-28s %s\n", "recall", "@1      @16");
+  print_recall("routing, mean of layers", fused);
+  for (const auto& layer : layers) {
+    print_recall("routing, layer " + std::to_string(layer.layer), layer.recall);
+  }
+  std::printf("%-28s         %.3f\n", "chosen by any layer", any_layer_at_16);
 }
 
 OrderedJson reading_json(const eval::Reading& reading) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "msa/engine/heaviest_first.h"
+
 namespace msa::engine {
 
 struct SamplerOptions {
@@ -26,6 +28,7 @@ class Sampler {
 
   SamplerOptions options_;
   uint64_t state_ = 0;
+  HeaviestFirst order_;
 };
 
 /// log(sum of exp(logits)), within 1e-6. Throws Error(kInternal) if a logit is NaN.

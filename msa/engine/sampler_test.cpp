@@ -83,15 +83,25 @@ int32_t drawn(const std::vector<float>& logits, double temperature, double top_p
 }
 
 TEST(Sampler, DrawsFromManyTokensAsASortOfAllWould) {
-  std::vector<float> logits(3'000);
-  for (size_t i = 0; i < logits.size(); ++i) {  // with equals
-    logits[i] = static_cast<float>((i * 2'654'435'761U) % 4'099) / 400.0F;
+  constexpr size_t kTokens = 3'000;
+  std::vector<float> random(kTokens);
+  for (size_t i = 0; i < kTokens; ++i) {  // with equals
+    random[i] = static_cast<float>((i * 2'654'435'761U) % 4'099) / 400.0F;
   }
-  for (const double top_p : {1.0, 0.97, 0.3}) {
-    Sampler sampler({.temperature = 0.8, .top_p = top_p, .seed = 9});
-    uint64_t state = 9;
-    for (int i = 0; i < 60; ++i) {
-      EXPECT_EQ(sampler.sample(logits), drawn(logits, 0.8, top_p, uniform(state))) << i;
+  std::vector<float> peaked = random;
+  peaked[1'234] = peaked[77] = 22;
+  peaked[5] = 21;
+  std::vector<float> unseen = random;
+  for (size_t i = 0; i < kTokens; i += 3) unseen[i] = -INFINITY;
+  std::vector<float> flat = random;
+  for (float& logit : flat) logit /= 1'000;
+  for (const auto& logits : {random, peaked, unseen, flat, std::vector<float>(kTokens, 4.0F)}) {
+    for (const double top_p : {1.0, 0.97, 0.3, 1e-9}) {
+      Sampler sampler({.temperature = 0.8, .top_p = top_p, .seed = 9});
+      uint64_t state = 9;
+      for (int i = 0; i < 60; ++i) {
+        EXPECT_EQ(sampler.sample(logits), drawn(logits, 0.8, top_p, uniform(state))) << i;
+      }
     }
   }
 }

@@ -18,11 +18,12 @@ __device__ inline bool is_hidden(const RouteBatchParams& p, int question, int64_
   return (p.hidden[word] >> (document % 32) & 1U) != 0;
 }
 
-/// A document in the order of choice: the larger score, then the lower place. 0 is none.
+/// A document, or a chunk, in the order of choice: the larger score, then the lower place. 0 is
+/// none.
 __device__ inline uint64_t entry_of(uint32_t score, int64_t document) {
   return score == 0 ? 0 : (static_cast<uint64_t>(score) << 32) | (~static_cast<uint32_t>(document));
 }
-__device__ inline int64_t document_of(uint64_t entry) {
+__device__ inline int64_t place_of(uint64_t entry) {
   return static_cast<int64_t>(~static_cast<uint32_t>(entry));
 }
 __device__ inline uint32_t score_of(uint64_t entry) { return static_cast<uint32_t>(entry >> 32); }

@@ -1,5 +1,5 @@
 #pragma once
-// The part of a routing's scratch that begins as zeros: filled beside the queries' preparation.
+// Parts of a routing's scratch that begin as zeros, filled beside other work.
 
 #include <algorithm>
 
@@ -11,18 +11,17 @@ namespace msa::kernels {
 inline unsigned num_prepare_blocks(const RouteBatchSpace& space, int multiprocessors) {
   constexpr int64_t kBlockBytes = 16 * 1024;
   constexpr int kBlocksEach = 8;
-  const int64_t wanted = (space.num_zeros + kBlockBytes - 1) / kBlockBytes;
+  const int64_t wanted = (space.early_zeros.num_bytes + kBlockBytes - 1) / kBlockBytes;
   return static_cast<unsigned>(space.num_tokens +
                                std::min<int64_t>(wanted, kBlocksEach * multiprocessors));
 }
 
-/// By each of the blocks behind the tokens: its share.
-__device__ inline void clear_zeros(const RouteBatchSpace& space) {
-  auto* memory = reinterpret_cast<uint4*>(space.zeros);
-  const auto num_tokens = static_cast<unsigned>(space.num_tokens);
-  const int64_t step = static_cast<int64_t>(gridDim.x - num_tokens) * blockDim.x;
-  const int64_t first = static_cast<int64_t>(blockIdx.x - num_tokens) * blockDim.x;
-  for (int64_t i = first + threadIdx.x; i < space.num_zeros / 16; i += step) memory[i] = uint4{};
+/// The share of block `block` of `num_blocks`.
+__device__ inline void clear_zeros(const ZeroBytes& zeros, unsigned block, unsigned num_blocks) {
+  auto* memory = reinterpret_cast<uint4*>(zeros.begin);
+  const int64_t step = static_cast<int64_t>(num_blocks) * blockDim.x;
+  const int64_t first = static_cast<int64_t>(block) * blockDim.x + threadIdx.x;
+  for (int64_t i = first; i < zeros.num_bytes / 16; i += step) memory[i] = uint4{};
 }
 
 }  // namespace msa::kernels

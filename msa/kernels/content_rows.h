@@ -12,8 +12,9 @@ enum class ContentType : uint8_t {
   kFloat32,
   kBFloat16,
   kInt8,  // groups of one kv head's D values
-  kInt4,  // groups of 32 values
+  kInt4,  // groups of kInt4Group values
 };
+constexpr int kInt4Group = 32;
 
 /// The names used in flags, banks and JSON output.
 constexpr std::string_view name_of(ContentType type) {
@@ -53,7 +54,6 @@ struct ContentLayout {
 constexpr ContentLayout content_layout(ContentType type, int64_t num_kv_heads, int64_t head_dim) {
   constexpr int64_t kUnitBytes = 16;
   constexpr int64_t kScaleBytes = 2;
-  constexpr int64_t kInt4Group = 32;
   const auto filled_up = [](int64_t bytes) {
     return (bytes + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
   };

@@ -9,7 +9,6 @@
 namespace msa::kernels {
 namespace {
 
-constexpr int kInt4Group = 32;
 constexpr float kInt4Divisors[] = {-8.0F, -8.5F, -7.5F, -9.0F};
 
 MSA_INLINE BFloat16 rounded_up(float value) {  // not negative

@@ -215,8 +215,7 @@ __device__ void multiply_share(const DeviceGemvParams& p, const Share& share, in
       float sum[Shape::kTeamLines];
       multiply_lines(share, line_at, x, sum);
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-      __syncwarp();
-      if (lane == 0) arrive(shared_address(shared.empty + slot));
+      arrive(shared_address(shared.empty + slot));
       if (++slot == num_stages) {
         slot = 0;
         parity ^= 1;
@@ -249,7 +248,7 @@ __global__ void __launch_bounds__(Shape::kBlockThreads, Shape::kBlocks)
   if (threadIdx.x == Shape::kThreads) {
     for (int i = 0; i < num_stages; ++i) {
       init_barrier(shared_address(shared.full + i), 1);
-      init_barrier(shared_address(shared.empty + i), Shape::kWarps);
+      init_barrier(shared_address(shared.empty + i), Shape::kThreads);
     }
     publish_barriers();
   }
@@ -272,9 +271,12 @@ void launch(const DeviceGemvParams& params, cudaStream_t stream) {
     const int64_t stage_bytes = Shape::kLines * weight_layout(kType, params.num_columns).row_bytes;
     cudaFuncAttributes facts{};
     expect_success(cudaFuncGetAttributes(&facts, kernel), "gemv");
-    const int most_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) -
-                           static_cast<int>(facts.sharedSizeBytes);
-    const int64_t wanted = 2 * stage_bytes > kRingBytes ? kMostRingBytes : kRingBytes;
+    const auto sum_bytes = static_cast<int>(facts.sharedSizeBytes);
+    const int most_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - sum_bytes;
+    const int half_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) / 2 -
+                           device_attribute(cudaDevAttrReservedSharedMemoryPerBlock) - sum_bytes;
+    const int64_t of_two = std::min<int64_t>(kRingBytes, half_bytes);
+    const int64_t wanted = 2 * stage_bytes > of_two ? kMostRingBytes : of_two;
     num_stages =
         std::min<int64_t>(std::min<int64_t>(wanted, most_bytes) / stage_bytes, kMostStages);
     MSA_CHECK(num_stages > 0, "gemv: rows of ", params.num_columns,

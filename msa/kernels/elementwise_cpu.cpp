@@ -140,8 +140,4 @@ MSA_VECTOR_FUNCTION(l2_normalize, (const NormalizeParams& params, int64_t first,
 MSA_VECTOR_FUNCTION(add_rows, (const AddParams& params, int64_t first, int64_t end),
                     (params, first, end))
 
-void exponentials(const float* x, float highest, float factor, float* out, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) out[i] = fast_exp((x[i] - highest) * factor);
-}
-
 }  // namespace msa::kernels

@@ -74,19 +74,6 @@ TEST(Elementwise, ExponentialIsWithinAFewUnitsOfTheLastPlace) {
   EXPECT_EQ(fast_exp(-1e30F), 0.0F);
 }
 
-TEST(Elementwise, ExponentialsOfDistancesFromTheLargestEqualADoubleLoop) {
-  const std::vector<float> x = random_floats(1003, 21, 30.0F);
-  const float highest = *std::max_element(x.begin(), x.end());
-  std::vector<float> out(x.size());
-  for (const float factor : {0.0F, 0.7F, 3.0F}) {
-    exponentials(x.data(), highest, factor, out.data(), static_cast<int64_t>(x.size()));
-    for (size_t i = 0; i < x.size(); ++i) {
-      const double distance = static_cast<double>(x[i]) - highest;
-      EXPECT_NEAR(out[i], std::exp(factor * distance), 1e-5) << x[i] << " times " << factor;
-    }
-  }
-}
-
 TEST(Elementwise, SwigluEqualsADoubleLoopInBothTypes) {
   on_every_level([](const char* level) {
     SCOPED_TRACE(level);

@@ -37,10 +37,9 @@ struct StepBlock {
     await_phase(shared_address(ring_barriers.full + place.slot()), place.parity());
     return reinterpret_cast<const uint4*>(ring + place.offset);
   }
-  /// The warp has read it.
+  /// The thread has read it.
   __device__ void free_stage(int num_pieces) {
-    __syncwarp();
-    if (lane == 0) arrive(shared_address(ring_barriers.empty + place.slot()));
+    arrive(shared_address(ring_barriers.empty + place.slot()));
     place.pass(static_cast<uint32_t>(num_pieces) * 16);
   }
 

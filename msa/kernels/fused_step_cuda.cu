@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kStepBlockThreads, 1)
   auto* zeroed = reinterpret_cast<uint4*>(&shared.attention.heads);
   constexpr int kCount = static_cast<int>(sizeof(shared.attention.heads) / sizeof(uint4));
   for (int i = static_cast<int>(threadIdx.x); i < kCount; i += kStepBlockThreads) zeroed[i] = {};
-  if (threadIdx.x == kStepThreads) shared.ring.init(kStepWarps);
+  if (threadIdx.x == kStepThreads) shared.ring.init(kStepThreads);
   __syncthreads();
   if (threadIdx.x >= kStepThreads) {
     if (threadIdx.x == kStepThreads) {

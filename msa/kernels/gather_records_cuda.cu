@@ -18,8 +18,7 @@ constexpr int kBlocks = 64;
 constexpr int kThreads = 256;
 constexpr int kWordBytes = 16;  // of a load
 constexpr int kLineWords = 8;
-constexpr int kOutValues = 8;   // of 16 bytes of bfloat16
-constexpr int kInt4Group = 32;  // values of a scale
+constexpr int kOutValues = 8;  // of 16 bytes of bfloat16
 constexpr int kMostShared = 48 << 10;
 constexpr int64_t kMostRows = int64_t{1} << 29;  // twice as many are counted in int32
 

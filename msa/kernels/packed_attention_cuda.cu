@@ -9,8 +9,8 @@
 #include "msa/kernels/cluster.cuh"
 #include "msa/kernels/device_code.cuh"
 #include "msa/kernels/packed_attention.h"
-#include "msa/kernels/packed_attention_tile.cuh"
 #include "msa/kernels/packed_attention_tiles.h"
+#include "msa/kernels/packed_attention_warp.cuh"
 
 namespace msa::kernels {
 namespace {

@@ -11,8 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpThreads;
-constexpr int kGroup = 32;  // columns of int4 that share a scale
-constexpr int kSums = 8;    // of squared errors, side by side
+constexpr int kSums = 8;  // of squared errors, side by side
 
 __device__ uint32_t size_bits(float value) { return __float_as_uint(value) & 0x7fffffffU; }
 
@@ -55,10 +54,10 @@ __device__ float int4_of(float x, float step) {
   return fminf(fmaxf(rintf(__fdiv_rn(x, step)), -8.0F), 7.0F);
 }
 
-__device__ double squared_error(const float (&x)[kGroup], float step) {
+__device__ double squared_error(const float (&x)[kInt4Group], float step) {
   double sum[kSums] = {};
 #pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kInt4Group; ++i) {
     const double error = __fsub_rn(x[i], __fmul_rn(int4_of(x[i], step), step));
     sum[i % kSums] = __dadd_rn(sum[i % kSums], __dmul_rn(error, error));
   }
@@ -71,10 +70,10 @@ __device__ double squared_error(const float (&x)[kGroup], float step) {
 }
 
 /// The scale with which the least is lost, as bfloat16.
-__device__ uint16_t best_scale(const float (&x)[kGroup]) {
+__device__ uint16_t best_scale(const float (&x)[kInt4Group]) {
   float largest = 0;
 #pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kInt4Group; ++i) {
     if (size_bits(x[i]) > size_bits(largest)) largest = x[i];
   }
   uint16_t scale = 0;
@@ -101,13 +100,13 @@ __global__ void __launch_bounds__(kThreads)
   if (index >= p.num_rows * groups) return;
   const int64_t row = index / groups;
   const int64_t group = index % groups;
-  const bool is_half = group * kGroup + kGroup > p.num_columns;
+  const bool is_half = group * kInt4Group + kInt4Group > p.num_columns;
   const auto* from =
-      reinterpret_cast<const uint4*>(p.weight + row * p.num_columns + group * kGroup);
-  float x[kGroup] = {};
+      reinterpret_cast<const uint4*>(p.weight + row * p.num_columns + group * kInt4Group);
+  float x[kInt4Group] = {};
 #pragma unroll
-  for (int i = 0; i < kGroup / kEight; ++i) {
-    if (is_half && i >= kGroup / kEight / 2) break;
+  for (int i = 0; i < kInt4Group / kEight; ++i) {
+    if (is_half && i >= kInt4Group / kEight / 2) break;
     float numbers[kEight];
     widen_eight(from[i], numbers);
 #pragma unroll
@@ -115,14 +114,14 @@ __global__ void __launch_bounds__(kThreads)
   }
   const uint16_t scale = best_scale(x);
   const float step = widened(scale);
-  uint32_t words[kGroup / kEight] = {};
+  uint32_t words[kInt4Group / kEight] = {};
 #pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kInt4Group; ++i) {
     const int value = step == 0 ? 0 : static_cast<int>(int4_of(x[i], step));
     words[i / kEight] |= (static_cast<uint32_t>(value) & 15U) << (i % kEight * 4);
   }
   std::byte* to = p.rows + row * layout.row_bytes;
-  auto* out = reinterpret_cast<uint2*>(to + group * kGroup / 2);
+  auto* out = reinterpret_cast<uint2*>(to + group * kInt4Group / 2);
   out[0] = {words[0], words[1]};
   if (!is_half) out[1] = {words[2], words[3]};
   reinterpret_cast<uint16_t*>(to + layout.scale_offset)[group] = scale;

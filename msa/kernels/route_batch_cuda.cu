@@ -39,14 +39,18 @@ RouteBatchSpace space_at(const RouteBatchParams& p, std::byte* memory) {
   const int64_t query_bytes = is_packed ? packed_dim(p.key_dim) : p.key_dim * bytes_of(p.key_type);
   space.query_row_bytes = (query_bytes + kSlice - 1) / kSlice * kSlice;
   space.num_tokens = spans_of(p).filled[p.num_questions];
+  take(space.num_taken, space.num_tokens / kTokenStep);
+  const auto zeros_from = [&](int64_t begin) {
+    return ZeroBytes{memory == nullptr ? nullptr : memory + begin, space.num_bytes - begin};
+  };
+  space.early_zeros = zeros_from(0);
+  take(space.chunk_score, p.num_questions * p.num_chunks);
+  const int64_t late = space.num_bytes;
   take(space.fresh, p.num_questions * p.num_documents);
-  take(space.num_taken, is_packed ? space.num_tokens / kTokenStep : 0);
   take(space.ticket, p.num_questions);
   take(space.num_candidates, p.num_questions);
   take(space.num_listed, p.num_questions);
-  space.zeros = memory;
-  space.num_zeros = space.num_bytes;
-  take(space.chunk_score, p.num_questions * p.num_chunks);
+  space.late_zeros = zeros_from(late);
   take(space.leader, p.num_questions * kLeaders);
   take(space.candidate, p.num_questions * p.num_documents);
   take(space.listed, p.num_questions * p.num_chunks);
@@ -108,7 +112,7 @@ void route_batch_cuda(const RouteBatchParams& params, std::byte* workspace, Cuda
   } else {
     // Tiles that share a question raise its scores.
     if (is_cut(spans, params.num_questions, tile_tokens(space.num_tokens))) {
-      space.num_zeros = reinterpret_cast<std::byte*>(space.leader) - space.zeros;
+      space.early_zeros.num_bytes = space.late_zeros.begin - workspace;
     }
     prepare_queries(params, spans, space, stream);
     scan_keys(params, space, stream);

@@ -10,8 +10,8 @@ namespace msa::kernels {
 constexpr int64_t kTokenStep = 8;  // tokens of a question are filled up to a multiple, by the last
 
 /// Parts of a memory, of equally many chunks. The best document of each that begins there is its
-/// leader, by the chunks that it has there: the k-th best leader is no better than the k-th best
-/// document, and seldom worse than the next few.
+/// leader, by the chunk that is best of those that it has there: the k-th best leader is no better
+/// than the k-th best document, and seldom worse than the next few.
 constexpr int kLeaders = 256;
 
 /// Where the tokens of each question stand: as given, and filled up. Passed to kernels by value.
@@ -20,28 +20,34 @@ struct TokenSpans {
   int32_t filled[kMostQuestions + 1];
 };
 
+/// Scratch that is filled with zeros: whole 16 bytes.
+struct ZeroBytes {
+  std::byte* begin = nullptr;
+  int64_t num_bytes = 0;
+};
+
 /// Device scratch. Scores are kept in an order-preserving form of float32, in which 0 is below all:
 /// nothing was seen. Windows are of tokens: a question's is the largest of its tokens'.
 struct RouteBatchSpace {
-  uint8_t* query = nullptr;        // [filled tokens, query_row_bytes], rounded as the keys
-  float* token_scale = nullptr;    // [filled tokens]
-  int32_t* block_owner = nullptr;  // [filled tokens / kTokenStep], the question of each block
-  float* window = nullptr;         // [filled tokens], how far two scanned scores may be from those
-                                   // in float32; with packed keys how far one may be below, and
-                                   // beside it
-  float* scale_window = nullptr;   // [filled tokens], times a key's scale; packed keys only
-  float* error_window = nullptr;   // [filled tokens], times a key's scale and the number in its
-                                   // lowest bits; packed keys only
-  std::byte* zeros = nullptr;      // what the first step fills with zeros
-  int64_t num_zeros = 0;           // bytes, whole 16
-  uint32_t* fresh = nullptr;       // [B, N], the best scores by unrounded queries
-  uint32_t* num_taken = nullptr;   // [filled tokens / kTokenStep], bands of keys that were handed
-                                   // out in the pass which begins there; packed keys only
-  uint32_t* ticket = nullptr;      // [B]
+  uint8_t* query = nullptr;         // [filled tokens, query_row_bytes], rounded as the keys
+  float* token_scale = nullptr;     // [filled tokens]
+  int32_t* block_owner = nullptr;   // [filled tokens / kTokenStep], the question of each block
+  float* window = nullptr;          // [filled tokens], how far two scanned scores may be from those
+                                    // in float32; with packed keys how far one may be below, and
+                                    // beside it
+  float* scale_window = nullptr;    // [filled tokens], times a key's scale; packed keys only
+  float* error_window = nullptr;    // [filled tokens], times a key's scale and the number in its
+                                    // lowest bits; packed keys only
+  ZeroBytes early_zeros;            // what the scan wants: filled beside the queries
+  ZeroBytes late_zeros;             // what the steps behind want: filled beside finding leaders
+  uint32_t* num_taken = nullptr;    // [filled tokens / kTokenStep], bands of keys that were handed
+                                    // out in the pass which begins there
+  uint32_t* chunk_score = nullptr;  // [B, C], scanned
+  uint32_t* fresh = nullptr;        // [B, N], the best scores by unrounded queries
+  uint32_t* ticket = nullptr;       // [B]
   uint32_t* num_candidates = nullptr;  // [B], documents that could be among the best
   uint32_t* num_listed = nullptr;      // [B], chunks that are scored by unrounded queries
-  uint32_t* chunk_score = nullptr;     // [B, C], scanned
-  uint64_t* leader = nullptr;          // [B, kLeaders] score and document, hidden ones left out
+  uint64_t* leader = nullptr;          // [B, kLeaders] score and chunk, hidden ones left out
   int32_t* candidate = nullptr;        // [B, N], in no order
   int32_t* listed = nullptr;           // [B, C], in no order
   uint64_t* best = nullptr;            // [B, num_best] leaders, best first; packed keys only
@@ -51,7 +57,7 @@ struct RouteBatchSpace {
   int64_t num_bytes = 0;
 };
 
-/// Rounds the queries, lays them out, and finds the windows; fills `zeros`.
+/// Rounds the queries, lays them out, and finds the windows; fills `early_zeros`.
 void prepare_queries(const RouteBatchParams& params, const TokenSpans& spans,
                      const RouteBatchSpace& space, CudaStream stream);
 void prepare_packed_queries(const RouteBatchParams& params, const TokenSpans& spans,
@@ -65,6 +71,7 @@ void scan_keys(const RouteBatchParams& params, const RouteBatchSpace& space, Cud
 void scan_packed_keys(const RouteBatchParams& params, const RouteBatchSpace& space,
                       CudaStream stream);
 
+/// Fills `late_zeros` as well.
 void find_leaders(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream);
 
 /// With packed keys: `best`, and their scores by unrounded queries.

@@ -11,8 +11,8 @@
 namespace msa::kernels {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kTogether = 12;  // chunks that a thread looks at at a time
+constexpr int kThreads = 1024;  // few blocks, since each finds the bound
+constexpr int kTogether = 12;   // chunks that a thread looks at at a time
 constexpr int kTokenParts = 4;
 
 using LeaderScorer = KeyScorer<1>;
@@ -40,12 +40,12 @@ __global__ void __launch_bounds__(LeaderScorer::kThreads, 1)
   await_launched_before();
   release_launched_after();
   const uint64_t entry = order.at(space.leader + question * kLeaders, static_cast<int>(blockIdx.x));
+  const int64_t document = entry == 0 ? -1 : p.document_of_chunk[place_of(entry)];
   if (part == 0 && threadIdx.x == 0) {
-    space.best[question * space.num_best + blockIdx.x] = entry;
-    if (entry != 0) add_candidate(p, space, question, document_of(entry));
+    space.best[question * space.num_best + blockIdx.x] = entry_of(score_of(entry), document);
+    if (entry != 0) add_candidate(p, space, question, document);
   }
   if (entry == 0) return;
-  const int64_t document = document_of(entry);
   const float scanned = from_ordered(score_of(entry));
   const uint32_t* score = space.chunk_score + question * p.num_chunks;
   uint32_t* fresh = space.fresh + question * p.num_documents;
@@ -75,16 +75,17 @@ __device__ float least_of_best(const RouteBatchParams& p, const RouteBatchSpace&
   const auto place = static_cast<int>(threadIdx.x);
   const bool is_taken = place < space.num_best;
   const uint64_t entry = is_taken ? space.best[question * space.num_best + place] : 0;
-  const uint32_t own =
-      entry == 0 ? 0 : space.fresh[question * p.num_documents + document_of(entry)];
+  const uint32_t own = entry == 0 ? 0 : space.fresh[question * p.num_documents + place_of(entry)];
   if (is_taken) first[place] = own;
   if (place == 0) least = -INFINITY;
   __syncthreads();
-  int rank = 0;
-  for (int i = 0; i < space.num_best; ++i) {
-    rank += first[i] > own || (first[i] == own && i < place) ? 1 : 0;
+  if (own != 0) {
+    int rank = 0;
+    for (int i = 0; i < space.num_best; ++i) {
+      rank += first[i] > own || (first[i] == own && i < place) ? 1 : 0;
+    }
+    if (rank == p.top_k - 1) least = from_ordered(own);
   }
-  if (own != 0 && rank == p.top_k - 1) least = from_ordered(own);
   __syncthreads();
   return least;
 }
@@ -155,8 +156,7 @@ void score_leaders(const RouteBatchParams& params, const TokenSpans& spans,
 
 void list_candidates(const RouteBatchParams& params, const TokenSpans& spans,
                      const RouteBatchSpace& space, CudaStream stream) {
-  constexpr int kBlocksEach = 4;
-  const int64_t blocks = kBlocksEach * device_attribute(cudaDevAttrMultiProcessorCount);
+  const int64_t blocks = device_attribute(cudaDevAttrMultiProcessorCount);
   const int64_t most = (params.num_chunks + kThreads - 1) / kThreads;
   const dim3 grid(static_cast<unsigned>(std::min(blocks, most)),
                   static_cast<unsigned>(params.num_questions));

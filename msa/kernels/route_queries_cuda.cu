@@ -23,7 +23,8 @@ __global__ void __launch_bounds__(kThreads)
   release_launched_after();
   const int token = static_cast<int>(blockIdx.x);
   if (token >= space.num_tokens) {
-    clear_zeros(space);
+    const auto num_tokens = static_cast<unsigned>(space.num_tokens);
+    clear_zeros(space.early_zeros, blockIdx.x - num_tokens, gridDim.x - num_tokens);
     return;
   }
   const auto [question, source] = TokenSource(spans, token);

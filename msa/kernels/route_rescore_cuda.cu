@@ -49,7 +49,7 @@ __device__ __noinline__ void choose(List& list, const Candidates& candidates, in
   for (int i = static_cast<int>(threadIdx.x); i < k; i += kThreads) {
     const uint64_t entry = i < list.count ? list.entry[i] : 0;
     ScoredDocument document{-1, -INFINITY};
-    if (entry != 0) document = {document_of(entry), from_ordered(score_of(entry))};
+    if (entry != 0) document = {place_of(entry), from_ordered(score_of(entry))};
     selected[i] = document;
   }
 }

@@ -280,7 +280,9 @@ void scan_keys_in_passes(const RouteBatchParams& params, const RouteBatchSpace& 
 }
 
 void scan_keys(const RouteBatchParams& params, const RouteBatchSpace& space, CudaStream stream) {
-  if (can_scan_keys_in_tiles()) {
+  if (can_scan_keys_in_bands(params, space)) {
+    scan_keys_in_bands(params, space, stream);
+  } else if (can_scan_keys_in_tiles()) {
     scan_keys_in_tiles(params, space, stream);
   } else {
     scan_keys_in_passes(params, space, stream);

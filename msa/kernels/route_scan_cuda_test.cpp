@@ -73,6 +73,7 @@ class Case {
     const auto device_owner = to_device(owner_);
     const auto count = static_cast<size_t>(num_questions * shape_.num_chunks);
     const auto device_score = to_device(std::vector<uint32_t>(count));
+    const auto device_num_taken = to_device(std::vector<uint32_t>(owner_.size()));
     RouteBatchParams params;
     params.key_type = type_;
     params.key = device_key.get();
@@ -85,6 +86,7 @@ class Case {
     space.token_scale = device_token_scale.get();
     space.block_owner = device_owner.get();
     space.chunk_score = device_score.get();
+    space.num_taken = device_num_taken.get();
     space.query_row_bytes = query_bytes;
     space.num_tokens = num_tokens;
     scan(params, space, nullptr);
@@ -135,9 +137,9 @@ class RouteScanCuda : public testing::TestWithParam<NumberType> {
     if (!has_device()) GTEST_SKIP() << "no GPU";
   }
 
-  static void expect_all_shapes(Scan scan) {
+  static void expect_all(const std::vector<Shape>& shapes, Scan scan) {
     uint32_t seed = 100;
-    for (const Shape& shape : kShapes) {
+    for (const Shape& shape : shapes) {
       SCOPED_TRACE(testing::Message() << shape.num_chunks << " chunks of " << shape.key_dim);
       Case(GetParam(), shape).expect_scores_as_in_double(scan, seed);
       seed += 10;
@@ -147,11 +149,21 @@ class RouteScanCuda : public testing::TestWithParam<NumberType> {
 
 TEST_P(RouteScanCuda, TilesScoreEveryChunkAsInDoublePrecision) {
   if (!can_scan_keys_in_tiles()) GTEST_SKIP() << "no Hopper GPU";
-  expect_all_shapes(scan_keys_in_tiles);
+  expect_all(kShapes, scan_keys_in_tiles);
+}
+
+TEST_P(RouteScanCuda, BandsScoreEveryChunkAsInDoublePrecision) {
+  if (!can_scan_keys_in_tiles()) GTEST_SKIP() << "no Hopper GPU";
+  const std::vector<Shape> shapes = {
+      {1, 64, {1}},        {300, 1024, {48}}, {513, 16, {7, 64, 1, 30, 2}}, {256, 144, {128}},
+      {255, 272, {1, 60}}, {700, 80, {96}},   {70'000, 16, {9, 40}},  // several bands for each
+                                                                      // group
+  };
+  expect_all(shapes, scan_keys_in_bands);
 }
 
 TEST_P(RouteScanCuda, PassesScoreEveryChunkAsInDoublePrecision) {
-  expect_all_shapes(scan_keys_in_passes);
+  expect_all(kShapes, scan_keys_in_passes);
 }
 
 TEST_P(RouteScanCuda, WidthsOfTilesScoreEveryChunkAsInDoublePrecision) {

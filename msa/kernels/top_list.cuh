@@ -62,6 +62,7 @@ struct TopList {
   /// Leaves the k best, best first. Entries differ, so that each has a place of its own.
   __device__ void sort(int k) {
     __syncthreads();
+    drop_lighter(k);
     const int held = count;
     uint64_t mine[kListed / kThreads];
     int rank[kListed / kThreads];
@@ -82,6 +83,42 @@ struct TopList {
     if (threadIdx.x == 0) count = min(held, k);
     __syncthreads();
     if (threadIdx.x == 0) least = count == k ? entry[k - 1] : 0;
+    __syncthreads();
+  }
+
+ private:
+  /// Leaves the k best and few others, those that reach a score which is found bit by bit: to
+  /// compare all with all takes longer.
+  __device__ void drop_lighter(int k) {
+    constexpr int kEach = kListed / kThreads;
+    const int held = count;
+    if (held <= 4 * k) return;
+    uint64_t mine[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int place = i * kThreads + static_cast<int>(threadIdx.x);
+      mine[i] = place < held ? entry[place] : 0;
+    }
+    const auto reaches = [&](int i, uint32_t score) {
+      return static_cast<uint32_t>(mine[i] >> 32) >= score;
+    };
+    uint32_t lowest = 0;
+    for (uint32_t bit = 0x80000000U; bit != 0; bit >>= 1) {
+      int num_reach = 0;
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        if (i * kThreads < held) num_reach += __syncthreads_count(reaches(i, lowest | bit));
+      }
+      if (num_reach < k) continue;
+      lowest |= bit;
+      if (num_reach <= 4 * k) break;
+    }
+    if (threadIdx.x == 0) count = 0;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (mine[i] != 0 && reaches(i, lowest)) entry[atomicAdd(&count, 1)] = mine[i];
+    }
     __syncthreads();
   }
 };

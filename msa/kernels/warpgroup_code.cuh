@@ -80,6 +80,16 @@ __device__ inline void copy_tile(uint32_t to, const CUtensorMap& map, int byte, 
       : "memory");
 }
 
+/// The same, and how the L2 cache treats what is read.
+__device__ inline void copy_tile_once(uint32_t to, const CUtensorMap& map, int byte, int row,
+                                      uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(&map), "r"(byte), "r"(row), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
 /// How the tensor cores find a tile, from a multiple of 8 rows and of kProductBytes on.
 __device__ inline uint64_t tile_descriptor(uint32_t address) {
   constexpr uint64_t kEightRows = 8 * kTileRowBytes / 16;

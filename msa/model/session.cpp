@@ -8,25 +8,27 @@
 namespace msa::model {
 
 int32_t most_probable(std::span<const float> logits) {
-  // Lanes beside each other, so that none waits for the one before.
-  constexpr size_t kLanes = 16;
-  float largest[kLanes];
-  std::fill_n(largest, kLanes, -std::numeric_limits<float>::infinity());
-  int32_t has_nan[kLanes] = {};
-  const auto look = [&](size_t lane, float logit) {
-    has_nan[lane] |= static_cast<int32_t>(logit != logit);
-    largest[lane] = logit > largest[lane] ? logit : largest[lane];
-  };
-  const size_t whole = logits.size() / kLanes * kLanes;
-  for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) look(lane, logits[i + lane]);
+  // The first block that holds the largest: there alone it is looked for.
+  constexpr size_t kBlock = 1024;
+  float most = -std::numeric_limits<float>::infinity();
+  size_t most_begin = 0;
+  int32_t has_nan = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, logits.size());
+    float largest = most;
+#pragma omp simd reduction(max : largest) reduction(| : has_nan)
+    for (size_t i = begin; i < end; ++i) {
+      has_nan |= static_cast<int32_t>(logits[i] != logits[i]);
+      largest = logits[i] > largest ? logits[i] : largest;
+    }
+    if (largest > most) {
+      most = largest;
+      most_begin = begin;
+    }
   }
-  for (size_t i = whole; i < logits.size(); ++i) look(0, logits[i]);
-  if (std::any_of(has_nan, has_nan + kLanes, [](int32_t has) { return has != 0; })) {
-    return expect_probable(-1);
-  }
-  const float most = *std::max_element(largest, largest + kLanes);
-  return static_cast<int32_t>(std::find(logits.begin(), logits.end(), most) - logits.begin());
+  if (has_nan != 0) return expect_probable(-1);
+  const auto first = logits.begin() + static_cast<ptrdiff_t>(most_begin);
+  return static_cast<int32_t>(std::find(first, logits.end(), most) - logits.begin());
 }
 
 int32_t expect_probable(int32_t token) {
