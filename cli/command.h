@@ -111,6 +111,7 @@ void add_tokenize(CLI::App& app);
 void add_info(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_train(CLI::App& app);
 void add_completion(CLI::App& app);
 
 }  // namespace msa::cli

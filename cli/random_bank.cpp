@@ -306,6 +306,7 @@ void RandomBank::rename(const std::filesystem::path& from, const std::filesystem
 }
 void RandomBank::remove(const std::filesystem::path& path) { refuse(path); }
 void RandomBank::create_directory(const std::filesystem::path& path) { refuse(path); }
+void RandomBank::remove_directory(const std::filesystem::path& path) { refuse(path); }
 void RandomBank::sync_directory(const std::filesystem::path& path) { refuse(path); }
 std::vector<std::string> RandomBank::list(const std::filesystem::path& path) { refuse(path); }
 uint64_t RandomBank::free_bytes(const std::filesystem::path&) { return 0; }

@@ -47,6 +47,7 @@ class RandomBank final : public FileSystem {
   void rename(const std::filesystem::path& from, const std::filesystem::path& to) override;
   void remove(const std::filesystem::path& path) override;
   void create_directory(const std::filesystem::path& path) override;
+  void remove_directory(const std::filesystem::path& path) override;
   void sync_directory(const std::filesystem::path& path) override;
   std::vector<std::string> list(const std::filesystem::path& path) override;
   uint64_t free_bytes(const std::filesystem::path& path) override;

@@ -14,6 +14,7 @@ set_target_properties(uring PROPERTIES IMPORTED_LOCATION "${MSA_URING_LIBRARY}"
                                        INTERFACE_INCLUDE_DIRECTORIES "${MSA_URING_INCLUDE}")
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
+pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
 if(MSA_BUILD_TESTS)
   find_package(GTest REQUIRED)
   find_package(OpenSSL REQUIRED COMPONENTS Crypto)

@@ -14,13 +14,16 @@ LAYERS = {
     "storage": {"base"},
     "kernels": {"base"},
     "corpus": {"base", "text"},
+    "samples": {"base", "text", "corpus", "storage"},
     "ops": {"base", "kernels"},
+    "autograd": {"base", "kernels", "ops"},
     "memory": {"base", "storage", "kernels"},
     "model": {"base", "storage", "kernels", "ops", "memory"},
     "engine": {"base", "text", "corpus", "storage", "kernels", "ops", "memory", "model"},
     "eval": {"base", "text", "corpus", "storage", "kernels", "ops", "memory", "model", "engine"},
+    "train": {"base", "text", "corpus", "samples", "storage", "kernels", "autograd", "memory", "model"},
 }
-WITH_TORCH = {"ops", "model", "engine", "eval"}
+WITH_TORCH = {"ops", "autograd", "model", "engine", "eval", "train"}
 MAX_LINES = 400
 GENERATED = {"unicode_tables.cpp"}
 INCLUDE = re.compile(r'#include [<"]((msa)/(\w+)/|(torch|ATen|c10)/|(cli|tests)/)')

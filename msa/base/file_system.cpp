@@ -128,6 +128,10 @@ class RealFileSystem final : public FileSystem {
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw_errno("create", path, errno);
   }
 
+  void remove_directory(const std::filesystem::path& path) override {
+    if (::rmdir(path.c_str()) != 0) throw_errno("remove", path, errno);
+  }
+
   void sync_directory(const std::filesystem::path& path) override {
     const Descriptor folder(open_retrying(path, O_RDONLY | O_DIRECTORY, 0));
     if (folder.get() < 0) throw_errno("open", path, errno);

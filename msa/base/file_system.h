@@ -54,6 +54,9 @@ class FileSystem {
   virtual void rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
   virtual void remove(const std::filesystem::path& path) = 0;
   virtual void create_directory(const std::filesystem::path& path) = 0;
+
+  /// An empty one.
+  virtual void remove_directory(const std::filesystem::path& path) = 0;
   virtual void sync_directory(const std::filesystem::path& path) = 0;
 
   virtual bool exists(const std::filesystem::path& path) = 0;

@@ -51,6 +51,17 @@ TEST_F(FileSystemTest, ListsNamesByByteValue) {
   EXPECT_THROW(real_file_system().list(folder_ / "a"), Error);
 }
 
+TEST_F(FileSystemTest, AFolderIsRemovedOnlyWhenItIsEmpty) {
+  const auto path = folder_ / "inner";
+  real_file_system().create_directory(path);
+  std::ofstream(path / "x") << "x";
+  EXPECT_THROW(real_file_system().remove_directory(path), Error);
+  real_file_system().remove(path / "x");
+  real_file_system().remove_directory(path);
+  EXPECT_FALSE(real_file_system().exists(path));
+  EXPECT_THROW(real_file_system().remove_directory(path), Error);
+}
+
 TEST_F(FileSystemTest, AnAtomicWriteIsSyncedRenamedAndItsFolderSyncedInThisOrder) {
   std::vector<std::string> calls;
   ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {

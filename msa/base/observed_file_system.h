@@ -18,7 +18,7 @@ namespace msa {
 class ObservedFileSystem final : public FileSystem {
  public:
   /// The call is "open", "read", "create", "append", "sync", "rename" (with the new path),
-  /// "remove", "create folder", "sync folder" or "list".
+  /// "remove", "create folder", "remove folder", "sync folder" or "list".
   using Observer = std::function<void(std::string_view call, const std::filesystem::path& path)>;
 
   explicit ObservedFileSystem(Observer observer) : observer_(std::move(observer)) {}
@@ -42,6 +42,10 @@ class ObservedFileSystem final : public FileSystem {
   void create_directory(const std::filesystem::path& path) override {
     observer_("create folder", path);
     real().create_directory(path);
+  }
+  void remove_directory(const std::filesystem::path& path) override {
+    observer_("remove folder", path);
+    real().remove_directory(path);
   }
   void sync_directory(const std::filesystem::path& path) override {
     observer_("sync folder", path);

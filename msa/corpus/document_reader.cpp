@@ -1,6 +1,7 @@
 #include "msa/corpus/document_reader.h"
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <set>
 #include <system_error>
@@ -8,6 +9,7 @@
 
 #include "msa/base/error.h"
 #include "msa/base/json.h"
+#include "msa/base/threads.h"
 #include "msa/text/unicode.h"
 
 namespace msa::corpus {
@@ -139,6 +141,40 @@ class Walk {
   std::map<std::string, std::pair<std::filesystem::path, int64_t>> unknown_;  // first, how many
 };
 
+constexpr size_t kBlockLines = 16384;  // of questions, in memory before all threads parse them
+constexpr size_t kRunLines = 64;       // that one thread parses at a time
+
+struct NumberedLine {
+  std::string text;
+  int64_t number = 0;
+};
+
+std::vector<std::string> strings_of(const Json& json, const char* key, const std::string& what) {
+  std::vector<std::string> values;
+  if (!json_has(json, key)) return values;
+  const auto refuse = [&] {
+    throw Error(ErrorCode::kInvalidFormat, what, ": \"", key, "\" must be a list of strings");
+  };
+  if (!json.at(key).is_array()) refuse();
+  for (const Json& entry : json.at(key)) {
+    values.push_back(string_or_number(entry));
+    if (values.back().empty() && !entry.is_string()) refuse();
+  }
+  return values;
+}
+
+Question parse_question(const NumberedLine& line, const std::filesystem::path& path) {
+  const std::string what = path.string() + " line " + std::to_string(line.number);
+  const Json json = parse_json(line.text, what);
+  Question question;
+  question.line = line.number;
+  question.text = json_string(json, "question", what);
+  if (json_has(json, "id")) question.id = string_or_number(json.at("id"));
+  question.answers = strings_of(json, "answers", what);
+  question.documents = strings_of(json, "documents", what);
+  return question;
+}
+
 }  // namespace
 
 DocumentReader::DocumentReader(FileSystem& files, const std::vector<std::filesystem::path>& paths,
@@ -246,30 +282,33 @@ bool DocumentReader::next(SourceDocument& document) {
 std::vector<Question> read_questions(FileSystem& files, const std::filesystem::path& path) {
   LineReader lines(files, path);
   std::vector<Question> questions;
-  for (std::string line; lines.next(line);) {
-    if (lines.line_number() == 1) remove_byte_order_mark(line);
-    if (is_blank(line)) continue;
-    const std::string what = path.string() + " line " + std::to_string(lines.line_number());
-    const Json json = parse_json(line, what);
-    Question question;
-    question.line = lines.line_number();
-    question.text = json_string(json, "question", what);
-    if (json_has(json, "id")) question.id = string_or_number(json.at("id"));
-    for (const auto& [key, list] :
-         {std::pair{"answers", &question.answers}, std::pair{"documents", &question.documents}}) {
-      if (!json_has(json, key)) continue;
-      if (!json.at(key).is_array()) {
-        throw Error(ErrorCode::kInvalidFormat, what, ": \"", key, "\" must be a list of strings");
-      }
-      for (const Json& entry : json.at(key)) {
-        const std::string value = string_or_number(entry);
-        if (value.empty() && !entry.is_string()) {
-          throw Error(ErrorCode::kInvalidFormat, what, ": \"", key, "\" must be a list of strings");
-        }
-        list->push_back(value);
-      }
+  bool is_over = false;
+  while (!is_over) {
+    std::vector<NumberedLine> block;
+    for (std::string line; block.size() < kBlockLines && !is_over;) {
+      is_over = !lines.next(line);
+      if (is_over) break;
+      if (lines.line_number() == 1) remove_byte_order_mark(line);
+      if (!is_blank(line)) block.push_back({std::move(line), lines.line_number()});
     }
-    questions.push_back(std::move(question));
+    const size_t first = questions.size();
+    questions.resize(first + block.size());
+    const size_t num_runs = (block.size() + kRunLines - 1) / kRunLines;
+    std::vector<std::exception_ptr> failures(num_runs);
+    parallel_for(static_cast<int64_t>(num_runs), [&](int64_t r) {
+      const size_t begin = static_cast<size_t>(r) * kRunLines;
+      try {
+        for (size_t i = begin; i < std::min(block.size(), begin + kRunLines); ++i) {
+          questions[first + i] = parse_question(block[i], path);
+        }
+      } catch (const Error&) {
+        failures[static_cast<size_t>(r)] = std::current_exception();
+      }
+    });
+    // The first bad line is named, whoever came to it first.
+    for (const std::exception_ptr& failure : failures) {
+      if (failure) std::rethrow_exception(failure);
+    }
   }
   return questions;
 }

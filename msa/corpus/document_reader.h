@@ -83,7 +83,8 @@ struct Question {
 };
 
 /// Reads a jsonl file of {"question"} and, where known, "id", "answers", "documents".
-/// Throws Error(kInvalidFormat) with file and line, else as LineReader.
+/// Parses on all threads. Throws Error(kInvalidFormat) with file and line, the first that is bad,
+/// else as LineReader.
 std::vector<Question> read_questions(FileSystem& files, const std::filesystem::path& path);
 
 }  // namespace msa::corpus

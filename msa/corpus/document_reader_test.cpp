@@ -289,5 +289,28 @@ TEST_F(DocumentReaderTest, RefusesBadQuestionsNamingFileAndLine) {
   EXPECT_THROW(read_questions(real_file_system(), folder_ / "none.jsonl"), Error);
 }
 
+TEST_F(DocumentReaderTest, ManyQuestionsKeepTheirOrderAndTheFirstBadOneIsNamed) {
+  std::string lines;
+  for (int n = 1; n <= 40'000; ++n) {
+    lines += "{\"question\":\"Which is number " + std::to_string(n) + "?\"}\n";
+  }
+  const auto questions = read_questions(real_file_system(), write("q.jsonl", lines));
+  ASSERT_EQ(questions.size(), 40'000U);
+  for (int64_t n = 1; n <= 40'000; ++n) {
+    const Question& question = questions[static_cast<size_t>(n) - 1];
+    EXPECT_EQ(question.text, "Which is number " + std::to_string(n) + "?");
+    EXPECT_EQ(question.line, n);
+  }
+  for (const std::string bad : {"16400", "16399", "15"}) {
+    lines.replace(lines.find("question\":\"Which is number " + bad + "?"), 1, "Q");
+    try {
+      read_questions(real_file_system(), write("q.jsonl", lines));
+      ADD_FAILURE() << "no error for line " << bad;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("q.jsonl line " + bad + ":"));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace msa::corpus

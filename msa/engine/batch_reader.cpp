@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "msa/base/threads.h"
 #include "msa/corpus/passage_splitter.h"
+#include "msa/corpus/passage_text.h"
 #include "msa/engine/loaded_model.h"
-#include "msa/engine/passage_text.h"
 #include "msa/memory/catalog_rows.h"
 
 namespace msa::engine {
@@ -126,8 +127,11 @@ void BatchReader::tokenize(std::vector<memory::Document>& block, IngestBatch& ba
   const int64_t chunk_tokens = facts_.shape.chunk_tokens;
   parallel_for(static_cast<int64_t>(passages.size()), [&](int64_t n) {
     const auto& [document, passage] = passages[n];
-    auto prompt = model_.layout().document(passage->id,
-                                           passage_text(*document, passage->start, passage->end));
+    const std::string_view text = std::string_view(document->text)
+                                      .substr(static_cast<size_t>(passage->start),
+                                              static_cast<size_t>(passage->end - passage->start));
+    auto prompt =
+        model_.layout().document(passage->id, corpus::passage_text(document->title, text));
     passage->tokens = static_cast<int64_t>(prompt.tokens.size());
     passage->chunks = (passage->tokens + chunk_tokens - 1) / chunk_tokens;
     batch.tokens[first + n] = std::move(prompt.tokens);

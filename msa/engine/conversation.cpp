@@ -7,7 +7,7 @@
 
 #include "msa/base/error.h"
 #include "msa/corpus/evidence_span.h"
-#include "msa/engine/passage_text.h"
+#include "msa/corpus/passage_text.h"
 #include "msa/engine/sampler.h"
 #include "msa/kernels/top_documents.h"
 #include "msa/text/answer_protocol.h"
@@ -20,8 +20,6 @@ using Clock = std::chrono::steady_clock;
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
-
-constexpr std::string_view kAnswerFrame = "The answer to the question is:";
 
 /// Gives out text in whole characters as tokens come, without the answer's frame and the blanks
 /// around it.
@@ -51,11 +49,11 @@ class AnswerText {
 
  private:
   bool is_past_frame() const {
-    return raw_.size() > kAnswerFrame.size() || !kAnswerFrame.starts_with(raw_);
+    return raw_.size() > text::kAnswerFrame.size() || !text::kAnswerFrame.starts_with(raw_);
   }
   std::string_view body() const {
     std::string_view text = raw_;
-    if (text.starts_with(kAnswerFrame)) text.remove_prefix(kAnswerFrame.size());
+    if (text.starts_with(text::kAnswerFrame)) text.remove_prefix(text::kAnswerFrame.size());
     while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
     return text;
   }
@@ -88,7 +86,7 @@ PassageView Conversation::view(int64_t passage_id) const {
   view.name = document.name;
   view.text = document.text.substr(static_cast<size_t>(view.passage.start),
                                    static_cast<size_t>(view.passage.end - view.passage.start));
-  view.for_model = passage_text(document, view.passage.start, view.passage.end);
+  view.for_model = corpus::passage_text(document.title, view.text);
   return view;
 }
 

@@ -11,14 +11,21 @@
 #include "msa/kernels/device_rows.h"
 #include "msa/kernels/fused_step.h"
 #include "msa/kernels/gather_records.h"
+#include "msa/kernels/norm_heads.h"
+#include "msa/kernels/norm_rows.h"
 #include "msa/kernels/pack_keys.h"
 #include "msa/kernels/packed_attention.h"
 #include "msa/kernels/pool_chunks.h"
+#include "msa/kernels/pool_rows.h"
 #include "msa/kernels/quantize_weights.h"
 #include "msa/kernels/recording.h"
 #include "msa/kernels/route_batch.h"
 #include "msa/kernels/step_attention.h"
+#include "msa/kernels/sum_rows.h"
+#include "msa/kernels/swiglu_gradient.h"
+#include "msa/kernels/token_loss.h"
 #include "msa/kernels/token_places.h"
+#include "msa/kernels/unit_heads.h"
 
 namespace msa::kernels {
 
@@ -112,10 +119,26 @@ struct CudaLibrary {
   decltype(&store_row_cuda) store_row = nullptr;
   decltype(&gather_records_cuda) gather_records = nullptr;
   decltype(&set_slots_cuda) set_slots = nullptr;
+
+  decltype(&norm_rows_cuda) norm_rows = nullptr;
+  decltype(&kernels::norm_rows_gradient_workspace_bytes) norm_rows_gradient_workspace_bytes =
+      nullptr;
+  decltype(&norm_rows_gradient_cuda) norm_rows_gradient = nullptr;
+  decltype(&norm_heads_cuda) norm_heads = nullptr;
+  decltype(&kernels::norm_heads_gradient_workspace_bytes) norm_heads_gradient_workspace_bytes =
+      nullptr;
+  decltype(&norm_heads_gradient_cuda) norm_heads_gradient = nullptr;
+  decltype(&swiglu_gradient_cuda) swiglu_gradient = nullptr;
+  decltype(&token_loss_cuda) token_loss = nullptr;
+  decltype(&pool_rows_cuda) pool_rows = nullptr;
+  decltype(&pool_rows_gradient_cuda) pool_rows_gradient = nullptr;
+  decltype(&unit_heads_cuda) unit_heads = nullptr;
+  decltype(&unit_heads_gradient_cuda) unit_heads_gradient = nullptr;
+  decltype(&sum_rows_cuda) sum_rows = nullptr;
 };
 
 /// Raised with every change of the table or of a structure that it uses.
-constexpr int64_t kCudaLibraryVersion = 5;
+constexpr int64_t kCudaLibraryVersion = 6;
 constexpr const char* kCudaLibrarySymbol = "msa_cuda_library";
 
 }  // namespace msa::kernels

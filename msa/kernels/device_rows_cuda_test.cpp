@@ -11,27 +11,9 @@
 namespace msa::kernels {
 namespace {
 
-// Absolute plus relative: float32 sums in another order; bfloat16 keeps 8 bits.
-constexpr float kFloatTolerance = 2e-6F;
-constexpr float kBFloat16Tolerance = 1.0F / 256;
-
-/// Bits that are a NaN as float32 and as bfloat16, so that what is not written shows.
-template <typename Number>
-DeviceArray<Number> unwritten(size_t count) {
-  auto array = device_array<Number>(count);
-  EXPECT_EQ(cudaMemset(array.get(), 0xff, count * sizeof(Number)), cudaSuccess);
-  return array;
-}
-
-void expect_near(const std::vector<float>& got, const std::vector<double>& wanted, float tolerance,
-                 const std::string& what) {
-  ASSERT_EQ(got.size(), wanted.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double allowed = tolerance * (1e-3 + std::abs(wanted[i]));
-    ASSERT_LE(std::abs(got[i] - wanted[i]), allowed)
-        << what << " at " << i << ": " << got[i] << ", wanted " << wanted[i];
-  }
-}
+// float32 sums in another order; bfloat16 keeps 8 bits.
+constexpr Tolerance kFloatTolerance{.relative = 2e-6, .absolute = 2e-9};
+constexpr Tolerance kBFloat16Tolerance{.relative = 1.0 / 256, .absolute = 1e-3 / 256};
 
 TEST(DeviceRowsCuda, EmbeddedRowsAreThoseOfTheTable) {
   if (!has_device()) GTEST_SKIP() << "no GPU";
@@ -44,7 +26,7 @@ TEST(DeviceRowsCuda, EmbeddedRowsAreThoseOfTheTable) {
     const auto device_wide_table = to_device(wide_table);
     const auto device_token = to_device(token);
     for (const NumberType type : {NumberType::kBFloat16, NumberType::kFloat32}) {
-      const auto x = unwritten<float>(token.size() * dim);
+      const auto x = unwritten_array<float>(token.size() * dim);
       embed_rows_cuda(
           {.embedding = type == NumberType::kBFloat16 ? static_cast<const void*>(device_table.get())
                                                       : device_wide_table.get(),
@@ -80,8 +62,8 @@ TEST(DeviceRowsCuda, RmsNormEqualsADoubleLoop) {
     }
     const auto device_x = to_device(x);
     const auto device_weight = to_device(weight);
-    const auto wide = unwritten<float>(wanted.size());
-    const auto narrow = unwritten<BFloat16>(wanted.size());
+    const auto wide = unwritten_array<float>(wanted.size());
+    const auto narrow = unwritten_array<BFloat16>(wanted.size());
     RmsNormParams params{.x = device_x.get(),
                          .weight = device_weight.get(),
                          .out = wide.get(),
@@ -117,8 +99,8 @@ TEST(DeviceRowsCuda, SwigluEqualsADoubleLoop) {
     }
     const auto device_narrow = to_device(narrow_in);
     const auto device_wide = to_device(wide_in);
-    const auto narrow = unwritten<BFloat16>(wanted.size());
-    const auto wide = unwritten<float>(wanted.size());
+    const auto narrow = unwritten_array<BFloat16>(wanted.size());
+    const auto wide = unwritten_array<float>(wanted.size());
     swiglu_cuda({.gate_up = device_narrow.get(),
                  .out = narrow.get(),
                  .type = NumberType::kBFloat16,

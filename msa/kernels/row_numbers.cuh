@@ -44,10 +44,13 @@ __device__ inline void read_constants(const float* row, float (&numbers)[kEight]
   for (int i = 0; i < kEight; ++i) numbers[i] = values[i];
 }
 
+__device__ inline uint4 narrow_eight(const float (&numbers)[kEight]) {
+  return {narrow_pair(numbers[0], numbers[1]), narrow_pair(numbers[2], numbers[3]),
+          narrow_pair(numbers[4], numbers[5]), narrow_pair(numbers[6], numbers[7])};
+}
+
 __device__ inline void write_eight(BFloat16* row, const float (&numbers)[kEight]) {
-  *reinterpret_cast<uint4*>(row) = {
-      narrow_pair(numbers[0], numbers[1]), narrow_pair(numbers[2], numbers[3]),
-      narrow_pair(numbers[4], numbers[5]), narrow_pair(numbers[6], numbers[7])};
+  *reinterpret_cast<uint4*>(row) = narrow_eight(numbers);
 }
 
 __device__ inline void write_eight(float* row, const float (&numbers)[kEight]) {

@@ -73,10 +73,9 @@ Prompt PromptLayout::prompt_head() const {
 }
 
 Prompt PromptLayout::question(std::string_view question) const {
-  std::string whole =
-      "\nPlease answer the question based on the above historical document information\n\n";
+  std::string whole(kQuestionFront);
   whole += question;
-  whole += "\nPlease return all documents related to the question\n";
+  whole += kQuestionBack;
   return Builder(tokenizer_)
       .text(whole, kQuestionRole)
       .special(end_, kTemplateRole)
@@ -105,6 +104,13 @@ Prompt PromptLayout::answer_prompt(std::string_view question) const {
       .text(whole, kResponseRole)
       .special(ids_end_, kResponseRole)
       .take();
+}
+
+Prompt PromptLayout::answer(std::string_view answer) const {
+  std::string whole(kAnswerFrame);
+  whole += ' ';
+  whole += answer;
+  return Builder(tokenizer_).text(whole, kResponseRole).special(end_, kResponseRole).take();
 }
 
 Prompt PromptLayout::named_documents(std::span<const int64_t> ids) const {

@@ -20,6 +20,18 @@ constexpr int32_t kQuestionRole = 0;  // the tokens that route
 /// Plain text that the model writes when it has read enough.
 constexpr std::string_view kEndOfRetrieve = "<End-of-Retrieve>";
 
+/// What stands in front of a question's text and behind it.
+constexpr std::string_view kQuestionFront =
+    "\nPlease answer the question based on the above historical document information\n\n";
+constexpr std::string_view kQuestionBack =
+    "\nPlease return all documents related to the question\n";
+
+/// How an answer begins, a blank and the answer itself behind it.
+constexpr std::string_view kAnswerFrame = "The answer to the question is:";
+
+/// The answer where the memory holds none.
+constexpr std::string_view kUnknownAnswer = "I do not know.";
+
 struct Prompt {
   std::vector<int32_t> tokens;
   std::vector<int32_t> roles;  // one for each token
@@ -60,6 +72,9 @@ class PromptLayout {
 
   /// <|im_start|>The user's question is: question\n<|object_ref_end|>, all response.
   Prompt answer_prompt(std::string_view question) const;
+
+  /// kAnswerFrame, a blank, the answer, <|im_end|>, all response: what the model writes last.
+  Prompt answer(std::string_view answer) const;
 
   /// "[id][id]", as one text, then <|object_ref_end|>: what the model writes to name documents.
   Prompt named_documents(std::span<const int64_t> ids) const;

@@ -1,0 +1,214 @@
+// Every rule on a GPU against the CPU in float64. Torch's CUDA half is loaded where it can be.
+
+#include <ATen/Context.h>
+#include <dlfcn.h>
+
+#include <string>
+#include <utility>
+
+#include "msa/autograd/best_scores.h"
+#include "msa/autograd/gather_rows.h"
+#include "msa/autograd/linear.h"
+#include "msa/autograd/norm_rope.h"
+#include "msa/autograd/packed_attention.h"
+#include "msa/autograd/pair_scores.h"
+#include "msa/autograd/pool_chunks.h"
+#include "msa/autograd/rms_norm.h"
+#include "msa/autograd/swiglu.h"
+#include "msa/autograd/test_tensors.h"
+#include "msa/autograd/token_loss.h"
+#include "msa/autograd/unit_heads.h"
+
+namespace msa::autograd {
+namespace {
+
+// Before torch first asks whether there is a GPU: it remembers the answer.
+const bool kHasCudaLibrary = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+
+class RulesOnAGpu : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!kHasCudaLibrary || !at::globalContext().hasCUDA()) GTEST_SKIP() << "no GPU";
+  }
+};
+
+/// A rule whose other arguments follow its inputs to a device.
+using DeviceRule = std::function<at::Tensor(const Tensors& inputs, at::Device device)>;
+
+/// The first `num_values` inputs are values, the others weights, which stay float32 or wider.
+void expect_equal_on_gpu(const DeviceRule& rule, const Tensors& inputs, size_t num_values) {
+  constexpr uint32_t kSeed = 993;
+  const at::Device gpu(at::kCUDA, 0);
+  const auto slopes = [&](const at::Tensor& result) {
+    return random_tensor(result.sizes(), kSeed).to(result.options());
+  };
+  const auto run = [&](at::Device device, at::ScalarType type) {
+    Tensors leaves;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const auto own = i < num_values || type == at::kDouble ? type : at::kFloat;
+      leaves.push_back(inputs[i].to(device, own).detach().clone().requires_grad_());
+    }
+    const auto result = rule(leaves, device);
+    EXPECT_EQ(result.device().type(), device.type());
+    (result * slopes(result)).sum().backward();
+    Tensors all{result.detach()};
+    for (const auto& leaf : leaves) {
+      EXPECT_EQ(leaf.grad().scalar_type(), leaf.scalar_type());
+      all.push_back(leaf.grad());
+    }
+    return all;
+  };
+  const auto wanted = run(at::kCPU, at::kDouble);
+  for (const auto& [type, tolerance] :
+       {std::pair{at::kDouble, 1e-10}, {at::kFloat, 1e-4}, {at::kBFloat16, 2e-2}}) {
+    SCOPED_TRACE(c10::toString(type));
+    const auto got = run(gpu, type);
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      if (wanted[i].numel() == 0) continue;
+      const double error = (got[i].cpu().to(at::kDouble) - wanted[i]).abs().max().item<double>();
+      const double largest = wanted[i].abs().max().item<double>();
+      EXPECT_LE(error, tolerance * (1e-3 + largest)) << (i == 0 ? "result" : "gradient ") << i;
+    }
+  }
+}
+
+TEST_F(RulesOnAGpu, Norms) {
+  for (const int64_t rows : {0, 1, 300}) {
+    expect_equal_on_gpu([](const Tensors& in, at::Device) { return rms_norm(in[0], in[1], 1e-6); },
+                        {random_tensor({rows, 96}, 1), random_tensor({96}, 2)}, 1);
+    expect_equal_on_gpu([](const Tensors& in, at::Device) { return unit_heads(in[0]); },
+                        {random_tensor({rows, 2, 64}, 3)}, 1);
+    const auto angle = random_tensor({rows, 32}, 4);
+    expect_equal_on_gpu(
+        [&](const Tensors& in, at::Device device) {
+          const auto x = in[0].narrow(1, 64, 192).unflatten(1, {3, 64});
+          return norm_rope(x, in[1], 1e-6, angle.cos().to(device), angle.sin().to(device));
+        },
+        {random_tensor({rows, 320}, 5), random_tensor({64}, 6)}, 1);
+  }
+}
+
+TEST_F(RulesOnAGpu, ProductsAndGates) {
+  for (const int64_t rows : {0, 1, 300}) {
+    expect_equal_on_gpu(
+        [](const Tensors& in, at::Device) { return autograd::linear(in[0], in[1]); },
+        {random_tensor({rows, 96}, 7), random_tensor({40, 96}, 8)}, 1);
+    expect_equal_on_gpu([](const Tensors& in, at::Device) { return swiglu(in[0]); },
+                        {random_tensor({rows, 2 * 72}, 9)}, 1);
+  }
+}
+
+TEST_F(RulesOnAGpu, RowsAndChunks) {
+  const auto rows = tensor_of<int64_t>({3, 0, 3, 3, 9, 1, 0});
+  const auto others = tensor_of<int64_t>({0, 0, 1, 9, 2, 2, 3});
+  expect_equal_on_gpu(
+      [&](const Tensors& in, at::Device device) { return gather_rows(in[0], rows.to(device)); },
+      {random_tensor({10, 48}, 10)}, 1);
+  expect_equal_on_gpu(
+      [&](const Tensors& in, at::Device device) {
+        return pair_scores(in[0], in[1], rows.to(device), others.to(device));
+      },
+      {random_tensor({10, 48}, 11), random_tensor({10, 48}, 12)}, 2);
+  for (const auto& offsets : {std::vector<int32_t>{0, 16, 32, 33, 33, 47},
+                              std::vector<int32_t>{0, 1}, std::vector<int32_t>{0}}) {
+    expect_equal_on_gpu(
+        [&](const Tensors& in, at::Device device) {
+          return pool_chunks(in[0], tensor_of(offsets).to(device));
+        },
+        {random_tensor({offsets.back(), 48}, 13)}, 1);
+  }
+}
+
+TEST_F(RulesOnAGpu, Attention) {
+  struct Case {
+    std::vector<int32_t> query_offsets;
+    std::vector<int32_t> key_offsets;
+    int64_t num_heads, num_kv_heads, head_dim;
+  };
+  // The last heads are no multiple of 8: they are composed.
+  for (const auto& c :
+       {Case{{0, 1}, {0, 1}, 1, 1, 16}, Case{{0, 3, 8, 8, 15}, {0, 9, 14, 20, 60}, 3, 1, 64},
+        Case{{0, 40, 340}, {0, 150, 650}, 6, 2, 64}, Case{{0, 33}, {0, 70}, 4, 4, 128},
+        Case{{0, 7, 9}, {0, 30, 35}, 2, 1, 20}}) {
+    SCOPED_TRACE(c.head_dim);
+    int64_t longest[2] = {0, 0};
+    for (size_t s = 0; s + 1 < c.query_offsets.size(); ++s) {
+      longest[0] = std::max<int64_t>(longest[0], c.query_offsets[s + 1] - c.query_offsets[s]);
+      longest[1] = std::max<int64_t>(longest[1], c.key_offsets[s + 1] - c.key_offsets[s]);
+    }
+    expect_equal_on_gpu(
+        [&](const Tensors& in, at::Device device) {
+          return packed_attention(in[0], in[1], in[2], tensor_of(c.query_offsets).to(device),
+                                  tensor_of(c.key_offsets).to(device), longest[0], longest[1], 0.2);
+        },
+        {random_tensor({c.query_offsets.back(), c.num_heads, c.head_dim}, 14),
+         random_tensor({c.key_offsets.back(), c.num_kv_heads, c.head_dim}, 15),
+         random_tensor({c.key_offsets.back(), c.num_kv_heads, c.head_dim}, 16)},
+        3);
+  }
+}
+
+TEST_F(RulesOnAGpu, GradientsRepeatBitForBit) {
+  const at::Device gpu(at::kCUDA, 0);
+  const auto twice = [&](const Rule& rule, const Tensors& inputs) {
+    const auto first = differentiate(rule, inputs, 22);
+    for (int trial = 0; trial < 3; ++trial) {
+      const auto again = differentiate(rule, inputs, 22);
+      EXPECT_TRUE(again.result.equal(first.result));
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        EXPECT_TRUE(again.gradients[i].equal(first.gradients[i])) << "input " << i;
+      }
+    }
+  };
+  // Long enough for many blocks of keys to add to one query's gradient.
+  const auto offsets = at::arange(0, 8001, 2000, at::kInt).to(gpu);
+  const auto values = [&](int64_t heads, uint32_t seed) {
+    return random_tensor({8000, heads, 64}, seed).to(gpu, at::kBFloat16);
+  };
+  twice(
+      [&](const Tensors& in) {
+        return packed_attention(in[0], in[1], in[2], offsets, offsets, 2000, 2000, 0.125);
+      },
+      {values(6, 23), values(2, 24), values(2, 25)});
+  const auto rows = at::arange(40000, at::kLong).mul_(7).remainder_(300).to(gpu);
+  twice([&](const Tensors& in) { return gather_rows(in[0], rows); },
+        {random_tensor({300, 128}, 26).to(gpu, at::kBFloat16)});
+  EXPECT_FALSE(at::globalContext().deterministicAlgorithms());
+}
+
+TEST_F(RulesOnAGpu, TokenLossOfSeveralBlocks) {
+  const auto targets = at::arange(3000, at::kLong).mul_(7).remainder_(50000);
+  const auto weights = random_tensor({3000}, 17).abs();
+  const Tensors inputs{random_tensor({3000, 32}, 18) * 0.3, random_tensor({50000, 32}, 19)};
+  expect_equal_on_gpu(
+      [&](const Tensors& in, at::Device device) {
+        return token_loss(in[0], in[1], targets.to(device), weights.to(device, at::kFloat)).loss;
+      },
+      inputs, 1);
+}
+
+TEST_F(RulesOnAGpu, BestScores) {
+  const at::Device gpu(at::kCUDA, 0);
+  std::vector<int32_t> query_offsets{0};
+  std::vector<int32_t> chunk_offsets{0};
+  for (int32_t i = 0; i < 50; ++i) query_offsets.push_back(query_offsets.back() + 1 + i * 7 % 30);
+  for (int32_t i = 0; i < 300; ++i) chunk_offsets.push_back(chunk_offsets.back() + 1 + i * 5 % 12);
+  const auto queries = random_tensor({query_offsets.back(), 64}, 20);
+  const auto keys = random_tensor({chunk_offsets.back(), 64}, 21);
+  const auto wanted =
+      best_scores(queries, tensor_of(query_offsets), keys, tensor_of(chunk_offsets));
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    for (const int64_t longest : {0, 32}) {
+      const auto got =
+          best_scores(queries.to(gpu, type), tensor_of(query_offsets).to(gpu), keys.to(gpu, type),
+                      tensor_of(chunk_offsets).to(gpu), longest, longest);
+      EXPECT_LT((got.scores.cpu() - wanted.scores).abs().max().item<double>(), 1e-3);
+      const auto pairs = queries.index_select(0, got.token.cpu().flatten()) *
+                         keys.index_select(0, got.chunk.cpu().flatten());
+      EXPECT_LT((pairs.sum(-1) - wanted.scores.flatten()).abs().max().item<double>(), 1e-3);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace msa::autograd

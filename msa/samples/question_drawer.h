@@ -1,0 +1,88 @@
+#pragma once
+// Which questions are asked over a memory.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "msa/samples/memory_drawer.h"
+#include "msa/samples/mixture.h"
+#include "msa/samples/question_maker.h"
+#include "msa/samples/random.h"
+#include "msa/samples/train_corpus.h"
+
+namespace msa::samples {
+
+struct DrawnQuestion {
+  std::string text;
+  std::string answer;         // empty: none is known
+  std::vector<int32_t> gold;  // places in the memory, in hop order; empty: it does not answer
+  bool needs_all_gold = true;
+  int32_t place = 0;  // of the gold document that it was drawn for; without gold: of one that may
+                      // be read in vain, or -1
+  std::string name;   // for messages
+};
+
+/// A written question with one of its answers.
+struct WrittenQuestion {
+  TrainQuestion question;
+  std::string_view answer;  // empty: none
+};
+
+/// True for an answer that stands in a text for a reason; shorter ones stand in any.
+bool is_telling(std::string_view answer);
+
+/// Immutable; may be used from several threads. Borrows corpus and memory drawer.
+class QuestionDrawer {
+ public:
+  QuestionDrawer(const TrainCorpus& corpus, const MemoryDrawer& documents, const Mixture& mixture);
+
+  enum class Wanted { kAny, kAnswered };
+
+  /// A place of the memory, by its source's weight: one of place_ends(memory).
+  static int32_t draw_place(const std::vector<double>& place_ends, Random& random);
+  std::vector<double> place_ends(const DrawnMemory& memory) const;
+
+  /// A question that the document in a place answers, with others if it needs them. Nothing if the
+  /// document gives none.
+  std::optional<DrawnQuestion> draw(const DrawnMemory& memory, int32_t place, Wanted wanted,
+                                    Random& random) const;
+
+  /// A written question of a document that the memory does not speak of, answered with
+  /// text::kUnknownAnswer. In the mixture's share its place is that of a document that is read in
+  /// vain: any, or another passage of what the question is about; then passages of the memory may
+  /// share its title, but none holds the answer. Nothing if none is found in some draws.
+  std::optional<DrawnQuestion> draw_unanswerable(const DrawnMemory& memory,
+                                                 const std::vector<double>& place_ends,
+                                                 Random& random) const;
+
+  /// A written question of the whole corpus, by the sources' weights. Nothing if none is found in
+  /// some draws.
+  std::optional<WrittenQuestion> draw_any(Random& random) const;
+
+  /// Written questions that one document answers alone, each once, by their sources' weights.
+  std::vector<WrittenQuestion> draw_answered(int32_t document, int64_t count, Random& random) const;
+
+  /// `question` in lower case in the mixture's share of calls.
+  std::string styled(std::string_view question, Random& random) const;
+
+ private:
+  std::optional<DrawnQuestion> unanswerable_near(const DrawnMemory& memory, int32_t place,
+                                                 Random& random) const;
+  double weight_of(int64_t source) const;
+  bool may_ask(const TrainQuestion& question) const;
+  std::optional<DrawnQuestion> written(const DrawnMemory& memory, int32_t place, Wanted wanted,
+                                       Random& random) const;
+  std::optional<DrawnQuestion> made(const DrawnMemory& memory, int32_t place, Wanted wanted,
+                                    Random& random) const;
+
+  const TrainCorpus& corpus_;
+  const MemoryDrawer& documents_;
+  const Mixture mixture_;
+  std::vector<double> question_ends_;  // running sum over sources of weight times questions
+};
+
+}  // namespace msa::samples

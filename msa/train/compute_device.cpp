@@ -1,0 +1,61 @@
+#include "msa/train/compute_device.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "msa/base/error.h"
+
+namespace msa::train {
+namespace {
+
+/// The folder of the torch that this program runs with.
+std::filesystem::path torch_folder() {
+  Dl_info info{};
+  const auto* symbol = reinterpret_cast<const void*>(&at::get_num_threads);
+  MSA_CHECK(::dladdr(symbol, &info) != 0 && info.dli_fname != nullptr, "torch has no file");
+  return std::filesystem::path(info.dli_fname).parent_path();
+}
+
+/// Loads torch's CUDA half. Returns what is missing, or nothing.
+std::optional<std::string> load_cuda() {
+  const auto library = torch_folder() / "libtorch_cuda.so";
+  // Global: its kernels register with torch's dispatcher, and nobody looks one up by name.
+  if (::dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) == nullptr) {
+    return std::string("torch's CUDA half does not load: ") + ::dlerror();
+  }
+  const auto* guard = c10::impl::getDeviceGuardImpl(at::kCUDA);
+  if (guard->deviceCount() == 0) return "no GPU, or no driver for it";
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  return std::nullopt;
+}
+
+}  // namespace
+
+at::Device open_compute_device(std::string_view name) {
+  if (name == "cpu") return at::kCPU;
+  MSA_CHECK(name == "gpu" || name == "auto", "device must be auto, cpu or gpu, got ", name);
+  static const std::optional<std::string> missing = load_cuda();
+  if (!missing) return {at::kCUDA, 0};
+  if (name == "auto") return at::kCPU;
+  throw Error(ErrorCode::kDevice, "training on a GPU: ", *missing);
+}
+
+DeviceMemory memory_of(at::Device device) {
+  if (device.is_cpu()) return {};
+  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+  const auto& bytes = stats.allocated_bytes[0];  // of all pools
+  return {bytes.current, bytes.peak};
+}
+
+void wait_for(at::Device device) {
+  if (device.is_cpu()) return;
+  c10::impl::getDeviceGuardImpl(device.type())->synchronizeDevice(device.index());
+}
+
+}  // namespace msa::train

@@ -1,0 +1,26 @@
+#pragma once
+// Writes learned weights as a model folder of the Hugging Face layout.
+
+#include <cstdint>
+#include <filesystem>
+
+#include "msa/base/file_system.h"
+#include "msa/train/config.h"
+#include "msa/train/parameters.h"
+
+namespace msa::train {
+
+struct ModelFolderOptions {
+  Numbers numbers = Numbers::kBFloat16;
+  std::filesystem::path tokenizer;             // folder whose tokenizer files are copied, if set
+  int64_t max_shard_bytes = int64_t{4} << 30;  // of tensors; more make several files and an index
+};
+
+/// Publishes config.json (as the parameters' config was read, with the type of the numbers),
+/// weights and tokenizer files as `folder`, all or nothing. The folder's parent must be there, and
+/// nothing under its name. Throws Error(kInvalidArgument) if there is, Error(kInternal) naming the
+/// tensor if a value is not finite, or as FileSystem.
+void write_model_folder(FileSystem& files, const std::filesystem::path& folder,
+                        const Parameters& parameters, const ModelFolderOptions& options = {});
+
+}  // namespace msa::train

@@ -1,0 +1,75 @@
+#pragma once
+// The log of a run: JSON Lines on disk, and the same as a line for people.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "msa/base/file_system.h"
+#include "msa/base/json.h"
+
+namespace msa::train {
+
+/// A number by its name; names are those of the JSON keys.
+using Figure = std::pair<std::string, double>;
+
+/// What is known after a step. Figures that were not measured are absent.
+struct StepReport {
+  int64_t step = 0;
+  std::string phase;
+  double seconds = 0;        // of training, in the whole run
+  int64_t tokens = 0;        // learned from, in the whole run
+  double rate = 0;           // of learning
+  double gradient_norm = 0;  // before clipping
+  double tokens_per_second = 0;
+  double flop_utilisation = 0;  // share of the device's peak; 0: not known
+  int64_t num_skipped = 0;      // steps, in the whole run
+  std::vector<Figure> losses;   // "total", "language", ...
+  std::vector<Figure> routing;  // in the batch: "recall_1", "recall_16", ...
+};
+
+/// On held-back questions over a memory of its own.
+struct EvaluationReport {
+  int64_t step = 0;
+  std::string phase;
+  int64_t memory_tokens = 0;
+  std::vector<Figure> figures;  // "recall_1", "recall_16", "exact", ...
+};
+
+OrderedJson to_json(const StepReport& report);
+OrderedJson to_json(const EvaluationReport& report);
+
+/// "step 120 ids | total 1.234 language 2.345 | recall_1 0.912 | rate 2.0e-03 | norm 0.81 |
+/// 1.92M tokens/s | 31% of peak".
+std::string progress_line(const StepReport& report);
+
+/// "step 120 | 65536 tokens in memory | recall_1 0.912 recall_16 0.998".
+std::string progress_line(const EvaluationReport& report);
+
+/// A JSON Lines file that a run adds to. One thread at a time.
+class RunLog {
+ public:
+  /// Opens the log of a run that goes on after `step` steps: lines of later steps, and a last line
+  /// that was cut off, are dropped. Step 0 begins anew.
+  static std::unique_ptr<RunLog> open(FileSystem& files, const std::filesystem::path& path,
+                                      int64_t step);
+
+  /// Adds a line; it must have a "step".
+  void add(const OrderedJson& line);
+
+  /// Returns when all lines are on stable storage.
+  void sync();
+
+ private:
+  explicit RunLog(std::unique_ptr<File> file);
+
+  std::unique_ptr<File> file_;
+};
+
+/// The lines of a log, up to the first that is cut off or no JSON.
+std::vector<Json> read_log(FileSystem& files, const std::filesystem::path& path);
+
+}  // namespace msa::train

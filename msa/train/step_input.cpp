@@ -1,0 +1,145 @@
+#include "msa/train/step_input.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+namespace msa::train {
+namespace {
+
+template <typename T>
+at::Tensor on_device(const std::vector<T>& values, at::ScalarType from, at::ScalarType to,
+                     at::Device device) {
+  const auto size = static_cast<int64_t>(values.size());
+  if (size == 0) return at::empty({0}, at::TensorOptions().dtype(to).device(device));
+  const auto view = at::from_blob(const_cast<T*>(values.data()), {size}, from);
+  return view.to(device, to, /*non_blocking=*/false, /*copy=*/true);
+}
+
+at::Tensor rows_of(const std::vector<int32_t>& values, at::Device device) {
+  return on_device(values, at::kInt, at::kLong, device);
+}
+
+at::Tensor offsets_of(const std::vector<int32_t>& values, at::Device device) {
+  return on_device(values, at::kInt, at::kInt, device);
+}
+
+PackedInput packed(const samples::PackedTokens& tokens, at::Device device) {
+  return {.tokens = rows_of(tokens.tokens, device),
+          .positions = rows_of(tokens.positions, device),
+          .offsets = offsets_of(tokens.offsets, device),
+          .longest = tokens.longest()};
+}
+
+void add_chunks(StepInput& input, const samples::PackedTokens& documents, int64_t chunk_tokens,
+                at::Device device) {
+  std::vector<int32_t> chunks{0};
+  std::vector<int32_t> first{0};
+  EncodingPass pass;
+  for (size_t d = 0; d + 1 < documents.offsets.size(); ++d) {
+    const int32_t end = documents.offsets[d + 1];
+    const int64_t length = end - documents.offsets[d];
+    if (pass.end_token > pass.first_token && end - pass.first_token > kTokensOfPass) {
+      input.passes.push_back(pass);
+      pass = {.first_document = pass.end_document,
+              .first_token = pass.end_token,
+              .first_chunk = pass.end_chunk};
+    }
+    for (int32_t row = documents.offsets[d]; row < end;) {
+      row = std::min(end, row + static_cast<int32_t>(chunk_tokens));
+      chunks.push_back(row);
+    }
+    first.push_back(static_cast<int32_t>(chunks.size()) - 1);
+    pass.end_document = static_cast<int64_t>(d) + 1;
+    pass.end_token = end;
+    pass.end_chunk = first.back();
+    pass.longest = std::max(pass.longest, length);
+  }
+  if (pass.end_token > pass.first_token) input.passes.push_back(pass);
+  input.chunk_offsets = offsets_of(chunks, device);
+  input.document_offsets = offsets_of(first, device);
+  input.num_documents = documents.num_sequences();
+}
+
+void add_gold(StepInput& input, const samples::Batch& batch, at::Device device) {
+  auto is_gold = at::zeros({batch.num_asking, input.num_documents}, at::kBool);
+  std::vector<int32_t> routed;
+  for (int64_t a = 0; a < batch.num_asking; ++a) {
+    const int32_t begin = batch.gold_offsets[static_cast<size_t>(a)];
+    const int32_t end = batch.gold_offsets[static_cast<size_t>(a) + 1];
+    if (begin < end) routed.push_back(static_cast<int32_t>(a));
+    input.most_gold = std::max<int64_t>(input.most_gold, end - begin);
+    bool* row = is_gold.data_ptr<bool>() + a * input.num_documents;
+    for (int32_t i = begin; i < end; ++i) row[batch.gold[static_cast<size_t>(i)]] = true;
+  }
+  input.has_gold = is_gold.any(1).to(device);
+  input.is_gold = is_gold.to(device);
+  input.routed = rows_of(routed, device);
+}
+
+void add_targets(StepInput& input, const samples::Targets& targets, const TermWeights& weights,
+                 const LossTotals& totals, at::Device device) {
+  std::vector<int32_t> rows;
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> terms;
+  std::vector<float> shares;
+  std::vector<float> scaled;
+  for (size_t i = 0; i < targets.rows.size(); ++i) {
+    const auto term = static_cast<size_t>(targets.terms[i]);
+    if (weights.term[term] == 0) continue;
+    rows.push_back(targets.rows[i] + static_cast<int32_t>(input.num_head_tokens));
+    tokens.push_back(targets.tokens[i]);
+    terms.push_back(static_cast<int32_t>(term));
+    const double share = static_cast<double>(targets.weights[i]) / totals.weight[term];
+    shares.push_back(static_cast<float>(share));
+    scaled.push_back(static_cast<float>(share * weights.term[term]));
+  }
+  input.target_rows = rows_of(rows, device);
+  input.target_tokens = rows_of(tokens, device);
+  input.target_terms = rows_of(terms, device);
+  input.target_shares = on_device(shares, at::kFloat, at::kFloat, device);
+  input.target_weights = on_device(scaled, at::kFloat, at::kFloat, device);
+}
+
+}  // namespace
+
+void LossTotals::add(const samples::Batch& batch) {
+  for (size_t i = 0; i < batch.targets.rows.size(); ++i) {
+    weight[static_cast<size_t>(batch.targets.terms[i])] +=
+        static_cast<double>(batch.targets.weights[i]);
+  }
+  for (int64_t a = 0; a < batch.num_asking; ++a) {
+    num_routed +=
+        batch.gold_offsets[static_cast<size_t>(a)] < batch.gold_offsets[static_cast<size_t>(a) + 1];
+  }
+}
+
+StepInput step_input(const samples::Batch& batch, int64_t chunk_tokens, const TermWeights& weights,
+                     const LossTotals& totals, at::Device device) {
+  StepInput input;
+  input.documents = packed(batch.documents, device);
+  add_chunks(input, batch.documents, chunk_tokens, device);
+
+  samples::PackedTokens with_head;
+  if (!batch.head.empty()) with_head.add(batch.head, 0);
+  const auto shift = static_cast<int32_t>(with_head.tokens.size());
+  for (const int32_t offset : std::span(batch.sequences.offsets).subspan(1)) {
+    with_head.offsets.push_back(offset + shift);
+  }
+  const auto append = [](std::vector<int32_t>& to, const std::vector<int32_t>& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  append(with_head.tokens, batch.sequences.tokens);
+  append(with_head.positions, batch.sequences.positions);
+  input.sequences = packed(with_head, device);
+  input.num_head_tokens = shift;
+  input.num_asking = batch.num_asking;
+
+  input.query_rows = rows_of(batch.query_rows, device) + shift;
+  input.query_offsets = offsets_of(batch.query_offsets, device);
+  add_gold(input, batch, device);
+  add_targets(input, batch.targets, weights, totals, device);
+  return input;
+}
+
+}  // namespace msa::train

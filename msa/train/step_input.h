@@ -1,0 +1,80 @@
+#pragma once
+// A batch as tensors on the device that computes.
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "msa/samples/batch.h"
+
+namespace msa::train {
+
+/// How much each loss term counts in a step; a term of weight 0 costs nothing.
+struct TermWeights {
+  std::array<double, samples::kNumLossTerms> term{};  // by samples::LossTerm
+  double auxiliary = 0;
+};
+
+/// Over all batches of a step: what the terms' sums are divided by.
+struct LossTotals {
+  std::array<double, samples::kNumLossTerms> weight{};  // sum of the targets' weights
+  int64_t num_routed = 0;                               // questions with gold documents
+
+  void add(const samples::Batch& batch);
+};
+
+/// Token sequences side by side.
+struct PackedInput {
+  at::Tensor tokens;     // [N] int64
+  at::Tensor positions;  // [N] int64
+  at::Tensor offsets;    // [S + 1] int32
+  int64_t longest = 0;
+};
+
+/// Whole documents that are encoded together: [first, end) of each.
+struct EncodingPass {
+  int64_t first_document = 0;
+  int64_t end_document = 0;
+  int64_t first_token = 0;
+  int64_t end_token = 0;
+  int64_t first_chunk = 0;
+  int64_t end_chunk = 0;
+  int64_t longest = 0;  // tokens of the longest document
+};
+
+/// The prompt head is sequence 0 of `sequences` here, so that it is computed beside the others; the
+/// batch's own sequence s is s + 1 and its rows begin behind the head's.
+struct StepInput {
+  PackedInput documents;
+  at::Tensor chunk_offsets;     // [C + 1] int32, into the documents' tokens
+  at::Tensor document_offsets;  // [Dn + 1] int32, into chunks
+  int64_t num_documents = 0;
+  std::vector<EncodingPass> passes;  // all documents, in order
+
+  PackedInput sequences;
+  int64_t num_asking = 0;  // A: sequences 1 .. A
+  int64_t num_head_tokens = 0;
+
+  at::Tensor query_rows;     // [Q] int64, of the sequences' tokens
+  at::Tensor query_offsets;  // [A + 1] int32
+  at::Tensor is_gold;        // [A, Dn] bool
+  at::Tensor has_gold;       // [A] bool
+  at::Tensor routed;         // [<= A] int64: those with gold
+  int64_t most_gold = 0;     // of one question
+
+  at::Tensor target_rows;     // [n] int64, of the sequences' tokens
+  at::Tensor target_tokens;   // [n] int64
+  at::Tensor target_weights;  // [n] float32: the term's weight times its own over the term's total
+  at::Tensor target_terms;    // [n] int64
+  at::Tensor target_shares;   // [n] float32: its own over the term's total
+};
+
+constexpr int64_t kTokensOfPass = 262144;  // a longer document is a pass by itself
+
+/// `chunk_tokens`: P. Targets of terms without weight are left out. The batch has been checked.
+StepInput step_input(const samples::Batch& batch, int64_t chunk_tokens, const TermWeights& weights,
+                     const LossTotals& totals, at::Device device);
+
+}  // namespace msa::train

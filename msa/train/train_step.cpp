@@ -1,0 +1,101 @@
+#include "msa/train/train_step.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+namespace msa::train {
+namespace {
+
+constexpr const char* kTermNames[samples::kNumLossTerms] = {"language", "ids", "reconstruction",
+                                                            "answer"};
+
+/// Scalars of a step in one tensor, so that the device is waited for once.
+std::vector<double> read(const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> flat;
+  for (const at::Tensor& tensor : tensors) {
+    flat.push_back(tensor.detach().to(at::kDouble).flatten());
+  }
+  const auto all = at::cat(flat).cpu();
+  const auto* values = all.const_data_ptr<double>();
+  return {values, values + all.size(0)};
+}
+
+}  // namespace
+
+ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& parameters,
+                             at::ScalarType type) {
+  ForwardOptions options;
+  options.type = type;
+  const LossWeights& losses = phase.losses;
+  const auto weight = [&](samples::LossTerm term) -> double& {
+    return options.weights.term[static_cast<size_t>(term)];
+  };
+  weight(samples::LossTerm::kLanguage) = losses.language;
+  weight(samples::LossTerm::kIds) = losses.ids;
+  weight(samples::LossTerm::kReconstruction) = losses.reconstruction;
+  weight(samples::LossTerm::kAnswer) = losses.answer;
+  options.weights.auxiliary = losses.auxiliary;
+
+  const model::ModelConfig& model = parameters.config();
+  options.routing.top_k = phase.top_k > 0 ? phase.top_k : model.msa.top_k;
+  options.routing.forces_gold = phase.force_gold;
+  options.routing.num_negatives = phase.auxiliary.negatives;
+  AuxiliaryLossOptions& loss = options.routing.loss;
+  loss.method = phase.auxiliary.method;
+  loss.temperature = parameters.find("temperature");
+  if (loss.temperature.defined() && !phase.auxiliary.learns_temperature) {
+    loss.temperature = loss.temperature.detach();
+  }
+  if (loss.temperature.defined() && phase.auxiliary.temperature > 0) {
+    if (phase.auxiliary.learns_temperature) return options;  // it began there
+    loss.temperature = at::full_like(loss.temperature, phase.auxiliary.temperature);
+  }
+  loss.bias = parameters.find("b");
+  return options;
+}
+
+StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& optimizer,
+                     const samples::Batch& batch, ForwardOptions options, double rate, double limit,
+                     int64_t step) {
+  options.totals = {};
+  options.totals.add(batch);
+  const at::Device device = parameters.all().front().tensor.device();
+  const StepInput input =
+      step_input(batch, math.config().msa.chunk_tokens, options.weights, options.totals, device);
+  const ModelTensors tensors =
+      gather_tensors(math.config(), [&](const std::string& name) { return parameters.find(name); });
+  const StepLosses losses = forward(math, tensors, input, options);
+  losses.loss.backward();
+  const auto [norm, is_taken] = optimizer.step(rate, losses.loss.detach() <= limit);
+
+  const auto values = read({losses.loss, norm, is_taken, losses.terms, losses.auxiliary.mean(),
+                            losses.first_hits.mean(), losses.selected_hits.mean()});
+  StepResult result;
+  result.outcome = {
+      .step = step, .loss = values[0], .gradient_norm = values[1], .is_taken = values[2] != 0};
+  result.num_tokens = batch.documents.num_tokens() + batch.sequences.num_tokens();
+  result.losses.emplace_back("total", values[0]);
+  for (size_t term = 0; term < samples::kNumLossTerms; ++term) {
+    if (options.weights.term[term] > 0 && options.totals.weight[term] > 0) {
+      result.losses.emplace_back(kTermNames[term], values[3 + term]);
+    }
+  }
+  const size_t rest = 3 + samples::kNumLossTerms;
+  if (options.totals.num_routed > 0) {
+    const auto routed = static_cast<double>(options.totals.num_routed);
+    if (options.weights.auxiliary > 0) result.losses.emplace_back("auxiliary", values[rest]);
+    result.routing.emplace_back("recall_1", values[rest + 1] / routed);
+    result.routing.emplace_back("recall_" + std::to_string(options.routing.top_k),
+                                values[rest + 2] / routed);
+  }
+  if (!result.outcome.is_taken) {
+    result.bad = not_finite_gradients(parameters.all());
+  } else if (options.routing.loss.temperature.defined()) {
+    parameters.clamp_temperature();
+  }
+  optimizer.clear_gradients();
+  return result;
+}
+
+}  // namespace msa::train

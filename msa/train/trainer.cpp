@@ -1,0 +1,239 @@
+#include "msa/train/trainer.h"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "msa/base/error.h"
+#include "msa/samples/batch_maker.h"
+#include "msa/samples/similar_documents.h"
+#include "msa/train/model_folder.h"
+#include "msa/train/run_report.h"
+
+namespace msa::train {
+namespace {
+
+constexpr double kSecondsBetweenLines = 2;
+constexpr int64_t kBatchThreads = 6;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Behind the longest sequence of any phase and any document.
+int64_t num_positions(const RunSetup& setup) {
+  int64_t most = setup.config.data.max_document_tokens + 1024;  // title, frame, prompt
+  for (const PhaseConfig& phase : setup.config.phases) {
+    most = std::max(most, phase.mixture.max_sequence_tokens);
+  }
+  return most + setup.layout->question_start() + 1;
+}
+
+std::unique_ptr<Evaluation> evaluation_of(const RunSetup& setup) {
+  const EvaluationConfig& wanted = setup.config.evaluation;
+  if (wanted.every_steps == 0 || wanted.memory_tokens.empty()) return nullptr;
+  EvaluationOptions options;
+  options.num_questions = wanted.questions;
+  options.memory_tokens = wanted.memory_tokens;
+  options.seed = static_cast<uint64_t>(setup.config.run.seed);
+  options.top_k = setup.model().msa.top_k;
+  options.type = setup.type;
+  return std::make_unique<Evaluation>(*setup.corpus, *setup.layout, options);
+}
+
+std::filesystem::path made_folder(FileSystem& files, const std::filesystem::path& folder) {
+  if (!files.exists(folder)) files.create_directory(folder);
+  return folder;
+}
+
+}  // namespace
+
+Trainer::Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line)
+    : files_(files),
+      setup_(std::move(setup)),
+      on_line_(std::move(on_line)),
+      output_(made_folder(files, setup_.config.run.output)),
+      math_(setup_.model(), num_positions(setup_), setup_.device),
+      optimizer_(setup_.parameters->all(), setup_.config.optimizer),
+      guard_(setup_.config.guard),
+      checkpoints_(files, output_ / "checkpoints", setup_.config.run.keep),
+      evaluation_(evaluation_of(setup_)) {
+  MSA_CHECK(!files.exists(output_ / "model"), (output_ / "model").string(),
+            " is there already: the run is done, or wants another output");
+  if (!resumes) {
+    MSA_CHECK(checkpoints_.steps().empty(), output_.string(),
+              " holds checkpoints of a run: continue it with --resume, or choose another output");
+  } else if (auto saved = checkpoints_.newest(on_line_)) {
+    setup_.parameters->copy_from(saved->parameters);
+    optimizer_.load_state(saved->optimizer);
+    guard_.restore(saved->run.more.at("guard"));
+    recall_ = saved->run.more.at("recall").get<double>();
+    state_ = std::move(saved->run);
+    on_line_("resumed behind step " + std::to_string(state_.step));
+  }
+  state_.config = print_config(setup_.config);
+  saved_at_ = state_.seconds;
+  log_ = RunLog::open(files, output_ / "log.jsonl", state_.step);
+}
+
+const PhaseConfig& Trainer::phase() const {
+  return setup_.config.phases[static_cast<size_t>(state_.phase)];
+}
+
+bool Trainer::run(const std::atomic<bool>& stop) {
+  const auto num_phases = static_cast<int64_t>(setup_.config.phases.size());
+  for (; state_.phase < num_phases; ++state_.phase) {
+    begin_phase();
+    samples::BatchMaker maker(*setup_.corpus, *setup_.layout, phase().mixture,
+                              {.seed = static_cast<uint64_t>(setup_.config.run.seed)});
+    if (phase().mixture.similar_share > 0) maker.set_similar(similar_groups());
+    const ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
+    samples::BatchStream stream([&](int64_t step) { return maker.make(step); },
+                                {.first_step = state_.step, .num_threads = kBatchThreads});
+    while (!is_phase_over()) {
+      if (stop) {
+        write_checkpoint();
+        write_report();
+        return false;
+      }
+      step(stream, options);
+      const int64_t every = setup_.config.evaluation.every_steps;
+      if (every > 0 && state_.step % every == 0 && !is_phase_over()) evaluate();
+      if (state_.seconds - saved_at_ >= setup_.config.run.checkpoint_seconds) write_checkpoint();
+    }
+    evaluate();
+    state_.phase_step = 0;
+    state_.phase_tokens = 0;
+    state_.phase_seconds = 0;
+  }
+  finish();
+  return true;
+}
+
+/// What a phase changes before its first step; nothing where it goes on.
+void Trainer::begin_phase() {
+  setup_.parameters->train_routers_alone(phase().train == Trained::kRouters);
+  if (state_.phase_step > 0) return;
+  guard_.begin_phase();
+  recall_ = 0;
+  if (phase().routers != RouterStart::kAsTheyAre) {
+    setup_.parameters->tie_routers(phase().routers == RouterStart::kAttentionKeys);
+  }
+  const AuxiliaryConfig& auxiliary = phase().auxiliary;
+  if (auxiliary.temperature > 0 && setup_.parameters->has("temperature")) {
+    const c10::NoGradGuard no_gradients;
+    (*setup_.parameters)["temperature"].detach().fill_(auxiliary.temperature);
+  }
+  on_line_("phase " + phase().name);
+}
+
+/// Documents that BM25 takes for the answer to other documents' questions: the same in every run.
+std::vector<std::vector<int32_t>> Trainer::similar_groups() const {
+  on_line_("data: looking for similar documents");
+  const samples::WordIndex index(*setup_.corpus, phase().mixture);
+  const samples::Search search = [&](std::span<const std::string_view> questions, int64_t count) {
+    return index.search(questions, count);
+  };
+  return samples::similar_documents(*setup_.corpus, phase().mixture, search,
+                                    {.seed = static_cast<uint64_t>(setup_.config.run.seed)});
+}
+
+bool Trainer::is_phase_over() const {
+  const StopRule& rule = phase().stop;
+  if (rule.recall > 0 && recall_ >= rule.recall) return true;
+  return progress_of(rule, {.steps = state_.phase_step,
+                            .tokens = state_.phase_tokens,
+                            .seconds = state_.phase_seconds}) >= 1;
+}
+
+void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) {
+  const auto start = Clock::now();
+  const samples::Batch batch = stream.next();
+  samples::check(batch, setup_.model().vocab_size);
+  const double progress = progress_of(
+      phase().stop,
+      {.steps = state_.phase_step, .tokens = state_.phase_tokens, .seconds = state_.phase_seconds});
+  const double rate = phase().rate * rate_factor(phase().schedule, state_.phase_step, progress);
+  const StepResult result = take_step(math_, *setup_.parameters, optimizer_, batch, options, rate,
+                                      guard_.limit(), state_.step);
+  const double seconds = seconds_since(start);
+  ++state_.step;
+  ++state_.phase_step;
+  state_.tokens += result.num_tokens;
+  state_.phase_tokens += result.num_tokens;
+  state_.seconds += seconds;
+  state_.phase_seconds += seconds;
+
+  const std::string reason = guard_.add(result.outcome);
+  if (!reason.empty()) {
+    on_line_(skipped_message(result.outcome, reason, result.bad, batch.names));
+    if (guard_.must_stop()) {
+      write_report();
+      throw Error(ErrorCode::kInternal, guard_.num_skipped_in_row(),
+                  " steps skipped one after the other: the run stops; its last checkpoint is from "
+                  "before them");
+    }
+  }
+  StepReport line{.step = state_.step,
+                  .phase = phase().name,
+                  .seconds = state_.seconds,
+                  .tokens = state_.tokens,
+                  .rate = rate,
+                  .gradient_norm = result.outcome.gradient_norm,
+                  .tokens_per_second = static_cast<double>(result.num_tokens) / seconds,
+                  .num_skipped = guard_.num_skipped(),
+                  .losses = result.losses,
+                  .routing = result.routing};
+  log_->add(to_json(line));
+  if (state_.seconds - shown_at_ < kSecondsBetweenLines) return;
+  shown_at_ = state_.seconds;
+  on_line_(progress_line(line));
+}
+
+void Trainer::evaluate() {
+  if (evaluation_ == nullptr || !setup_.model().has_memory()) return;
+  const ModelTensors tensors = gather_tensors(
+      setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
+  const auto lines = evaluation_->run(math_, tensors, setup_.device);
+  for (const Recall& recall : lines) {
+    const EvaluationReport report{
+        .step = state_.step,
+        .phase = phase().name,
+        .memory_tokens = recall.memory_tokens,
+        .figures = {{"recall_1", recall.at_1},
+                    {"recall_" + std::to_string(setup_.model().msa.top_k), recall.at_k}}};
+    log_->add(to_json(report));
+    on_line_(progress_line(report));
+  }
+  if (!lines.empty()) recall_ = lines.front().at_1;
+}
+
+void Trainer::write_checkpoint() {
+  log_->sync();
+  state_.more = {{"guard", guard_.state()}, {"recall", recall_}};
+  checkpoints_.write(
+      {.run = state_, .parameters = setup_.parameters->all(), .optimizer = optimizer_.state()});
+  saved_at_ = state_.seconds;
+  on_line_("checkpoint behind step " + std::to_string(state_.step));
+}
+
+void Trainer::write_report() const {
+  log_->sync();
+  const auto lines = read_log(files_, output_ / "log.jsonl");
+  const std::string page = run_report(lines, output_.filename().string());
+  write_file_atomically(files_, output_ / "report.html", std::as_bytes(std::span(page)));
+}
+
+void Trainer::finish() {
+  write_checkpoint();
+  write_report();
+  write_model_folder(
+      files_, output_ / "model", *setup_.parameters,
+      {.numbers = setup_.config.model.precision, .tokenizer = setup_.tokenizer_folder()});
+  on_line_("model written to " + (output_ / "model").string());
+}
+
+}  // namespace msa::train

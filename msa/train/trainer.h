@@ -1,0 +1,59 @@
+#pragma once
+// A training run: the phases of a config one after the other, watched, logged, and never lost.
+
+#include <atomic>
+#include <memory>
+#include <optional>
+
+#include "msa/samples/batch_stream.h"
+#include "msa/train/checkpoint.h"
+#include "msa/train/evaluation.h"
+#include "msa/train/run_log.h"
+#include "msa/train/run_setup.h"
+#include "msa/train/train_step.h"
+
+namespace msa::train {
+
+/// Writes into the config's output folder: checkpoints/, log.jsonl, report.html, and model/ at the
+/// end. One thread at a time.
+class Trainer {
+ public:
+  /// Resumes from the newest checkpoint that verifies if `resumes`; there may be none.
+  /// Throws Error(kInvalidArgument) if the folder holds a run already and `resumes` is false, or
+  /// Error(kMismatch) if the checkpoint is of another model.
+  Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line);
+
+  /// Trains until the last phase ends, and returns true; or until `stop` is set, and returns false
+  /// with a checkpoint written. Throws Error(kInternal) after too many skipped steps one after the
+  /// other: the last checkpoint is from before them.
+  bool run(const std::atomic<bool>& stop);
+
+ private:
+  const PhaseConfig& phase() const;
+  void begin_phase();
+  std::vector<std::vector<int32_t>> similar_groups() const;
+  bool is_phase_over() const;
+  void step(samples::BatchStream& stream, const ForwardOptions& options);
+  void report(const StepResult& result, double rate);
+  void evaluate();
+  void write_checkpoint();
+  void write_report() const;
+  void finish();
+
+  FileSystem& files_;
+  RunSetup setup_;
+  OnLine on_line_;
+  std::filesystem::path output_;
+  LayerMath math_;
+  Optimizer optimizer_;
+  Guard guard_;
+  CheckpointFolder checkpoints_;
+  std::unique_ptr<Evaluation> evaluation_;  // null: none is wanted
+  std::unique_ptr<RunLog> log_;
+  RunState state_;
+  double recall_ = 0;     // at 1, of the last evaluation's smallest memory in this phase
+  double shown_at_ = -1;  // seconds of the run when a line was shown last
+  double saved_at_ = 0;
+};
+
+}  // namespace msa::train

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# train_kill.sh MSA SOURCE [KILLS [SEED]]: a run that is killed again and again ends with the bits of one that is not.
+set -euo pipefail
+msa=$(realpath "$1")
+source=$(realpath "$2")
+kills=${3:-12}
+RANDOM=${4:-1}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+python3 "$source/bench/corpus/make_corpus.py" "$folder/corpus" --documents 300 --questions 300 --processes 1
+cat "$folder"/corpus/documents/*.jsonl >"$folder/documents.jsonl"
+tail -n 30 "$folder/corpus/questions.jsonl" | jq -r .id >"$folder/held_back.txt"
+
+steps=$((40 + 20 * kills))
+train() { # train OUTPUT FLAGS...
+  "$msa" train "$source/configs/smoke.toml" --set "run.output=$folder/$1" --set run.checkpoint_seconds=1 --set run.threads=1 \
+    --set "data.cache=$folder/cache" --set "data.held_back=$folder/held_back.txt" --set "data.source.0.documents=$folder/documents.jsonl" \
+    --set "data.source.0.questions=$folder/corpus/questions.jsonl" --set evaluation.every_steps=0 --set phase.0.stop.seconds=0 \
+    --set phase.0.stop.recall=0 --set "phase.0.stop.steps=$steps" --set phase.0.mixture.memory_tokens=512 \
+    --set phase.0.mixture.sequence_tokens=512 "${@:2}" >>"$folder/$1.txt" 2>&1
+}
+
+train whole
+for ((i = 0; i < kills; ++i)); do
+  train killed --resume &
+  pid=$!
+  sleep "$((RANDOM % 3)).$((RANDOM % 1000))"
+  kill_all() { pkill -KILL -P "$pid" 2>/dev/null || true; kill -KILL "$pid" 2>/dev/null || true; }
+  kill_all
+  wait "$pid" 2>/dev/null || true
+  [ -e "$folder/killed/model" ] && break
+done
+[ -e "$folder/killed/model" ] || train killed --resume
+resumed=$(grep -c '^resumed' "$folder/killed.txt" || true)
+echo "killed $kills times, resumed $resumed times, $steps steps"
+[ "$resumed" -gt 0 ]
+
+cmp "$folder/whole/model/model.safetensors" "$folder/killed/model/model.safetensors"
+losses() { jq -cS '[.step, .losses, .gradient_norm]' "$folder/$1/log.jsonl"; }
+cmp <(losses whole) <(losses killed)
+last() { ls "$folder/$1/checkpoints" | tail -n 1; }
+cmp "$folder/whole/checkpoints/$(last whole)/parameters.safetensors" "$folder/killed/checkpoints/$(last killed)/parameters.safetensors"
+cmp "$folder/whole/checkpoints/$(last whole)/optimizer.safetensors" "$folder/killed/checkpoints/$(last killed)/optimizer.safetensors"
