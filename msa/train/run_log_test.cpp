@@ -109,7 +109,7 @@ TEST_F(RunLogTest, TheReportDrawsEveryCurveOnItsOwn) {
   const std::string page = run_report(lines, "run <1>");
   for (const char* part :
        {"<title>run &lt;1&gt;</title>", ">Losses<", ">total: 1.25<", ">language: 0.0005<",
-        ">recall_1 at 6.554e+04 tokens: 0.5<", ">Rate of learning<", ">a&lt;b<", ">c&amp;d<",
+        ">recall_1 at 65.5K tokens: 0.5<", ">Rate of learning<", ">a&lt;b<", ">c&amp;d<",
         ">Share of peak FLOP/s<"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }

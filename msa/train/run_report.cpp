@@ -12,10 +12,10 @@
 namespace msa::train {
 namespace {
 
-constexpr double kWidth = 820;
+constexpr double kWidth = 900;
 constexpr double kHeight = 320;
 constexpr double kLeft = 70;
-constexpr double kRight = 190;
+constexpr double kRight = 270;
 constexpr double kTop = 36;
 constexpr double kBottom = 36;
 constexpr size_t kMaxPoints = 600;  // of a curve
@@ -57,9 +57,17 @@ std::string escaped(const std::string& text) {
   return result;
 }
 
+/// "0.25", "164K", "1.64M"; ticks beside 0 are 0.
 std::string short_number(double value) {
+  const double size = std::abs(value);
   char text[32];
-  std::snprintf(text, sizeof(text), "%.4g", value);
+  if (size >= 1e6) {
+    std::snprintf(text, sizeof(text), "%.3gM", value / 1e6);
+  } else if (size >= 1e4) {
+    std::snprintf(text, sizeof(text), "%.3gK", value / 1e3);
+  } else {
+    std::snprintf(text, sizeof(text), "%.4g", size < 1e-12 ? 0 : value);
+  }
   return text;
 }
 
