@@ -2,12 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <dlfcn.h>
 
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "msa/base/error.h"
 
@@ -44,18 +44,6 @@ at::Device open_compute_device(std::string_view name) {
   if (!missing) return {at::kCUDA, 0};
   if (name == "auto") return at::kCPU;
   throw Error(ErrorCode::kDevice, "training on a GPU: ", *missing);
-}
-
-DeviceMemory memory_of(at::Device device) {
-  if (device.is_cpu()) return {};
-  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
-  const auto& bytes = stats.allocated_bytes[0];  // of all pools
-  return {bytes.current, bytes.peak};
-}
-
-void wait_for(at::Device device) {
-  if (device.is_cpu()) return;
-  c10::impl::getDeviceGuardImpl(device.type())->synchronizeDevice(device.index());
 }
 
 }  // namespace msa::train

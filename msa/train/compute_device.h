@@ -3,8 +3,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
-#include <string>
 #include <string_view>
 
 namespace msa::train {
@@ -13,15 +11,5 @@ namespace msa::train {
 /// libtorch_cuda.so is loaded from the folder of the torch that runs, once for the process.
 /// Throws Error(kDevice) saying what is missing: torch's CUDA half, a driver, a GPU.
 at::Device open_compute_device(std::string_view name);
-
-/// Bytes that tensors take on a GPU now and took at most; 0 on the CPU.
-struct DeviceMemory {
-  int64_t now = 0;
-  int64_t most = 0;
-};
-DeviceMemory memory_of(at::Device device);
-
-/// Returns when all that was asked of the device is done.
-void wait_for(at::Device device);
 
 }  // namespace msa::train

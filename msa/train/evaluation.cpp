@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <unordered_map>
 
@@ -160,16 +161,6 @@ std::vector<Recall> Evaluation::run(const LayerMath& math, const ModelTensors& t
     recall.at_k /= asked;
   }
   return out;
-}
-
-int64_t Evaluation::max_position() const {
-  int32_t most = 0;
-  for (const samples::Batch& batch : batches_) {
-    for (const auto* packed : {&batch.documents, &batch.sequences}) {
-      for (const int32_t position : packed->positions) most = std::max(most, position);
-    }
-  }
-  return most;
 }
 
 }  // namespace msa::train

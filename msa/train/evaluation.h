@@ -41,9 +41,6 @@ class Evaluation {
   std::vector<Recall> run(const LayerMath& math, const ModelTensors& tensors,
                           at::Device device) const;
 
-  /// The longest position that a document or a question needs.
-  int64_t max_position() const;
-
  private:
   EvaluationOptions options_;
   std::vector<samples::Batch> batches_;  // by memory

@@ -29,7 +29,6 @@ class LayerMath {
   LayerMath(const model::ModelConfig& config, int64_t max_positions, at::Device device);
 
   const model::ModelConfig& config() const { return config_; }
-  int64_t max_positions() const { return cosine_.size(0); }
 
   /// positions [T] int64, on the device.
   Angles angles(const at::Tensor& positions) const;

@@ -72,7 +72,6 @@ void add_gold(StepInput& input, const samples::Batch& batch, at::Device device) 
     bool* row = is_gold.data_ptr<bool>() + a * input.num_documents;
     for (int32_t i = begin; i < end; ++i) row[batch.gold[static_cast<size_t>(i)]] = true;
   }
-  input.has_gold = is_gold.any(1).to(device);
   input.is_gold = is_gold.to(device);
   input.routed = rows_of(routed, device);
 }

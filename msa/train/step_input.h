@@ -60,7 +60,6 @@ struct StepInput {
   at::Tensor query_rows;     // [Q] int64, of the sequences' tokens
   at::Tensor query_offsets;  // [A + 1] int32
   at::Tensor is_gold;        // [A, Dn] bool
-  at::Tensor has_gold;       // [A] bool
   at::Tensor routed;         // [<= A] int64: those with gold
   int64_t most_gold = 0;     // of one question
 

@@ -47,10 +47,6 @@ ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& paramet
   if (loss.temperature.defined() && !phase.auxiliary.learns_temperature) {
     loss.temperature = loss.temperature.detach();
   }
-  if (loss.temperature.defined() && phase.auxiliary.temperature > 0) {
-    if (phase.auxiliary.learns_temperature) return options;  // it began there
-    loss.temperature = at::full_like(loss.temperature, phase.auxiliary.temperature);
-  }
   loss.bias = parameters.find("b");
   return options;
 }

@@ -23,7 +23,8 @@ struct StepResult {
   std::vector<std::string> bad;  // tensors with values that are not finite; of a step not taken
 };
 
-/// Options of all steps of a phase. `parameters` on the device of `math`.
+/// Options of all steps of a phase; the temperature that it wants is the parameter already.
+/// `parameters` on the device of `math`.
 ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& parameters,
                              at::ScalarType type);
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# train_kill.sh MSA SOURCE [KILLS [SEED]]: a run that is killed again and again ends with the bits of one that is not.
+# train_kill.sh MSA SOURCE [KILLS [SEED]]: a run that is killed again and again ends with the bits of one that is not;
+# asked to stop (every third time) it writes a checkpoint and exits with 0.
 set -euo pipefail
 msa=$(realpath "$1")
 source=$(realpath "$2")
@@ -25,10 +26,15 @@ train whole
 for ((i = 0; i < kills; ++i)); do
   train killed --resume &
   pid=$!
-  sleep "$((RANDOM % 3)).$((RANDOM % 1000))"
-  kill_all() { pkill -KILL -P "$pid" 2>/dev/null || true; kill -KILL "$pid" 2>/dev/null || true; }
-  kill_all
-  wait "$pid" 2>/dev/null || true
+  if ((i % 3 == 2)); then
+    sleep 1.5  # the signals are its own by then
+    pkill -TERM -P "$pid" || true
+    wait "$pid"
+  else
+    sleep "$((RANDOM % 3)).$((RANDOM % 1000))"
+    pkill -KILL -P "$pid" || true
+    wait "$pid" 2>/dev/null || true
+  fi
   [ -e "$folder/killed/model" ] && break
 done
 [ -e "$folder/killed/model" ] || train killed --resume
