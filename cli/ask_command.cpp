@@ -7,10 +7,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 
 #include "cli/answer_json.h"
 #include "cli/opened_bank.h"
+#include "cli/stop_signals.h"
 #include "msa/base/error.h"
 #include "msa/corpus/document_reader.h"
 
@@ -145,10 +145,11 @@ void chat(const Flags& flags) {
     std::printf("%lld documents. Ask, or /trace /help /quit.\n",
                 static_cast<long long>(stats.documents));
   }
-  for (std::string line; !stop_requested;) {
+  LineReader lines;
+  for (std::string line;;) {
     if (is_person) std::fputs("> ", stdout);
     std::fflush(stdout);
-    if (!std::getline(std::cin, line) || line == "/quit") break;
+    if (!lines.next(line) || line == "/quit") break;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     if (line == "/trace") {
       shows_trace = !shows_trace;

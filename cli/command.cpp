@@ -1,6 +1,5 @@
 #include "cli/command.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,21 +13,7 @@
 
 namespace msa::cli {
 
-std::atomic<bool> stop_requested{false};
-
 namespace {
-
-void request_stop(int) {
-  if (stop_requested.exchange(true)) _exit(130);
-}
-
-void handle_signals(void (*handler)(int)) {
-  struct sigaction action = {};
-  action.sa_handler = handler;  // no SA_RESTART: a read that waits for a line ends
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
 
 /// The folder models/ of the installation or of the source tree that holds the program.
 std::filesystem::path embedded_model() {
@@ -46,9 +31,6 @@ std::filesystem::path embedded_model() {
 void say_without_gpu(const std::string& reason) {
   std::fprintf(stderr, "msa: %s; computing on the CPU\n", reason.c_str());
 }
-
-StopSignals::StopSignals() { handle_signals(request_stop); }
-StopSignals::~StopSignals() { handle_signals(SIG_DFL); }
 
 void BankTypeFlags::add_to(CLI::App& command) {
   add_flag(command, "--key-type", keys, "Routing keys of a new bank: f32, bf16 or int8")

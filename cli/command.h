@@ -2,7 +2,6 @@
 // What the subcommands of msa share: registration, the model to use, output.
 
 #include <CLI/CLI.hpp>
-#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -16,19 +15,6 @@
 #include "msa/memory/gpu_source.h"
 
 namespace msa::cli {
-
-/// Set by SIGINT and SIGTERM while a StopSignals lives: work commits what it has and stops.
-extern std::atomic<bool> stop_requested;
-
-/// While it lives, the first SIGINT or SIGTERM sets stop_requested and interrupts a blocking read;
-/// a second one ends the program at once. Without it both end the program, as they do by default.
-class StopSignals {
- public:
-  StopSignals();
-  ~StopSignals();
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
-};
 
 /// Says on stderr that the GPU is left alone, and why.
 void say_without_gpu(const std::string& reason);

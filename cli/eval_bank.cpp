@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/eval.h"
 #include "cli/opened_bank.h"
+#include "cli/stop_signals.h"
 #include "msa/base/error.h"
 #include "msa/eval/bank_qa.h"
 

@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/eval.h"
+#include "cli/stop_signals.h"
 #include "msa/base/error.h"
 #include "msa/eval/qa.h"
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/stop_signals.h"
 #include "msa/base/error.h"
 
 namespace {
@@ -117,6 +118,7 @@ int main(int argc, char** argv) {
   bool is_json = false;
   for (int i = 1; i < argc; ++i) is_json |= std::string(argv[i]) == "--json";
   try {
+    msa::cli::receive_stop_signals();
     unmark_options(app);
     app.parse(marked(argc, argv));
     msa::cli::expect_written();

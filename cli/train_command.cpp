@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "cli/stop_signals.h"
 #include "msa/base/error.h"
 #include "msa/train/trainer.h"
 

@@ -13,33 +13,38 @@ python3 "$source/bench/corpus/make_corpus.py" "$folder/corpus" --documents 300 -
 cat "$folder"/corpus/documents/*.jsonl >"$folder/documents.jsonl"
 tail -n 30 "$folder/corpus/questions.jsonl" | jq -r .id >"$folder/held_back.txt"
 
-steps=$((40 + 20 * kills))
-train() { # train OUTPUT FLAGS...
-  "$msa" train "$source/configs/smoke.toml" --set "run.output=$folder/$1" --set run.checkpoint_seconds=1 --set run.threads=1 \
+steps=$((40 + 50 * kills))
+train() { # train OUTPUT FLAGS...: in place of the shell that it runs in
+  exec "$msa" train "$source/configs/smoke.toml" --set "run.output=$folder/$1" --set run.checkpoint_seconds=1 --set run.threads=1 \
     --set "data.cache=$folder/cache" --set "data.held_back=$folder/held_back.txt" --set "data.source.0.documents=$folder/documents.jsonl" \
     --set "data.source.0.questions=$folder/corpus/questions.jsonl" --set evaluation.every_steps=0 --set phase.0.stop.seconds=0 \
     --set phase.0.stop.recall=0 --set "phase.0.stop.steps=$steps" --set phase.0.mixture.memory_tokens=512 \
     --set phase.0.mixture.sequence_tokens=512 "${@:2}" >>"$folder/$1.txt" 2>&1
 }
 
-train whole
+num_started() { grep -c '^phase' "$folder/killed.txt" || true; }
+
+(train whole)
+touch "$folder/killed.txt"
 for ((i = 0; i < kills; ++i)); do
+  before=$(num_started)
   train killed --resume &
   pid=$!
   if ((i % 3 == 2)); then
-    sleep 1.5  # the signals are its own by then
-    pkill -TERM -P "$pid" || true
-    wait "$pid"
+    while [ "$(num_started)" -eq "$before" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+    sleep "0.$((RANDOM % 1000))"
+    kill -TERM "$pid" 2>/dev/null || true
+    wait "$pid" || [ -e "$folder/killed/model" ]
   else
     sleep "$((RANDOM % 3)).$((RANDOM % 1000))"
-    pkill -KILL -P "$pid" || true
+    kill -KILL "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   fi
   [ -e "$folder/killed/model" ] && break
 done
-[ -e "$folder/killed/model" ] || train killed --resume
+[ -e "$folder/killed/model" ] || (train killed --resume)
 resumed=$(grep -c '^resumed' "$folder/killed.txt" || true)
-echo "killed $kills times, resumed $resumed times, $steps steps"
+echo "stopped $i times, resumed $resumed times, $steps steps"
 [ "$resumed" -gt 0 ]
 
 cmp "$folder/whole/model/model.safetensors" "$folder/killed/model/model.safetensors"

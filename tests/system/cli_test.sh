@@ -180,6 +180,25 @@ kill -TERM $pid
 wait $pid
 if [ $? -eq 130 ] && grep -q "run the same command again" "$work/stopped.log"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: SIGTERM"; fi
 
+# Asked to stop while it waits for a line. No signal has a handler (cli/stop_signals.h says why).
+mkfifo "$work/lines"
+"$msa" chat "$bank" <"$work/lines" >"$work/waiting.log" 2>&1 &
+pid=$!
+exec 3>"$work/lines"
+echo "what is a casino" >&3
+until grep -q "ms (" "$work/waiting.log" || ! kill -0 $pid; do sleep 0.1; done
+caught=$((0x$(awk '/^SigCgt/ { print $2 }' /proc/$pid/status) & 0x7fffffff))
+kill -TERM $pid
+wait $pid
+status=$?
+exec 3>&-
+if [ $status -eq 130 ] && [ $caught -eq 0 ]; then
+  passed=$((passed + 1))
+else
+  failed=$((failed + 1))
+  echo "FAILED: chat stopped by SIGTERM: exit $status, signals with handlers: $caught"
+fi
+
 # Bench: numbers are checked, small ones work, and as many documents are compared as there are.
 bench_is_fit() { # bench_is_fit ARGS...: a number outside its range is named, not run
   expect "bench $*" 2 "not in range" "$msa" bench "$@"
