@@ -22,7 +22,7 @@ train() { # train OUTPUT FLAGS...: in place of the shell that it runs in
     --set phase.0.mixture.sequence_tokens=512 "${@:2}" >>"$folder/$1.txt" 2>&1
 }
 
-num_started() { grep -c '^phase' "$folder/killed.txt" || true; }
+num_started() { grep -c '^phase\|^resumed' "$folder/killed.txt" || true; }
 
 (train whole)
 touch "$folder/killed.txt"
