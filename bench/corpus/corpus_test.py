@@ -9,6 +9,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import hold_back
 import invented_names
 import make_corpus
 from kinds import FILLERS, KINDS
@@ -70,6 +71,24 @@ class Corpus(unittest.TestCase):
         self.assertGreater(lengths[-1], 400)
         self.assertGreaterEqual(sum(len(kind.facts) for kind in KINDS), 36)
         self.assertEqual(len(set(FILLERS)), len(FILLERS))
+
+
+class HeldBack(unittest.TestCase):
+    def questions(self):
+        return [{"id": f"q{n}", "documents": [f"Article_{n % 7}-{n}"], "source": "a" if n % 2 else "b"} for n in range(70)]
+
+    def test_whole_articles_in_any_order_of_the_questions(self):
+        held = hold_back.of_articles(self.questions(), 15)
+        self.assertEqual(len(held), 20)
+        self.assertEqual(len({int(name[1:]) % 7 for name in held}), 2)
+        self.assertEqual(hold_back.of_articles(reversed(self.questions()), 15), held)
+
+    def test_one_question_a_document_of_the_source(self):
+        twice = [dict(question, documents=[f"d{n // 10}"]) for n, question in enumerate(self.questions())]
+        held = hold_back.one_each(twice, "a", 5)
+        self.assertEqual(len({int(name[1:]) // 10 for name in held}), 5)
+        self.assertTrue(all(int(name[1:]) % 2 for name in held))
+        self.assertEqual(hold_back.one_each(reversed(twice), "a", 5), held)
 
 
 if __name__ == "__main__":

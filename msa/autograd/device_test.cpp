@@ -2,11 +2,15 @@
 
 #include <ATen/Context.h>
 #include <dlfcn.h>
+#include <gmock/gmock.h>
+#include <torch/csrc/autograd/function.h>
 
 #include <string>
 #include <utility>
 
+#include "msa/autograd/attention_heads.h"
 #include "msa/autograd/best_scores.h"
+#include "msa/autograd/device_kernels.h"
 #include "msa/autograd/gather_rows.h"
 #include "msa/autograd/linear.h"
 #include "msa/autograd/norm_rope.h"
@@ -72,6 +76,70 @@ void expect_equal_on_gpu(const DeviceRule& rule, const Tensors& inputs, size_t n
   }
 }
 
+/// The rule behind a bfloat16 result is one of the kernels.
+TEST_F(RulesOnAGpu, KernelsAreUsed) {
+  if (!missing_kernels().empty()) GTEST_SKIP() << missing_kernels();
+  const auto values = [](at::IntArrayRef sizes, uint32_t seed) {
+    return random_tensor(sizes, seed).to({at::kCUDA, 0}, at::kBFloat16).requires_grad_();
+  };
+  const auto weight = at::ones({64}, at::device({at::kCUDA, 0}));
+  const auto angle = at::zeros({9, 32}, weight.options());
+  const auto offsets = tensor_of<int32_t>({0, 4, 9}).to({at::kCUDA, 0});
+  const auto rows = tensor_of<int64_t>({1, 1, 8}).to({at::kCUDA, 0});
+  const auto x = values({9, 64}, 1);
+  const auto heads = attention_heads(values({9, 4 * 64}, 2), {2, 1, 64}, weight, weight, 1e-6,
+                                     angle.cos(), angle.sin());
+  for (const auto& result :
+       {rms_norm(x, weight, 1e-6), add_rms_norm(x, x, weight, 1e-6).normed, heads.q, heads.k,
+        heads.v, swiglu(x), unit_heads(values({9, 2, 32}, 3)), pool_chunks(x, offsets),
+        gather_rows(x, rows)}) {
+    EXPECT_THAT(result.grad_fn()->name(), testing::HasSubstr("Device"));
+  }
+  EXPECT_EQ(device_kernels({x, x.to(at::kFloat)}), nullptr);
+  EXPECT_EQ(device_kernels({x.flatten().narrow(0, 1, 8)}), nullptr);
+}
+
+TEST_F(RulesOnAGpu, SumsAndTheirNorms) {
+  for (const int64_t rows : {0, 1, 300}) {
+    for (const bool adds : {false, true}) {
+      // Both results count, in different parts.
+      expect_equal_on_gpu(
+          [&](const Tensors& in, at::Device) {
+            const auto both = add_rms_norm(in[0], adds ? in[1] : at::Tensor(), in[2], 1e-6);
+            return at::cat({both.sum, both.normed, adds ? both.sum : in[1]}, 1);
+          },
+          {random_tensor({rows, 96}, 27), random_tensor({rows, 96}, 28), random_tensor({96}, 29)},
+          2);
+    }
+    expect_equal_on_gpu(
+        [](const Tensors& in, at::Device) {
+          return add_rms_norm(in[0], {}, in[1], 1e-6).sum + 0 * in[1].sum().to(in[0]);
+        },
+        {random_tensor({rows, 96}, 30), random_tensor({96}, 31)}, 1);
+  }
+}
+
+TEST_F(RulesOnAGpu, HeadsOfJointRows) {
+  for (const int64_t rows : {0, 1, 300}) {
+    for (const int64_t head_dim : {16, 64, 128}) {
+      const auto angle = random_tensor({rows, head_dim / 2}, 32);
+      for (const int64_t num_heads : {0, 6}) {
+        expect_equal_on_gpu(
+            [&](const Tensors& in, at::Device device) {
+              const auto heads =
+                  attention_heads(in[0], {num_heads, 2, head_dim}, in[1], in[2], 1e-6,
+                                  angle.cos().to(device), angle.sin().to(device));
+              const auto keys = at::cat({heads.k, heads.v}, 1);
+              return num_heads > 0 ? at::cat({heads.q, keys}, 1) : keys + 0 * in[1].sum().to(keys);
+            },
+            {random_tensor({rows, (num_heads + 4) * head_dim}, 33), random_tensor({head_dim}, 34),
+             random_tensor({head_dim}, 35)},
+            1);
+      }
+    }
+  }
+}
+
 TEST_F(RulesOnAGpu, Norms) {
   for (const int64_t rows : {0, 1, 300}) {
     expect_equal_on_gpu([](const Tensors& in, at::Device) { return rms_norm(in[0], in[1], 1e-6); },
@@ -104,6 +172,12 @@ TEST_F(RulesOnAGpu, RowsAndChunks) {
   expect_equal_on_gpu(
       [&](const Tensors& in, at::Device device) { return gather_rows(in[0], rows.to(device)); },
       {random_tensor({10, 48}, 10)}, 1);
+  expect_equal_on_gpu(
+      [&](const Tensors& in, at::Device device) {
+        const auto shared = rows_to_gather(rows.to(device), 10);
+        return at::cat({gather_rows(in[0], shared), gather_rows(in[1], shared)}, 1);
+      },
+      {random_tensor({10, 48}, 36), random_tensor({10, 48}, 37)}, 2);
   expect_equal_on_gpu(
       [&](const Tensors& in, at::Device device) {
         return pair_scores(in[0], in[1], rows.to(device), others.to(device));
@@ -185,6 +259,25 @@ TEST_F(RulesOnAGpu, TokenLossOfSeveralBlocks) {
         return token_loss(in[0], in[1], targets.to(device), weights.to(device, at::kFloat)).loss;
       },
       inputs, 1);
+}
+
+TEST_F(RulesOnAGpu, TokenLossesOfOddBlocks) {
+  // Blocks of 888 rows, of which the last is short; a loss a token too.
+  const auto targets = at::arange(1801, at::kLong).mul_(83).remainder_(151400);
+  const auto weights = random_tensor({1801}, 38).abs();
+  const auto hidden = random_tensor({1801, 16}, 39) * 0.3;
+  const auto head = random_tensor({151400, 16}, 40);
+  expect_equal_on_gpu(
+      [&](const Tensors& in, at::Device device) {
+        return token_loss(in[0], in[1], targets.to(device), weights.to(device, at::kFloat)).loss;
+      },
+      {hidden, head}, 1);
+  const at::Device gpu(at::kCUDA, 0);
+  const auto wanted = token_loss(hidden, head, targets, weights.to(at::kFloat)).each;
+  const auto got = token_loss(hidden.to(gpu, at::kBFloat16), head.to(gpu, at::kFloat),
+                              targets.to(gpu), weights.to(gpu, at::kFloat))
+                       .each;
+  EXPECT_LT((got.cpu() - wanted).abs().max().item<double>(), 0.1);
 }
 
 TEST_F(RulesOnAGpu, BestScores) {

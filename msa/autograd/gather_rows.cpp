@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "msa/autograd/device_kernels.h"
 #include "msa/autograd/repeatable.h"
 #include "msa/autograd/wide_type.h"
 #include "msa/base/threads.h"
@@ -67,15 +68,62 @@ struct GatherRows : torch::autograd::Function<GatherRows> {
   }
 };
 
+/// Gradients are summed by the kernels.
+struct DeviceGatherRows : torch::autograd::Function<DeviceGatherRows> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& source,
+                            const at::Tensor& rows, const at::Tensor& order,
+                            const at::Tensor& offsets) {
+    context->save_for_backward({rows, order, offsets});
+    context->saved_data["num_rows"] = source.size(0);
+    return source.index_select(0, rows);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    RowsToGather rows{.rows = saved[0], .order = saved[1], .offsets = saved[2]};
+    const int64_t num_sums = context->saved_data["num_rows"].toInt();
+    if (!rows.order.defined()) rows = rows_to_gather(rows.rows, num_sums);
+    const auto gradient = gradients[0].contiguous();
+    const auto sum = at::empty({num_sums, gradient.size(1)}, gradient.options());
+    opened_kernels().sum_rows({.x = numbers_of(gradient),
+                               .order = rows.order.const_data_ptr<int64_t>(),
+                               .offsets = rows.offsets.const_data_ptr<int32_t>(),
+                               .sum = numbers_of(sum),
+                               .num_sums = num_sums,
+                               .width = gradient.size(1)},
+                              nullptr);
+    return {sum, at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
 }  // namespace
 
+RowsToGather rows_to_gather(const at::Tensor& rows, int64_t num_source_rows) {
+  RowsToGather out{.rows = rows.contiguous(), .order = {}, .offsets = {}};
+  if (rows.is_cpu()) return out;
+  const auto [sorted, order] = rows.to(at::kInt).sort(/*stable=*/true, 0, /*descending=*/false);
+  out.order = order;
+  out.offsets = at::searchsorted(sorted, at::arange(num_source_rows + 1, sorted.options()),
+                                 /*out_int32=*/true);
+  return out;
+}
+
 at::Tensor gather_rows(const at::Tensor& source, const at::Tensor& rows) {
+  return gather_rows(source, RowsToGather{.rows = rows.contiguous(), .order = {}, .offsets = {}});
+}
+
+at::Tensor gather_rows(const at::Tensor& source, const RowsToGather& to_gather) {
+  const at::Tensor& rows = to_gather.rows;
   expect_values("gather_rows", {source});
   MSA_CHECK(source.dim() == 2 && rows.dim() == 1 && rows.scalar_type() == at::kLong &&
                 rows.device() == source.device(),
             "gather_rows: source must be [N, F] and rows int64 [M] beside it, got ", source.sizes(),
             " and ", rows.scalar_type(), " ", rows.sizes());
-  return GatherRows::apply(source, rows.contiguous());
+  if (source.size(1) % 8 == 0 && source.size(1) > 0 && device_kernels({source}) != nullptr) {
+    return DeviceGatherRows::apply(source, rows, to_gather.order, to_gather.offsets);
+  }
+  return GatherRows::apply(source, rows);
 }
 
 }  // namespace msa::autograd

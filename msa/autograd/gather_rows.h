@@ -10,4 +10,14 @@ namespace msa::autograd {
 /// float32 or more, in an order that is the same every time.
 at::Tensor gather_rows(const at::Tensor& source, const at::Tensor& rows);
 
+/// Rows that several sources of N rows each are read by: what their backward passes need of them is
+/// made once.
+struct RowsToGather {
+  at::Tensor rows;     // [M] int64
+  at::Tensor order;    // [M] int64, places in `rows` by what is read there; undefined on the CPU
+  at::Tensor offsets;  // [N + 1] int32: row n is read by order[offsets[n] .. offsets[n + 1]]
+};
+RowsToGather rows_to_gather(const at::Tensor& rows, int64_t num_source_rows);
+at::Tensor gather_rows(const at::Tensor& source, const RowsToGather& rows);
+
 }  // namespace msa::autograd

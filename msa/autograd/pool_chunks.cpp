@@ -4,6 +4,7 @@
 #include <ATen/Dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "msa/autograd/device_kernels.h"
 #include "msa/autograd/wide_type.h"
 #include "msa/base/threads.h"
 
@@ -61,6 +62,46 @@ struct PoolChunks : torch::autograd::Function<PoolChunks> {
   }
 };
 
+/// By the kernels; x may be columns of a larger tensor.
+struct DevicePoolChunks : torch::autograd::Function<DevicePoolChunks> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& offsets) {
+    context->save_for_backward({offsets});
+    context->saved_data["num_rows"] = x.size(0);
+    const auto pooled = at::empty({offsets.numel() - 1, x.size(1)}, x.options());
+    opened_kernels().pool_rows(
+        {.plane = {{.x = numbers_of(x), .x_stride = x.stride(0), .pooled = numbers_of(pooled)}},
+         .num_planes = 1,
+         .chunk_offsets = offsets.const_data_ptr<int32_t>(),
+         .num_chunks = pooled.size(0),
+         .width = x.size(1)},
+        nullptr);
+    return pooled;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto offsets = context->get_saved_variables()[0];
+    const auto gradient = gradients[0].contiguous();
+    const auto x_gradient =
+        at::empty({context->saved_data["num_rows"].toInt(), gradient.size(1)}, gradient.options());
+    opened_kernels().pool_rows_gradient({.plane = {{.pooled_gradient = numbers_of(gradient),
+                                                    .x_gradient = numbers_of(x_gradient),
+                                                    .x_stride = gradient.size(1)}},
+                                         .num_planes = 1,
+                                         .chunk_offsets = offsets.const_data_ptr<int32_t>(),
+                                         .num_chunks = gradient.size(0),
+                                         .width = gradient.size(1)},
+                                        nullptr);
+    return {x_gradient, at::Tensor()};
+  }
+};
+
+bool has_kernels(const at::Tensor& x) {
+  return x.size(1) % 8 == 0 && x.size(1) > 0 && x.stride(1) == 1 && x.stride(0) % 8 == 0 &&
+         device_kernels({x}) != nullptr;
+}
+
 }  // namespace
 
 at::Tensor pool_chunks(const at::Tensor& x, const at::Tensor& chunk_offsets) {
@@ -68,6 +109,7 @@ at::Tensor pool_chunks(const at::Tensor& x, const at::Tensor& chunk_offsets) {
   MSA_CHECK(x.dim() == 2 && chunk_offsets.device() == x.device(),
             "pool_chunks: x must be [N, F] with offsets beside it, got ", x.sizes());
   expect_offsets("pool_chunks", chunk_offsets, x.size(0));
+  if (has_kernels(x)) return DevicePoolChunks::apply(x, chunk_offsets);
   return PoolChunks::apply(x, chunk_offsets);
 }
 

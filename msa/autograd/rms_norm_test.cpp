@@ -32,6 +32,23 @@ TEST(RmsNormRule, GradientsEqualDifferencesAndHoldInShorterTypes) {
   }
 }
 
+TEST(RmsNormRule, ASumAndItsNormEqualTheTwoApart) {
+  const auto weight = random_tensor({24}, 7);
+  const auto x = random_tensor({9, 24}, 8);
+  const auto addend = random_tensor({9, 24}, 9);
+  const auto both = add_rms_norm(x, addend, weight, 1e-5);
+  EXPECT_TRUE(both.sum.equal(x + addend));
+  EXPECT_TRUE(both.normed.equal(rms_norm(x + addend, weight, 1e-5)));
+  EXPECT_TRUE(add_rms_norm(x, {}, weight, 1e-5).sum.equal(x));
+  const Rule rule = [](const Tensors& in) {
+    const auto rows = add_rms_norm(in[0], in[1], in[2], 1e-5);
+    return at::cat({rows.sum, rows.normed}, 1);
+  };
+  expect_gradients(rule, {x, addend, weight});
+  expect_short_types(rule, {x, addend, weight}, 2);
+  expect_refused([&] { add_rms_norm(x, random_tensor({8, 24}, 9), weight, 1e-5); });
+}
+
 TEST(RmsNormRule, ShapesAndTypesThatDoNotFitAreRefused) {
   const auto x = random_tensor({5, 8}, 5);
   expect_refused([&] { rms_norm(x, random_tensor({7}, 6), 1e-6); });

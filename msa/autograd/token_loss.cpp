@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "msa/autograd/device_kernels.h"
 #include "msa/autograd/linear.h"
 #include "msa/autograd/wide_type.h"
 #include "msa/kernels/cross_entropy.h"
@@ -18,8 +19,9 @@ constexpr int64_t kLogitsCpu = int64_t{1} << 20;
 constexpr int64_t kLogitsGpu = int64_t{1} << 27;
 constexpr int64_t kRowBlock = 8;
 
-/// Cross entropies of the rows of logits [rows, V], float32 or more, into `losses`; with
-/// `is_learning` the logits become their gradient, weight * (probability - [is the target]).
+/// Cross entropies of the rows of logits [rows, V], float32 or more, for the kernels bfloat16, into
+/// `losses`; with `is_learning` the logits become their gradient,
+/// weight * (probability - [is the target]).
 void slopes_of_logits(at::Tensor& logits, const at::Tensor& target, const at::Tensor& weight,
                       bool is_learning, at::Tensor& losses) {
   if (logits.is_cpu() && logits.scalar_type() == at::kFloat) {
@@ -32,6 +34,16 @@ void slopes_of_logits(at::Tensor& logits, const at::Tensor& target, const at::Te
     ops::for_row_blocks(logits.size(0), kRowBlock, [&](int64_t first, int64_t end) {
       kernels::cross_entropy(rows, first, end);
     });
+    return;
+  }
+  if (logits.scalar_type() == at::kBFloat16) {
+    opened_kernels().token_loss({.logits = numbers_of(logits),
+                                 .target = target.const_data_ptr<int64_t>(),
+                                 .weight = is_learning ? weight.const_data_ptr<float>() : nullptr,
+                                 .loss = losses.data_ptr<float>(),
+                                 .num_tokens = logits.size(0),
+                                 .vocab_size = logits.size(1)},
+                                nullptr);
     return;
   }
   const auto place = target.unsqueeze(1);
@@ -51,8 +63,11 @@ struct TokenLossRule : torch::autograd::Function<TokenLossRule> {
     const auto type = wide_type(hidden);
     const int64_t num_tokens = hidden.size(0);
     const int64_t vocab_size = head_weight.size(0);
-    const int64_t block = std::max<int64_t>(
-        1, (hidden.is_cpu() ? kLogitsCpu : kLogitsGpu) / std::max<int64_t>(1, vocab_size));
+    const int64_t most_logits = hidden.is_cpu() ? kLogitsCpu : kLogitsGpu;
+    int64_t block = std::max<int64_t>(1, most_logits / std::max<int64_t>(1, vocab_size));
+    const bool has_kernels =
+        vocab_size % 8 == 0 && vocab_size > 0 && device_kernels({hidden}) != nullptr;
+    if (has_kernels) block = (block + 3) / 4 * 4;  // what a block reads of [n] is aligned
     const auto head = head_weight.to(hidden.scalar_type());
     const auto wide_weights = weights.to(type).contiguous();
     auto each = at::empty({num_tokens}, hidden.options().dtype(type));
@@ -66,7 +81,8 @@ struct TokenLossRule : torch::autograd::Function<TokenLossRule> {
       const int64_t count = std::min(block, num_tokens - first);
       const auto rows = hidden.narrow(0, first, count);
       const auto target = targets.narrow(0, first, count);
-      auto logits = row_product(rows, head).to(type);
+      auto logits = row_product(rows, head);
+      if (!has_kernels) logits = logits.to(type);
       auto losses = each.narrow(0, first, count);
       slopes_of_logits(logits, target, wide_weights.narrow(0, first, count), is_learning, losses);
       if (!is_learning) continue;

@@ -47,11 +47,12 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
     return autograd::pool_chunks(rows.flatten(1), chunks);
   };
 
-  auto x = at::embedding(tensors.embedding, of_pass(input.documents.tokens)).to(type);
+  Residual residual;
+  residual.x = at::embedding(tensors.embedding, of_pass(input.documents.tokens)).to(type);
   const int64_t last = config.msa.router_layers.back();
   for (int64_t i = 0; i <= last; ++i) {
     const LayerTensors& layer = tensors.layers[static_cast<size_t>(i)];
-    const Projections rows = math.project(layer, x, angles, /*wants_q=*/i < last);
+    const Projections rows = math.project(layer, residual, angles, /*wants_q=*/i < last);
     if (const int64_t slot = config.router_slot(i); slot >= 0) {
       const auto place = static_cast<size_t>(slot);
       const auto key =
@@ -61,8 +62,8 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
       memory.routing_key[place].push_back(math.routing_keys(pooled(key)));
     }
     if (i == last) return;  // nothing above reads its output
-    x = math.finish(
-        layer, x,
+    residual = math.finish(
+        layer, rows.x,
         autograd::packed_attention(rows.q, rows.k, rows.v, documents, documents, pass.longest,
                                    pass.longest, config.attention_scale()));
   }

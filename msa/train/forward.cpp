@@ -49,22 +49,24 @@ class SequencePass {
     const auto angles = math_.angles(input_.sequences.positions);
     const bool learns_tokens = input_.target_rows.size(0) > 0;
     const int64_t last = learns_tokens ? config_.num_layers - 1 : last_router();
-    auto x = at::embedding(tensors_.embedding, input_.sequences.tokens).to(options_.type);
+    Residual residual;
+    residual.x = at::embedding(tensors_.embedding, input_.sequences.tokens).to(options_.type);
     for (int64_t i = 0; i <= last; ++i) {
       const LayerTensors& layer = tensors_.layers[static_cast<size_t>(i)];
-      const Projections rows = math_.project(layer, x, angles);
+      const Projections rows = math_.project(layer, residual, angles);
       if (i == last && !learns_tokens) {  // nobody reads what is attended
         choose(i, config_.router_slot(i), rows);
         break;
       }
       auto attention = attend(i, rows);
+      auto x = rows.x;
       if (i == last) {  // above its attention only learned rows are read
         x = autograd::gather_rows(x, input_.target_rows);
         attention = autograd::gather_rows(attention.flatten(1), input_.target_rows);
       }
-      x = math_.finish(layer, x, attention);
+      residual = math_.finish(layer, x, attention);
     }
-    if (learns_tokens) learn_tokens(x);
+    if (learns_tokens) learn_tokens(residual);
     if (losses_.scores.defined()) {
       losses_.scores /= static_cast<double>(config_.msa.router_layers.size());
     }
@@ -84,13 +86,13 @@ class SequencePass {
     KeyRows seen = own_rows_;
     if (const int64_t slot = input_.num_asking > 0 ? config_.router_slot(i) : -1; slot >= 0) {
       const auto place = static_cast<size_t>(slot);
-      seen = selected_key_rows(input_, choose(i, slot, rows));
+      seen = selected_key_rows(input_, choose(i, slot, rows), memory_.key[place].size(0));
       key = at::cat({key, memory_.key[place]});
       value = at::cat({value, memory_.value[place]});
     }
     const auto heads = [&](const at::Tensor& table) {
-      return autograd::gather_rows(table, seen.rows)
-          .unflatten(1, {config_.num_kv_heads, config_.head_dim});
+      const auto all = seen.is_table ? table : autograd::gather_rows(table, seen.rows);
+      return all.unflatten(1, {config_.num_kv_heads, config_.head_dim});
     };
     return autograd::packed_attention(rows.q, heads(key), heads(value), input_.sequences.offsets,
                                       seen.offsets, input_.sequences.longest, seen.longest,
@@ -124,9 +126,10 @@ class SequencePass {
     return routing.selected;
   }
 
-  void learn_tokens(const at::Tensor& x) {
-    const auto learned = autograd::token_loss(math_.norm(x, tensors_.final_norm), tensors_.head,
-                                              input_.target_tokens, input_.target_weights);
+  void learn_tokens(const Residual& residual) {
+    const auto learned =
+        autograd::token_loss(math_.norm(residual, tensors_.final_norm), tensors_.head,
+                             input_.target_tokens, input_.target_weights);
     losses_.loss = losses_.loss + learned.loss;
     losses_.terms = at::zeros({samples::kNumLossTerms}, learned.each.options())
                         .index_add(0, input_.target_terms, learned.each * input_.target_shares);

@@ -5,8 +5,9 @@
 namespace msa::train {
 namespace {
 
-/// `begin` and `count` [S, m] int64: each sequence sees m runs of rows one after the other.
-KeyRows runs(const at::Tensor& begin, const at::Tensor& count) {
+/// `begin` and `count` [S, m] int64: each sequence sees m runs of rows of the table, one after the
+/// other.
+KeyRows runs(const at::Tensor& begin, const at::Tensor& count, int64_t num_table_rows) {
   const auto per_sequence = count.sum(1);
   const auto flat_count = count.flatten();
   const auto flat_end = flat_count.cumsum(0);
@@ -14,8 +15,9 @@ KeyRows runs(const at::Tensor& begin, const at::Tensor& count) {
   out.longest = per_sequence.max().item<int64_t>();
   // A run's rows are its begin plus the place within the run.
   const auto shift = begin.flatten() - (flat_end - flat_count);
-  out.rows = at::repeat_interleave(shift, flat_count);
-  out.rows += at::arange(out.rows.size(0), out.rows.options());
+  auto rows = at::repeat_interleave(shift, flat_count);
+  rows += at::arange(rows.size(0), rows.options());
+  out.rows = autograd::rows_to_gather(rows, num_table_rows);
   out.offsets = at::constant_pad_nd(per_sequence.cumsum(0), {1, 0}).to(at::kInt);
   return out;
 }
@@ -40,12 +42,20 @@ Runs head_runs(const StepInput& input, const Runs& own) {
 }  // namespace
 
 KeyRows own_key_rows(const StepInput& input) {
+  if (input.num_asking == 0) {
+    KeyRows out;
+    out.is_table = true;
+    out.offsets = input.sequences.offsets;
+    out.longest = input.sequences.longest;
+    return out;
+  }
   const Runs own = own_runs(input);
   const Runs head = head_runs(input, own);
-  return runs(at::stack({head.begin, own.begin}, 1), at::stack({head.count, own.count}, 1));
+  return runs(at::stack({head.begin, own.begin}, 1), at::stack({head.count, own.count}, 1),
+              input.sequences.tokens.size(0));
 }
 
-KeyRows selected_key_rows(const StepInput& input, const at::Tensor& selected) {
+KeyRows selected_key_rows(const StepInput& input, const at::Tensor& selected, int64_t num_chunks) {
   const Runs own = own_runs(input);
   const Runs head = head_runs(input, own);
   const int64_t num_tokens = input.sequences.tokens.size(0);
@@ -59,7 +69,7 @@ KeyRows selected_key_rows(const StepInput& input, const at::Tensor& selected) {
   const auto count = chosen(first_chunk.diff());
   const auto column = [](const at::Tensor& values) { return values.unsqueeze(1); };
   return runs(at::cat({column(head.begin), begin, column(own.begin)}, 1),
-              at::cat({column(head.count), count, column(own.count)}, 1));
+              at::cat({column(head.count), count, column(own.count)}, 1), num_tokens + num_chunks);
 }
 
 }  // namespace msa::train

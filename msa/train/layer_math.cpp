@@ -2,8 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "msa/autograd/attention_heads.h"
 #include "msa/autograd/linear.h"
-#include "msa/autograd/norm_rope.h"
 #include "msa/autograd/rms_norm.h"
 #include "msa/autograd/swiglu.h"
 #include "msa/autograd/unit_heads.h"
@@ -22,30 +22,36 @@ Angles LayerMath::angles(const at::Tensor& positions) const {
   return {cosine_.index_select(0, positions), sine_.index_select(0, positions)};
 }
 
-Projections LayerMath::project(const LayerTensors& layer, const at::Tensor& x, const Angles& angles,
-                               bool wants_q) const {
+Projections LayerMath::project(const LayerTensors& layer, const Residual& residual,
+                               const Angles& angles, bool wants_q) const {
   Projections out;
-  out.normed = norm(x, layer.input_norm);
-  const auto key_value = autograd::linear(out.normed, layer.key_value).chunk(2, 1);
-  out.k = heads(key_value[0], config_.num_kv_heads, layer.k_norm, angles);
-  out.v = key_value[1].unflatten(1, {config_.num_kv_heads, config_.head_dim});
-  if (wants_q) {
-    out.q =
-        heads(autograd::linear(out.normed, layer.query), config_.num_heads, layer.q_norm, angles);
-  }
+  const auto rows =
+      autograd::add_rms_norm(residual.x, residual.addend, layer.input_norm, config_.rms_eps);
+  out.x = rows.sum;
+  out.normed = rows.normed;
+  const int64_t num_heads = wants_q ? config_.num_heads : 0;
+  const int64_t num_left_out = (config_.num_heads - num_heads) * config_.head_dim;
+  const auto joint = autograd::linear(out.normed, layer.attention.slice(0, num_left_out));
+  const auto heads = autograd::attention_heads(
+      joint,
+      {.num_heads = num_heads, .num_kv_heads = config_.num_kv_heads, .head_dim = config_.head_dim},
+      layer.q_norm, layer.k_norm, config_.rms_eps, angles.cosine, angles.sine);
+  out.q = heads.q;
+  out.k = heads.k;
+  out.v = heads.v;
   return out;
 }
 
-at::Tensor LayerMath::finish(const LayerTensors& layer, const at::Tensor& x,
-                             const at::Tensor& attention) const {
-  const auto middle = x + autograd::linear(attention.flatten(1), layer.output);
-  const auto gated =
-      autograd::swiglu(autograd::linear(norm(middle, layer.post_norm), layer.gate_up));
-  return middle + autograd::linear(gated, layer.down);
+Residual LayerMath::finish(const LayerTensors& layer, const at::Tensor& x,
+                           const at::Tensor& attention) const {
+  const auto rows = autograd::add_rms_norm(x, autograd::linear(attention.flatten(1), layer.output),
+                                           layer.post_norm, config_.rms_eps);
+  const auto gated = autograd::swiglu(autograd::linear(rows.normed, layer.gate_up));
+  return {.x = rows.sum, .addend = autograd::linear(gated, layer.down)};
 }
 
-at::Tensor LayerMath::norm(const at::Tensor& x, const at::Tensor& weight) const {
-  return autograd::rms_norm(x, weight, config_.rms_eps);
+at::Tensor LayerMath::norm(const Residual& residual, const at::Tensor& weight) const {
+  return autograd::add_rms_norm(residual.x, residual.addend, weight, config_.rms_eps).normed;
 }
 
 at::Tensor LayerMath::routing_keys(const at::Tensor& pooled) const {
@@ -61,13 +67,6 @@ at::Tensor LayerMath::fold_queries(const at::Tensor& queries) const {
   const auto sum = heads.unflatten(1, {config_.num_kv_heads, group}).sum(2);
   const double scale = static_cast<double>(config_.msa.rule.scale);
   return (sum * (scale / static_cast<double>(config_.num_heads))).flatten(1);
-}
-
-/// rows [T, num_heads * D] as heads, normalised and rotated.
-at::Tensor LayerMath::heads(const at::Tensor& rows, int64_t num_heads, const at::Tensor& weight,
-                            const Angles& angles) const {
-  return autograd::norm_rope(rows.unflatten(1, {num_heads, config_.head_dim}), weight,
-                             config_.rms_eps, angles.cosine, angles.sine);
 }
 
 }  // namespace msa::train

@@ -14,8 +14,15 @@ struct Angles {
   at::Tensor sine;
 };
 
+/// The residual stream between two layers: its last addition is left to the norm behind it.
+struct Residual {
+  at::Tensor x;       // [T, E]
+  at::Tensor addend;  // [T, E]; undefined: nothing is to be added
+};
+
 /// What attention reads of T tokens, in the type of the activations.
 struct Projections {
+  at::Tensor x;       // [T, E], the residual stream
   at::Tensor normed;  // [T, E], the attention's input
   at::Tensor q;       // [T, H, D], normalised and rotated
   at::Tensor k;       // [T, G, D], normalised and rotated
@@ -33,15 +40,15 @@ class LayerMath {
   /// positions [T] int64, on the device.
   Angles angles(const at::Tensor& positions) const;
 
-  /// x [T, E] is the residual stream.
-  Projections project(const LayerTensors& layer, const at::Tensor& x, const Angles& angles,
+  Projections project(const LayerTensors& layer, const Residual& residual, const Angles& angles,
                       bool wants_q = true) const;
 
-  /// Output projection, residual, MLP, residual; attention [T, H, D]. Returns the next x [T, E].
-  at::Tensor finish(const LayerTensors& layer, const at::Tensor& x,
-                    const at::Tensor& attention) const;
+  /// Output projection, residual, MLP; x [T, E] of Projections, attention [T, H, D].
+  Residual finish(const LayerTensors& layer, const at::Tensor& x,
+                  const at::Tensor& attention) const;
 
-  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const;
+  /// The norm of the whole stream [T, E].
+  at::Tensor norm(const Residual& residual, const at::Tensor& weight) const;
 
   /// Pooled routing keys [C, F], of unit length a head where the config says so.
   at::Tensor routing_keys(const at::Tensor& pooled) const;
@@ -51,9 +58,6 @@ class LayerMath {
   at::Tensor fold_queries(const at::Tensor& queries) const;
 
  private:
-  at::Tensor heads(const at::Tensor& rows, int64_t num_heads, const at::Tensor& weight,
-                   const Angles& angles) const;
-
   model::ModelConfig config_;
   at::Tensor cosine_;  // [max_positions, D / 2] float32
   at::Tensor sine_;

@@ -27,8 +27,8 @@ ModelTensors gather_tensors(const model::ModelConfig& config,
     tensors.post_norm = weight("post_attention_layernorm");
     tensors.q_norm = weight("self_attn.q_norm");
     tensors.k_norm = weight("self_attn.k_norm");
-    tensors.key_value = at::cat({weight("self_attn.k_proj"), weight("self_attn.v_proj")});
-    tensors.query = weight("self_attn.q_proj");
+    tensors.attention = at::cat(
+        {weight("self_attn.q_proj"), weight("self_attn.k_proj"), weight("self_attn.v_proj")});
     tensors.output = weight("self_attn.o_proj");
     tensors.gate_up = at::cat({weight("mlp.gate_proj"), weight("mlp.up_proj")});
     tensors.down = weight("mlp.down_proj");

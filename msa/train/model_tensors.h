@@ -17,8 +17,7 @@ struct LayerTensors {
   at::Tensor post_norm;   // [E] post_attention_layernorm
   at::Tensor q_norm;      // [D] self_attn.q_norm
   at::Tensor k_norm;      // [D] self_attn.k_norm
-  at::Tensor key_value;   // [2 * G * D, E] self_attn.k_proj, v_proj
-  at::Tensor query;       // [H * D, E] self_attn.q_proj
+  at::Tensor attention;   // [(H + 2 * G) * D, E] self_attn.q_proj, k_proj, v_proj
   at::Tensor output;      // [E, H * D] self_attn.o_proj
   at::Tensor gate_up;     // [2 * F, E] mlp.gate_proj, up_proj
   at::Tensor down;        // [E, F] mlp.down_proj
