@@ -52,7 +52,8 @@ void print_recall(const std::string& name, const eval::Recall& recall);
 void print_routing(const eval::Recall& fused, const std::vector<eval::LayerRecall>& layers,
                    double any_layer_at_16);
 
-// Adds its subcommand to msa eval.
+// Add their subcommands to msa eval.
 void add_eval_bank(CLI::App& eval);
+void add_eval_text(CLI::App& eval);
 
 }  // namespace msa::cli

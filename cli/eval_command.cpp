@@ -193,6 +193,7 @@ void add_eval(CLI::App& app) {
   eval.require_subcommand(1);
   add_eval_qa(eval);
   add_eval_bank(eval);
+  add_eval_text(eval);
 }
 
 }  // namespace msa::cli

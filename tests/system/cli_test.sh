@@ -261,6 +261,9 @@ evaluate "a name twice" 7 'twice.jsonl line 21: the name "other-' --extra "$work
 evaluate "kept bank" 0 "3 questions" --work "$work/eval"
 
 # The same bank, asked as it is: the same figures, a record a question.
+expect "eval text" 0 '{"documents":5,"tokens":' "$msa" eval text "$source_dir/examples/documents.jsonl" --documents 5 --json
+expect "eval text: cut texts, for people" 0 "5 documents" "$msa" eval text "$source_dir/examples/documents.jsonl" --documents 5 --max-tokens 20
+expect "eval text: nothing there" 3 "" "$msa" eval text "$work/nowhere.jsonl"
 asked=(eval bank "$work/eval/bank" "$work/set/questions.jsonl")
 evaluate "as a report" 0 '"questions":3' --work "$work/eval" --output "$work/qa_records.jsonl" --json
 expect "eval bank" 0 '"questions":3,"left_out":0,"documents":3,' "$msa" "${asked[@]}" --json
@@ -326,7 +329,7 @@ expect "a zero byte is shown" 0 "6265666f7265006265686" bash -c "'$msa' bank sho
 expect "tokenize as json" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?" --json
 expect "info by environment" 3 "/nonexistent" env MSA_MODEL=/nonexistent "$msa" info
 expect "bench by environment" 2 "not in range" env MSA_REPEATS=0 "$msa" bench route
-for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info; do
+for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "eval text" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info; do
   # shellcheck disable=SC2086
   lacking=$("$msa" $command --help | grep -E '^  -.*--[a-z-]+ [A-Z]' | grep -vE 'Env:|--(questions|output|jsonl) ')
   if [ -z "$lacking" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $command has flags without a twin: $lacking"; fi
