@@ -46,5 +46,6 @@ void add_bench_fetch(CLI::App& bench);
 void add_bench_answer(CLI::App& bench);
 void add_bench_kernels(CLI::App& bench);
 void add_bench_tokenize(CLI::App& bench);
+void add_bench_train(CLI::App& bench);
 
 }  // namespace msa::cli

@@ -1,5 +1,5 @@
-// msa bench: speed of routing, encoding, decoding and tokenizing. Every result is checked before it
-// is timed.
+// msa bench: speed of routing, encoding, decoding, tokenizing and training. Every result is checked
+// before it is timed.
 
 #include <algorithm>
 #include <chrono>
@@ -52,6 +52,7 @@ void add_bench(CLI::App& app) {
   add_bench_answer(bench);
   add_bench_kernels(bench);
   add_bench_tokenize(bench);
+  add_bench_train(bench);
 }
 
 }  // namespace msa::cli

@@ -98,6 +98,7 @@ void add_info(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_train(CLI::App& app);
+void add_convert(CLI::App& app);
 void add_completion(CLI::App& app);
 
 }  // namespace msa::cli

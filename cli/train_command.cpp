@@ -1,11 +1,15 @@
 // msa train: teaches a model to route, to name documents and to answer from memory.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
 #include "cli/command.h"
 #include "cli/stop_signals.h"
 #include "msa/base/error.h"
+#include "msa/samples/batch_maker.h"
+#include "msa/train/step_flops.h"
+#include "msa/train/step_memory.h"
 #include "msa/train/trainer.h"
 
 namespace msa::cli {
@@ -16,38 +20,96 @@ struct TrainFlags {
   std::vector<std::string> settings;
   bool resumes = false;
   bool is_dry = false;
+  double teraflops = 0;  // a second, that a dry run counts with; 0: says no time
 };
 
 void say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
 
+/// A phase's first batch, with what it asks for.
+struct FirstStep {
+  samples::Batch batch;
+  double flops = 0;
+  train::StepMemory memory;
+
+  int64_t num_tokens() const { return batch.documents.num_tokens() + batch.sequences.num_tokens(); }
+};
+
+FirstStep first_step(const train::RunSetup& setup, const train::PhaseConfig& phase) {
+  FirstStep step;
+  const samples::BatchMaker maker(*setup.corpus, *setup.layout, phase.mixture,
+                                  {.seed = static_cast<uint64_t>(setup.config.run.seed)});
+  step.batch = maker.make(0);
+  train::ForwardOptions options = train::phase_options(phase, *setup.parameters, setup.type);
+  options.recomputes_layers = setup.config.run.recompute == train::Recompute::kLayers;
+  step.flops =
+      train::step_flops(setup.model(), step.batch, train::flops_options(phase, options)).total();
+  step.memory =
+      train::step_memory(setup.model(), step.batch, options, setup.config.optimizer.method);
+  return step;
+}
+
+std::string end_of(const train::StopRule& stop) {
+  std::string end;
+  const auto add = [&](bool counts, const std::string& rule) {
+    if (counts) end += (end.empty() ? "" : " or ") + rule;
+  };
+  const auto text = [](int64_t number) { return std::to_string(number); };
+  add(stop.steps > 0, text(stop.steps) + " steps");
+  add(stop.tokens > 0, text(stop.tokens) + " tokens");
+  add(stop.seconds > 0, text(std::llround(stop.seconds)) + " s");
+  add(stop.recall > 0, "recall@1 of " + text(std::llround(100 * stop.recall)) + " %");
+  return end;
+}
+
+/// Steps of the phase, if they take `seconds` each; 0 where only the clock ends it and they are not
+/// known.
+double num_steps(const train::StopRule& stop, int64_t tokens, double seconds) {
+  double steps = INFINITY;
+  if (stop.steps > 0) steps = static_cast<double>(stop.steps);
+  if (stop.tokens > 0) {
+    steps =
+        std::min(steps, std::ceil(static_cast<double>(stop.tokens) / static_cast<double>(tokens)));
+  }
+  if (stop.seconds > 0 && seconds > 0) steps = std::min(steps, std::ceil(stop.seconds / seconds));
+  return std::isfinite(steps) ? steps : 0;
+}
+
+void describe_phase(const train::RunSetup& setup, const train::PhaseConfig& phase,
+                    double teraflops) {
+  const FirstStep step = first_step(setup, phase);
+  std::printf("phase          %s: %s\n", phase.name.c_str(), end_of(phase.stop).c_str());
+  std::printf(
+      "  a step       %lld tokens of documents, %lld of sequences, %lld questions; %.4g TFLOP\n",
+      static_cast<long long>(step.batch.documents.num_tokens()),
+      static_cast<long long>(step.batch.sequences.num_tokens()),
+      static_cast<long long>(step.batch.num_asking), step.flops / 1e12);
+  const train::StepMemory& memory = step.memory;
+  const auto gigabytes = [](int64_t bytes) { return static_cast<double>(bytes) / 1e9; };
+  std::printf(
+      "  memory       about %.2f GB: weights %.2f, optimizer %.2f, the larger of gradients %.2f "
+      "and "
+      "activations %.2f, a layer at work %.2f\n",
+      gigabytes(memory.peak()), gigabytes(memory.weights), gigabytes(memory.optimizer),
+      gigabytes(memory.gradients), gigabytes(memory.activations), gigabytes(memory.layer));
+  const double seconds = teraflops > 0 ? step.flops / (teraflops * 1e12) : 0;
+  const double steps = num_steps(phase.stop, step.num_tokens(), seconds);
+  if (steps > 0) std::printf("  steps        at most %.0f", steps);
+  if (steps > 0 && seconds > 0) {
+    std::printf(", %.3g s each, %.3g hours", seconds, steps * seconds / 3600);
+  }
+  if (steps > 0) std::printf("\n");
+}
+
 /// What a run would do, without its first step.
-void describe(const train::RunSetup& setup) {
+void describe(const train::RunSetup& setup, double teraflops) {
   const auto& corpus = *setup.corpus;
-  const double values = static_cast<double>(setup.parameters->num_values());
-  std::printf("parameters     %.2f million\n", values / 1e6);
-  // Weights, gradients and the optimizer's one or two numbers a weight, four bytes each.
-  std::printf("their memory   %.2f GB with gradients and optimizer, without activations\n",
-              values * 16 / 1e9);
+  std::printf("parameters     %.2f million\n",
+              static_cast<double>(setup.parameters->num_values()) / 1e6);
   std::printf("documents      %lld (%.1f million tokens)\n",
               static_cast<long long>(corpus.num_documents()),
               static_cast<double>(corpus.num_tokens()) / 1e6);
   std::printf("questions      %lld\n", static_cast<long long>(corpus.num_questions()));
-  for (const auto& phase : setup.config.phases) {
-    std::string end;
-    const auto add = [&](bool counts, const std::string& rule) {
-      if (counts) end += (end.empty() ? "" : " or ") + rule;
-    };
-    const auto text = [](int64_t number) { return std::to_string(number); };
-    const auto& stop = phase.stop;
-    add(stop.steps > 0, text(stop.steps) + " steps");
-    add(stop.tokens > 0, text(stop.tokens) + " tokens");
-    add(stop.seconds > 0, text(std::llround(stop.seconds)) + " s");
-    add(stop.recall > 0, "recall@1 of " + text(std::llround(100 * stop.recall)) + " %");
-    std::printf(
-        "phase          %s: %s; up to %lld tokens of documents and %lld of sequences a step\n",
-        phase.name.c_str(), end.c_str(), static_cast<long long>(phase.mixture.memory_tokens),
-        static_cast<long long>(phase.mixture.sequence_tokens));
-  }
+  for (const auto& phase : setup.config.phases) describe_phase(setup, phase, teraflops);
 }
 
 void train(const TrainFlags& flags) {
@@ -56,7 +118,7 @@ void train(const TrainFlags& flags) {
   FileSystem& files = real_file_system();
   auto config = train::load_config(files, flags.config, settings);
   if (flags.is_dry) {
-    describe(train::set_up(files, std::move(config), say));
+    describe(train::set_up(files, std::move(config), say), flags.teraflops);
     expect_written();
     return;
   }
@@ -77,6 +139,10 @@ void add_train(CLI::App& app) {
       ->take_all();
   command.add_flag("--resume", flags->resumes, "Go on from the newest checkpoint of the output");
   command.add_flag("--dry-run", flags->is_dry, "Check everything, say what would be done, and end");
+  command
+      .add_option("--teraflops", flags->teraflops,
+                  "TFLOP/s that the device reaches (msa bench train), for the time of a --dry-run")
+      ->check(CLI::Range(1e-6, 1e6));
   command.footer("Example: msa train configs/smoke.toml --set run.output=/tmp/smoke");
   command.callback([flags] { train(*flags); });
 }

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "msa/autograd/device_kernels.h"
+#include "msa/autograd/kernel_arrays.h"
 #include "msa/autograd/norm_rope.h"
 #include "msa/autograd/wide_type.h"
 
@@ -19,7 +20,7 @@ struct DeviceAttentionHeads : torch::autograd::Function<DeviceAttentionHeads> {
                                                 double eps, int64_t num_heads,
                                                 int64_t num_kv_heads) {
     const int64_t head_dim = k_weight.size(0);
-    const auto rows = joint.contiguous();
+    const auto rows = array_of(joint);
     kernels::NormHeadsParams params{.joint = numbers_of(rows),
                                     .row_stride = joint.size(1),
                                     .cosine = cosine.const_data_ptr<float>(),
@@ -71,7 +72,7 @@ struct DeviceAttentionHeads : torch::autograd::Function<DeviceAttentionHeads> {
     at::Tensor weight_gradients[2];  // of queries and of keys
     int64_t column = 0;
     for (int i = 0; i < num_groups; ++i) {
-      gradients[i] = gradients[i].contiguous();
+      gradients[i] = array_of(gradients[i]);
       kernels::HeadGroupGradient& group = params.group[params.num_groups++];
       group = {.first_column = column,
                .num_heads = gradients[i].size(1),

@@ -1,17 +1,15 @@
 #include "msa/autograd/device_kernels.h"
 
-#include <ATen/ATen.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <memory>
 
+#include "msa/autograd/kernel_arrays.h"
 #include "msa/base/error.h"
 #include "msa/kernels/gpu.h"
 
 namespace msa::autograd {
 namespace {
-
-constexpr uintptr_t kAlignment = 16;
 
 struct OpenedLibrary {
   OpenedLibrary() {
@@ -29,10 +27,6 @@ struct OpenedLibrary {
 const OpenedLibrary& opened() {
   static const OpenedLibrary library;
   return library;
-}
-
-bool is_aligned(const at::Tensor& tensor) {
-  return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % kAlignment == 0;
 }
 
 }  // namespace
@@ -56,13 +50,5 @@ const kernels::CudaLibrary& opened_kernels() {
 }
 
 const std::string& missing_kernels() { return opened().missing; }
-
-bool is_float_array(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kFloat && tensor.is_contiguous() && is_aligned(tensor);
-}
-
-at::Tensor device_workspace(const at::Tensor& beside, int64_t num_bytes) {
-  return at::empty({num_bytes}, beside.options().dtype(at::kByte));
-}
 
 }  // namespace msa::autograd

@@ -8,20 +8,13 @@
 #include <string>
 #include <utility>
 
-#include "msa/autograd/attention_heads.h"
 #include "msa/autograd/best_scores.h"
 #include "msa/autograd/device_kernels.h"
-#include "msa/autograd/gather_rows.h"
 #include "msa/autograd/linear.h"
 #include "msa/autograd/norm_rope.h"
 #include "msa/autograd/packed_attention.h"
 #include "msa/autograd/pair_scores.h"
-#include "msa/autograd/pool_chunks.h"
-#include "msa/autograd/rms_norm.h"
-#include "msa/autograd/swiglu.h"
-#include "msa/autograd/test_tensors.h"
-#include "msa/autograd/token_loss.h"
-#include "msa/autograd/unit_heads.h"
+#include "msa/autograd/rule_cases.h"
 
 namespace msa::autograd {
 namespace {
@@ -36,44 +29,19 @@ class RulesOnAGpu : public testing::Test {
   }
 };
 
-/// A rule whose other arguments follow its inputs to a device.
-using DeviceRule = std::function<at::Tensor(const Tensors& inputs, at::Device device)>;
-
-/// The first `num_values` inputs are values, the others weights, which stay float32 or wider.
-void expect_equal_on_gpu(const DeviceRule& rule, const Tensors& inputs, size_t num_values) {
-  constexpr uint32_t kSeed = 993;
-  const at::Device gpu(at::kCUDA, 0);
-  const auto slopes = [&](const at::Tensor& result) {
-    return random_tensor(result.sizes(), kSeed).to(result.options());
-  };
-  const auto run = [&](at::Device device, at::ScalarType type) {
-    Tensors leaves;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const auto own = i < num_values || type == at::kDouble ? type : at::kFloat;
-      leaves.push_back(inputs[i].to(device, own).detach().clone().requires_grad_());
-    }
-    const auto result = rule(leaves, device);
-    EXPECT_EQ(result.device().type(), device.type());
-    (result * slopes(result)).sum().backward();
-    Tensors all{result.detach()};
-    for (const auto& leaf : leaves) {
-      EXPECT_EQ(leaf.grad().scalar_type(), leaf.scalar_type());
-      all.push_back(leaf.grad());
-    }
-    return all;
-  };
-  const auto wanted = run(at::kCPU, at::kDouble);
+void expect_equal_on_gpu(const RuleCase& c) {
+  SCOPED_TRACE(c.name);
+  const auto wanted = differentiate(c, at::kCPU, at::kDouble);
   for (const auto& [type, tolerance] :
        {std::pair{at::kDouble, 1e-10}, {at::kFloat, 1e-4}, {at::kBFloat16, 2e-2}}) {
     SCOPED_TRACE(c10::toString(type));
-    const auto got = run(gpu, type);
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      if (wanted[i].numel() == 0) continue;
-      const double error = (got[i].cpu().to(at::kDouble) - wanted[i]).abs().max().item<double>();
-      const double largest = wanted[i].abs().max().item<double>();
-      EXPECT_LE(error, tolerance * (1e-3 + largest)) << (i == 0 ? "result" : "gradient ") << i;
-    }
+    expect_equal(differentiate(c, {at::kCUDA, 0}, type), wanted, tolerance);
   }
+}
+
+/// The first `num_values` inputs are values, the others weights, which stay float32 or wider.
+void expect_equal_on_gpu(const DeviceRule& rule, const Tensors& inputs, size_t num_values) {
+  expect_equal_on_gpu({.name = "", .rule = rule, .inputs = inputs, .num_values = num_values});
 }
 
 /// The rule behind a bfloat16 result is one of the kernels.
@@ -99,53 +67,19 @@ TEST_F(RulesOnAGpu, KernelsAreUsed) {
   EXPECT_EQ(device_kernels({x.flatten().narrow(0, 1, 8)}), nullptr);
 }
 
-TEST_F(RulesOnAGpu, SumsAndTheirNorms) {
-  for (const int64_t rows : {0, 1, 300}) {
-    for (const bool adds : {false, true}) {
-      // Both results count, in different parts.
-      expect_equal_on_gpu(
-          [&](const Tensors& in, at::Device) {
-            const auto both = add_rms_norm(in[0], adds ? in[1] : at::Tensor(), in[2], 1e-6);
-            return at::cat({both.sum, both.normed, adds ? both.sum : in[1]}, 1);
-          },
-          {random_tensor({rows, 96}, 27), random_tensor({rows, 96}, 28), random_tensor({96}, 29)},
-          2);
-    }
-    expect_equal_on_gpu(
-        [](const Tensors& in, at::Device) {
-          return add_rms_norm(in[0], {}, in[1], 1e-6).sum + 0 * in[1].sum().to(in[0]);
-        },
-        {random_tensor({rows, 96}, 30), random_tensor({96}, 31)}, 1);
-  }
+TEST_F(RulesOnAGpu, RulesThatHaveKernels) {
+  for (const RuleCase& c : kernel_rule_cases()) expect_equal_on_gpu(c);
 }
 
-TEST_F(RulesOnAGpu, HeadsOfJointRows) {
+TEST_F(RulesOnAGpu, RulesThatHaveNone) {
+  const auto rows_of = tensor_of<int64_t>({3, 0, 3, 3, 9, 1, 0});
+  const auto others = tensor_of<int64_t>({0, 0, 1, 9, 2, 2, 3});
+  expect_equal_on_gpu(
+      [&](const Tensors& in, at::Device device) {
+        return pair_scores(in[0], in[1], rows_of.to(device), others.to(device));
+      },
+      {random_tensor({10, 48}, 11), random_tensor({10, 48}, 12)}, 2);
   for (const int64_t rows : {0, 1, 300}) {
-    for (const int64_t head_dim : {16, 64, 128}) {
-      const auto angle = random_tensor({rows, head_dim / 2}, 32);
-      for (const int64_t num_heads : {0, 6}) {
-        expect_equal_on_gpu(
-            [&](const Tensors& in, at::Device device) {
-              const auto heads =
-                  attention_heads(in[0], {num_heads, 2, head_dim}, in[1], in[2], 1e-6,
-                                  angle.cos().to(device), angle.sin().to(device));
-              const auto keys = at::cat({heads.k, heads.v}, 1);
-              return num_heads > 0 ? at::cat({heads.q, keys}, 1) : keys + 0 * in[1].sum().to(keys);
-            },
-            {random_tensor({rows, (num_heads + 4) * head_dim}, 33), random_tensor({head_dim}, 34),
-             random_tensor({head_dim}, 35)},
-            1);
-      }
-    }
-  }
-}
-
-TEST_F(RulesOnAGpu, Norms) {
-  for (const int64_t rows : {0, 1, 300}) {
-    expect_equal_on_gpu([](const Tensors& in, at::Device) { return rms_norm(in[0], in[1], 1e-6); },
-                        {random_tensor({rows, 96}, 1), random_tensor({96}, 2)}, 1);
-    expect_equal_on_gpu([](const Tensors& in, at::Device) { return unit_heads(in[0]); },
-                        {random_tensor({rows, 2, 64}, 3)}, 1);
     const auto angle = random_tensor({rows, 32}, 4);
     expect_equal_on_gpu(
         [&](const Tensors& in, at::Device device) {
@@ -153,43 +87,9 @@ TEST_F(RulesOnAGpu, Norms) {
           return norm_rope(x, in[1], 1e-6, angle.cos().to(device), angle.sin().to(device));
         },
         {random_tensor({rows, 320}, 5), random_tensor({64}, 6)}, 1);
-  }
-}
-
-TEST_F(RulesOnAGpu, ProductsAndGates) {
-  for (const int64_t rows : {0, 1, 300}) {
     expect_equal_on_gpu(
         [](const Tensors& in, at::Device) { return autograd::linear(in[0], in[1]); },
         {random_tensor({rows, 96}, 7), random_tensor({40, 96}, 8)}, 1);
-    expect_equal_on_gpu([](const Tensors& in, at::Device) { return swiglu(in[0]); },
-                        {random_tensor({rows, 2 * 72}, 9)}, 1);
-  }
-}
-
-TEST_F(RulesOnAGpu, RowsAndChunks) {
-  const auto rows = tensor_of<int64_t>({3, 0, 3, 3, 9, 1, 0});
-  const auto others = tensor_of<int64_t>({0, 0, 1, 9, 2, 2, 3});
-  expect_equal_on_gpu(
-      [&](const Tensors& in, at::Device device) { return gather_rows(in[0], rows.to(device)); },
-      {random_tensor({10, 48}, 10)}, 1);
-  expect_equal_on_gpu(
-      [&](const Tensors& in, at::Device device) {
-        const auto shared = rows_to_gather(rows.to(device), 10);
-        return at::cat({gather_rows(in[0], shared), gather_rows(in[1], shared)}, 1);
-      },
-      {random_tensor({10, 48}, 36), random_tensor({10, 48}, 37)}, 2);
-  expect_equal_on_gpu(
-      [&](const Tensors& in, at::Device device) {
-        return pair_scores(in[0], in[1], rows.to(device), others.to(device));
-      },
-      {random_tensor({10, 48}, 11), random_tensor({10, 48}, 12)}, 2);
-  for (const auto& offsets : {std::vector<int32_t>{0, 16, 32, 33, 33, 47},
-                              std::vector<int32_t>{0, 1}, std::vector<int32_t>{0}}) {
-    expect_equal_on_gpu(
-        [&](const Tensors& in, at::Device device) {
-          return pool_chunks(in[0], tensor_of(offsets).to(device));
-        },
-        {random_tensor({offsets.back(), 48}, 13)}, 1);
   }
 }
 

@@ -14,10 +14,13 @@ at::Tensor gather_rows(const at::Tensor& source, const at::Tensor& rows);
 /// made once.
 struct RowsToGather {
   at::Tensor rows;     // [M] int64
-  at::Tensor order;    // [M] int64, places in `rows` by what is read there; undefined on the CPU
+  at::Tensor order;    // [M] int64, places in `rows` by what is read there
   at::Tensor offsets;  // [N + 1] int32: row n is read by order[offsets[n] .. offsets[n + 1]]
 };
+
+/// rows int64 [M], each in [0, num_source_rows), which is checked on the CPU.
 RowsToGather rows_to_gather(const at::Tensor& rows, int64_t num_source_rows);
-at::Tensor gather_rows(const at::Tensor& source, const RowsToGather& rows);
+
+at::Tensor gather_rows(const at::Tensor& source, const RowsToGather& to_gather);
 
 }  // namespace msa::autograd

@@ -26,6 +26,19 @@ TEST(GatherRowsRule, GradientsEqualDifferencesAndHoldInShorterTypes) {
   }
 }
 
+TEST(GatherRowsRule, RowsThatAreSharedGiveTheSame) {
+  const auto rows = rows_to_gather(tensor_of(kRows), 10);
+  EXPECT_EQ(values_of(rows.order), (std::vector<double>{1, 6, 5, 0, 2, 3, 4}));
+  EXPECT_EQ(values_of(rows.offsets), (std::vector<double>{0, 2, 3, 3, 6, 6, 6, 6, 6, 6, 7}));
+  const auto source = random_tensor({10, 4}, 4);
+  const auto apart = differentiate(
+      [&](const Tensors& in) { return gather_rows(in[0], tensor_of(kRows)); }, {source}, 5);
+  const auto shared =
+      differentiate([&](const Tensors& in) { return gather_rows(in[0], rows); }, {source}, 5);
+  EXPECT_TRUE(shared.result.equal(apart.result));
+  EXPECT_TRUE(shared.gradients[0].equal(apart.gradients[0]));
+}
+
 TEST(GatherRowsRule, ManyGradientsOfOneRowAreSummedWithoutRounding) {
   const auto source = at::zeros({300, 1}, at::kBFloat16).requires_grad_();
   gather_rows(source, at::full({256 + 8}, 299, at::kLong)).sum().backward();
@@ -38,6 +51,8 @@ TEST(GatherRowsRule, ShapesThatDoNotFitAreRefused) {
   expect_refused([&] { gather_rows(source, tensor_of<int32_t>({1})); });
   expect_refused([&] { gather_rows(source, tensor_of(kRows).view({7, 1})); });
   expect_refused([&] { gather_rows(source.view({10, 2, 2}), tensor_of(kRows)); });
+  expect_refused([&] { rows_to_gather(tensor_of(kRows), 9); });
+  expect_refused([&] { gather_rows(source, rows_to_gather(tensor_of(kRows), 11)); });
 }
 
 }  // namespace

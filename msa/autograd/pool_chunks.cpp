@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "msa/autograd/device_kernels.h"
+#include "msa/autograd/kernel_arrays.h"
 #include "msa/autograd/wide_type.h"
 #include "msa/base/threads.h"
 
@@ -68,7 +69,7 @@ struct DevicePoolChunks : torch::autograd::Function<DevicePoolChunks> {
                             const at::Tensor& offsets) {
     context->save_for_backward({offsets});
     context->saved_data["num_rows"] = x.size(0);
-    const auto pooled = at::empty({offsets.numel() - 1, x.size(1)}, x.options());
+    auto pooled = at::empty({offsets.numel() - 1, x.size(1)}, x.options());
     opened_kernels().pool_rows(
         {.plane = {{.x = numbers_of(x), .x_stride = x.stride(0), .pooled = numbers_of(pooled)}},
          .num_planes = 1,
@@ -82,7 +83,7 @@ struct DevicePoolChunks : torch::autograd::Function<DevicePoolChunks> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto offsets = context->get_saved_variables()[0];
-    const auto gradient = gradients[0].contiguous();
+    const auto gradient = array_of(gradients[0]);
     const auto x_gradient =
         at::empty({context->saved_data["num_rows"].toInt(), gradient.size(1)}, gradient.options());
     opened_kernels().pool_rows_gradient({.plane = {{.pooled_gradient = numbers_of(gradient),
@@ -109,7 +110,7 @@ at::Tensor pool_chunks(const at::Tensor& x, const at::Tensor& chunk_offsets) {
   MSA_CHECK(x.dim() == 2 && chunk_offsets.device() == x.device(),
             "pool_chunks: x must be [N, F] with offsets beside it, got ", x.sizes());
   expect_offsets("pool_chunks", chunk_offsets, x.size(0));
-  if (has_kernels(x)) return DevicePoolChunks::apply(x, chunk_offsets);
+  if (has_kernels(x)) return DevicePoolChunks::apply(x, array_of(chunk_offsets));
   return PoolChunks::apply(x, chunk_offsets);
 }
 

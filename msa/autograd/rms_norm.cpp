@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <optional>
+
 #include "msa/autograd/device_kernels.h"
+#include "msa/autograd/kernel_arrays.h"
 #include "msa/autograd/wide_type.h"
 
 namespace msa::autograd {
@@ -40,16 +43,17 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 /// By the kernels: {sum, normed}; without an addend the sum is x.
 struct DeviceRmsNorm : torch::autograd::Function<DeviceRmsNorm> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
-                                                const at::Tensor& x, const at::Tensor& addend,
+                                                const at::Tensor& x,
+                                                const std::optional<at::Tensor>& addend,
                                                 const at::Tensor& weight, double eps) {
-    const auto rows = x.contiguous();
-    const auto added = addend.defined() ? addend.contiguous() : addend;
-    const auto sum = addend.defined() ? at::empty_like(rows) : rows;
+    const auto rows = array_of(x);
+    const auto added = addend ? array_of(*addend) : at::Tensor();
+    const auto sum = addend ? at::empty_like(rows) : x;
     const auto normed = at::empty_like(rows);
     const auto root = at::empty({x.size(0)}, weight.options());
     opened_kernels().norm_rows({.x = numbers_of(rows),
-                                .addend = addend.defined() ? numbers_of(added) : nullptr,
-                                .sum = addend.defined() ? numbers_of(sum) : nullptr,
+                                .addend = addend ? numbers_of(added) : nullptr,
+                                .sum = addend ? numbers_of(sum) : nullptr,
                                 .weight = weight.const_data_ptr<float>(),
                                 .out = numbers_of(normed),
                                 .inverse_root = root.data_ptr<float>(),
@@ -58,9 +62,9 @@ struct DeviceRmsNorm : torch::autograd::Function<DeviceRmsNorm> {
                                 .eps = static_cast<float>(eps)},
                                nullptr);
     context->set_materialize_grads(false);
-    context->saved_data["adds"] = addend.defined();
-    context->save_for_backward({addend.defined() ? sum : x, weight, root});
-    return {addend.defined() ? sum : x, normed};
+    context->saved_data["adds"] = addend.has_value();
+    context->save_for_backward({sum, weight, root});
+    return {sum, normed};
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -70,10 +74,10 @@ struct DeviceRmsNorm : torch::autograd::Function<DeviceRmsNorm> {
       return {gradients[0], adds ? gradients[0] : at::Tensor(), at::Tensor(), at::Tensor()};
     }
     const auto saved = context->get_saved_variables();
-    const auto x = saved[0].contiguous();
+    const auto x = array_of(saved[0]);
     const auto& weight = saved[1];
-    const auto gradient = gradients[1].contiguous();
-    const auto addend = gradients[0].defined() ? gradients[0].contiguous() : gradients[0];
+    const auto gradient = array_of(gradients[1]);
+    const auto addend = gradients[0].defined() ? array_of(gradients[0]) : gradients[0];
     const auto x_gradient = at::empty_like(x);
     const auto weight_gradient = at::empty_like(weight);
     const kernels::CudaLibrary& library = opened_kernels();
@@ -98,31 +102,26 @@ bool has_kernels(const at::Tensor& x, const at::Tensor& addend, const at::Tensor
          device_kernels({x, addend.defined() ? addend : x}) != nullptr && is_float_array(weight);
 }
 
-void expect_rows(const at::Tensor& x, const at::Tensor& weight) {
-  expect_values("rms_norm", {x, weight});
-  MSA_CHECK(x.dim() == 2 && weight.dim() == 1 && weight.size(0) == x.size(1),
-            "rms_norm: x must be [T, E] and weight [E], got ", x.sizes(), " and ", weight.sizes());
-}
-
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  expect_rows(x, weight);
-  if (has_kernels(x, {}, weight)) return DeviceRmsNorm::apply(x, at::Tensor(), weight, eps)[1];
-  return RmsNorm::apply(x, weight, eps);
+  return add_rms_norm(x, {}, weight, eps).normed;
 }
 
 NormedSum add_rms_norm(const at::Tensor& x, const at::Tensor& addend, const at::Tensor& weight,
                        double eps) {
-  expect_rows(x, weight);
+  expect_values("rms_norm", {x, weight});
+  MSA_CHECK(x.dim() == 2 && weight.dim() == 1 && weight.size(0) == x.size(1),
+            "rms_norm: x must be [T, E] and weight [E], got ", x.sizes(), " and ", weight.sizes());
   MSA_CHECK(!addend.defined() || addend.sizes() == x.sizes(), "add_rms_norm: x is ", x.sizes(),
             ", its addend ", addend.sizes());
   if (has_kernels(x, addend, weight)) {
-    const auto results = DeviceRmsNorm::apply(x, addend, weight, eps);
+    const auto added = addend.defined() ? std::optional(addend) : std::nullopt;
+    const auto results = DeviceRmsNorm::apply(x, added, weight, eps);
     return {.sum = results[0], .normed = results[1]};
   }
   const auto sum = addend.defined() ? x + addend : x;
-  return {.sum = sum, .normed = rms_norm(sum, weight, eps)};
+  return {.sum = sum, .normed = RmsNorm::apply(sum, weight, eps)};
 }
 
 }  // namespace msa::autograd

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "msa/autograd/device_kernels.h"
+#include "msa/autograd/kernel_arrays.h"
 #include "msa/autograd/wide_type.h"
 #include "msa/kernels/elementwise_gradient.h"
 #include "msa/ops/elementwise.h"
@@ -63,7 +64,7 @@ struct DeviceSwiglu : torch::autograd::Function<DeviceSwiglu> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& gate_up) {
     context->save_for_backward({gate_up});
     const int64_t dim = gate_up.size(1) / 2;
-    const auto out = at::empty({gate_up.size(0), dim}, gate_up.options());
+    auto out = at::empty({gate_up.size(0), dim}, gate_up.options());
     opened_kernels().swiglu({.gate_up = gate_up.const_data_ptr(),
                              .out = out.data_ptr(),
                              .type = kernels::NumberType::kBFloat16,
@@ -75,7 +76,7 @@ struct DeviceSwiglu : torch::autograd::Function<DeviceSwiglu> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto gate_up = context->get_saved_variables()[0];
-    const auto gradient = gradients[0].contiguous();
+    const auto gradient = array_of(gradients[0]);
     const auto result = at::empty_like(gate_up);
     opened_kernels().swiglu_gradient({.gate_up = numbers_of(gate_up),
                                       .out_gradient = numbers_of(gradient),
@@ -97,7 +98,7 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
     return SwigluCpu::apply(gate_up.contiguous());
   }
   if (gate_up.size(1) % 16 == 0 && gate_up.size(1) > 0 && device_kernels({gate_up}) != nullptr) {
-    return DeviceSwiglu::apply(gate_up.contiguous());
+    return DeviceSwiglu::apply(array_of(gate_up));
   }
   return Swiglu::apply(gate_up);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "msa/autograd/device_kernels.h"
+#include "msa/autograd/kernel_arrays.h"
 #include "msa/autograd/linear.h"
 #include "msa/autograd/wide_type.h"
 #include "msa/kernels/cross_entropy.h"
@@ -69,7 +70,7 @@ struct TokenLossRule : torch::autograd::Function<TokenLossRule> {
         vocab_size % 8 == 0 && vocab_size > 0 && device_kernels({hidden}) != nullptr;
     if (has_kernels) block = (block + 3) / 4 * 4;  // what a block reads of [n] is aligned
     const auto head = head_weight.to(hidden.scalar_type());
-    const auto wide_weights = weights.to(type).contiguous();
+    const auto wide_weights = array_of(weights.to(type));
     auto each = at::empty({num_tokens}, hidden.options().dtype(type));
     at::Tensor hidden_gradient;
     at::Tensor head_gradient;
@@ -125,7 +126,7 @@ TokenLoss token_loss(const at::Tensor& hidden, const at::Tensor& head_weight,
   const bool is_learning =
       at::GradMode::is_enabled() && (hidden.requires_grad() || head_weight.requires_grad());
   const auto results =
-      TokenLossRule::apply(hidden, head_weight, targets.contiguous(), weights, is_learning);
+      TokenLossRule::apply(hidden, head_weight, array_of(targets), weights, is_learning);
   return {.loss = results[0], .each = results[1]};
 }
 

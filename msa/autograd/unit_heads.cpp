@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "msa/autograd/device_kernels.h"
+#include "msa/autograd/kernel_arrays.h"
 #include "msa/autograd/wide_type.h"
 
 namespace msa::autograd {
@@ -39,7 +40,7 @@ struct UnitHeads : torch::autograd::Function<UnitHeads> {
 struct DeviceUnitHeads : torch::autograd::Function<DeviceUnitHeads> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x) {
     context->save_for_backward({x});
-    const auto out = at::empty_like(x);
+    auto out = at::empty_like(x);
     opened_kernels().unit_heads({.x = numbers_of(x),
                                  .out = numbers_of(out),
                                  .num_heads = x.size(0) * x.size(1),
@@ -51,7 +52,7 @@ struct DeviceUnitHeads : torch::autograd::Function<DeviceUnitHeads> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto x = context->get_saved_variables()[0];
-    const auto gradient = gradients[0].contiguous();
+    const auto gradient = array_of(gradients[0]);
     const auto x_gradient = at::empty_like(x);
     opened_kernels().unit_heads_gradient({.x = numbers_of(x),
                                           .out_gradient = numbers_of(gradient),
@@ -70,7 +71,7 @@ at::Tensor unit_heads(const at::Tensor& x) {
   MSA_CHECK(x.dim() == 3, "unit_heads: x must be [N, G, D], got ", x.sizes());
   if (x.size(2) % 8 == 0 && x.size(2) > 0 && x.size(2) <= kernels::kLargestUnitHead &&
       device_kernels({x}) != nullptr) {
-    return DeviceUnitHeads::apply(x.contiguous());
+    return DeviceUnitHeads::apply(array_of(x));
   }
   return UnitHeads::apply(x);
 }

@@ -15,7 +15,7 @@ namespace msa {
 
 /// Calls the observer before each call that reaches the disk, then makes it. What the observer
 /// throws is what the call throws; nothing has been done then.
-class ObservedFileSystem final : public FileSystem {
+class ObservedFileSystem : public FileSystem {
  public:
   /// The call is "open", "read", "create", "append", "sync", "rename" (with the new path),
   /// "remove", "create folder", "remove folder", "sync folder" or "list".

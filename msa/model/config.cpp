@@ -152,6 +152,25 @@ void refuse_unsupported(const Json& json, std::string_view what) {
   }
 }
 
+/// `rope_theta`, or that of `rope_parameters`, where newer writers of the layout keep it.
+double parse_rope_theta(const Json& json, std::string_view what) {
+  constexpr double kLargest = 1e12;
+  if (!json_has(json, "rope_parameters")) {
+    return json_number(json, "rope_theta", 1, kLargest, what);
+  }
+  const Json& rope = json.at("rope_parameters");
+  if (!rope.is_object() || (json_has(rope, "rope_type") && rope.at("rope_type") != "default")) {
+    refuse(what, "rope_parameters", "an object of rope_type \"default\"",
+           to_line(rope).substr(0, 100));
+  }
+  const double theta =
+      json_number(rope, "rope_theta", 1, kLargest, std::string(what) + " rope_parameters");
+  if (json_has(json, "rope_theta") && json_number(json, "rope_theta", 1, kLargest, what) != theta) {
+    refuse(what, "rope_theta", "that of rope_parameters", to_line(json.at("rope_theta")));
+  }
+  return theta;
+}
+
 }  // namespace
 
 int64_t ModelConfig::router_slot(int64_t layer) const {
@@ -186,7 +205,7 @@ ModelConfig parse_config(const Json& json, std::string_view what, const ConfigOp
                                                : config.embed_dim / config.num_heads;
   config.vocab_size = json_integer(json, "vocab_size", 1, 1 << 24, what);
   config.rms_eps = json_number(json, "rms_norm_eps", 0, 1, what);
-  config.rope_theta = json_number(json, "rope_theta", 1, 1e12, what);
+  config.rope_theta = parse_rope_theta(json, what);
   config.ties_embeddings =
       json_has(json, "tie_word_embeddings") && json_bool(json, "tie_word_embeddings", what);
   if (config.num_heads % config.num_kv_heads != 0) {

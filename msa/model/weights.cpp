@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "msa/base/error.h"
+#include "msa/model/parameter_shapes.h"
 #include "msa/storage/digest.h"
 #include "msa/storage/tensor_files.h"
 
@@ -15,12 +16,6 @@ namespace msa::model {
 namespace {
 
 using storage::DataType;
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (const int64_t side : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(side);
-  return text + "]";
-}
 
 /// What of a config changes the keys and content of a memory, besides the weights.
 std::string encoding_facts(const ModelConfig& config) {
@@ -55,27 +50,11 @@ class Reader {
       throw Error(ErrorCode::kInvalidFormat, files_.folder().string(), ": the tensor \"", name,
                   "\" is missing");
     }
+    expect_weight(*file, name, shape);
     const storage::TensorInfo& info = file->tensor(name);
-    if (info.shape != shape) {
-      throw Error(ErrorCode::kInvalidFormat, file->path().string(), ": tensor \"", name,
-                  "\" must have the shape ", shape_text(shape), " of config.json, got ",
-                  shape_text(info.shape));
-    }
-    at::ScalarType type{};
-    switch (info.type) {
-      case DataType::kF32:
-        type = at::kFloat;
-        break;
-      case DataType::kBF16:
-        type = at::kBFloat16;
-        break;
-      case DataType::kF16:
-        type = at::kHalf;
-        break;
-      default:
-        throw Error(ErrorCode::kInvalidFormat, file->path().string(), ": tensor \"", name,
-                    "\" must be F32, BF16 or F16, got ", storage::data_type_name(info.type));
-    }
+    const auto type = info.type == DataType::kF32    ? at::kFloat
+                      : info.type == DataType::kBF16 ? at::kBFloat16
+                                                     : at::kHalf;
     auto tensor = at::empty(shape, type);
     const std::span bytes(static_cast<std::byte*>(tensor.data_ptr()), info.num_bytes);
     file->read(name, bytes);
@@ -85,7 +64,7 @@ class Reader {
     }
     digester_.add(name);
     digester_.add(storage::data_type_name(info.type));
-    digester_.add(shape_text(shape));
+    digester_.add(storage::shape_text(shape));
     digester_.add(bytes);
     num_parameters_ += tensor.numel();
     seen_.insert(name);
@@ -98,11 +77,8 @@ class Reader {
   }
 
   void refuse_unknown() const {
-    // A trainer's own scalars are no part of the forward pass.
-    const std::set<std::string> known{"temperature", "b"};
     for (const std::string& name : files_.names()) {
-      if (seen_.contains(name) || known.contains(name)) continue;
-      if (name == "lm_head.weight" && config_.ties_embeddings) continue;
+      if (seen_.contains(name) || is_unread(config_, name)) continue;
       throw Error(ErrorCode::kInvalidFormat, files_.folder().string(), ": the tensor \"", name,
                   "\" belongs to no layer of config.json");
     }

@@ -20,10 +20,17 @@ const BatchFixture& fixture() {
 
 const TrainCorpus& corpus() { return fixture().corpus(); }
 
+WrittenQuestion asked(std::string_view text) {
+  WrittenQuestion written;
+  written.question.text = text;
+  return written;
+}
+
 TEST(WordIndex, FindsWhatTheQuestionSaysAmongWhatMayEnter) {
   const WordIndex index(corpus(), {});
   const std::string_view title = corpus().title(fixture().document("a-12-2"));
-  const std::vector<std::string_view> questions{title, "Twice the same text stands here"};
+  const std::vector<WrittenQuestion> questions{asked(title),
+                                               asked("Twice the same text stands here")};
   const auto found = index.search(questions, 2);
   ASSERT_EQ(found.size(), 2U);
   ASSERT_FALSE(found[0].empty());
@@ -39,12 +46,10 @@ TEST(WordIndex, FindsWhatTheQuestionSaysAmongWhatMayEnter) {
 
 TEST(SimilarDocuments, AreOfTheSameWordsAndDoNotAnswer) {
   const WordIndex index(corpus(), {});
-  const auto search = [&](std::span<const std::string_view> questions, int64_t count) {
-    return index.search(questions, count);
-  };
-  const SimilarOptions options{.seed = 2, .num_questions = 200, .num_documents = 3};
-  const auto groups = similar_documents(corpus(), {}, search, options);
-  EXPECT_EQ(groups, similar_documents(corpus(), {}, search, options));
+  const SearchedOptions options{.seed = 2, .num_questions = 200};
+  const auto questions = draw_searched(corpus(), {}, options);
+  const auto groups =
+      similar_documents(corpus(), {}, questions, index.search(questions, 3 + kMoreDocuments), 3);
   EXPECT_GT(groups.size(), 100U);
   int of_title = 0;
   for (const auto& group : groups) {
@@ -61,31 +66,64 @@ TEST(SimilarDocuments, AreOfTheSameWordsAndDoNotAnswer) {
   EXPECT_GT(of_title, 80);
 }
 
-TEST(SimilarDocuments, LeaveOutWhatHoldsTheAnswer) {
+TEST(SimilarDocuments, LeaveOutWhatHoldsAnAnswer) {
   // A search that finds everything: what is left out was left out for its text or its title.
-  const auto search = [&](std::span<const std::string_view> questions, int64_t) {
-    std::vector<int32_t> all;
-    for (int32_t i = 0; i < corpus().num_documents(); ++i) all.push_back(i);
-    return std::vector<std::vector<int32_t>>(questions.size(), all);
-  };
-  const auto groups =
-      similar_documents(corpus(), {}, search, {.num_questions = 50, .num_documents = 1'000});
+  std::vector<int32_t> all;
+  for (int32_t i = 0; i < corpus().num_documents(); ++i) all.push_back(i);
+  const auto questions = draw_searched(corpus(), {}, {.num_questions = 50});
   int checked = 0;
-  for (const auto& group : groups) {
-    const auto questions = corpus().questions_of(group[0]);
-    if (questions.size() != 1) continue;  // which of them was asked is open
-    const TrainQuestion question = corpus().question(questions[0]);
-    for (const int32_t other : std::span(group).subspan(question.documents.size())) {
+  for (const WrittenQuestion& one : questions) {
+    const std::vector<std::vector<int32_t>> found{all};
+    const auto groups = similar_documents(corpus(), {}, std::span(&one, 1), found, 1'000);
+    ASSERT_EQ(groups.size(), 1U);
+    const TrainQuestion& question = one.question;
+    for (const int32_t other : std::span(groups[0]).subspan(question.documents.size())) {
+      EXPECT_EQ(std::ranges::count(groups[0], other), 1);
       if (question.answers.empty()) {
-        EXPECT_NE(corpus().title(other), corpus().title(group[0]));
-      } else {
-        EXPECT_EQ(corpus().text(other).find(question.answers[0]), std::string_view::npos);
+        EXPECT_NE(corpus().title(other), corpus().title(groups[0][0]));
+      }
+      for (const std::string_view answer : question.answers) {
+        EXPECT_EQ(corpus().text(other).find(answer), std::string_view::npos);
       }
     }
     ++checked;
   }
-  EXPECT_GT(checked, 10);
-  EXPECT_THROW(similar_documents(corpus(), {}, search, {.num_documents = 0}), Error);
+  EXPECT_EQ(checked, 50);
+  const std::vector<std::vector<int32_t>> found(questions.size(), all);
+  EXPECT_THROW(similar_documents(corpus(), {}, questions, found, 0), Error);
+  EXPECT_THROW(similar_documents(corpus(), {}, questions, std::span(found).first(3), 1), Error);
+}
+
+TEST(SimilarDocuments, LeaveOutWhatHoldsAnotherAnswer) {
+  // Of two names the shorter one is learned; a document that holds the other answers as well.
+  const auto questions = draw_searched(corpus(), {}, {.num_questions = 50});
+  const int32_t holder = fixture().document("a-20-1");
+  const std::string_view other_name = corpus().title(holder).substr(0, 8);
+  WrittenQuestion one = questions[0];
+  ASSERT_EQ(std::ranges::count(one.question.documents, holder), 0);
+  const std::vector<std::vector<int32_t>> found{{holder}};
+  one.question.answers = {"Nowhere"};
+  one.answer = "Nowhere";
+  EXPECT_EQ(similar_documents(corpus(), {}, std::span(&one, 1), found, 3).size(), 1U);
+  one.question.answers = {"Nowhere", other_name};
+  EXPECT_TRUE(similar_documents(corpus(), {}, std::span(&one, 1), found, 3).empty());
+}
+
+TEST(SearchedQuestions, FollowFromSeedAndStep) {
+  const auto names = [](const SearchedOptions& options) {
+    std::vector<std::string_view> all;
+    for (const auto& one : draw_searched(corpus(), {}, options)) {
+      all.push_back(one.question.name);
+      for (const int32_t gold : one.question.documents) EXPECT_FALSE(corpus().is_held_back(gold));
+    }
+    return all;
+  };
+  const SearchedOptions options{.seed = 2, .step = 10, .num_questions = 100};
+  EXPECT_EQ(names(options).size(), 100U);
+  EXPECT_EQ(names(options), names(options));
+  EXPECT_NE(names(options), names({.seed = 2, .step = 20, .num_questions = 100}));
+  EXPECT_NE(names(options), names({.seed = 3, .step = 10, .num_questions = 100}));
+  EXPECT_THROW(draw_searched(corpus(), {}, {.num_questions = -1}), Error);
 }
 
 }  // namespace

@@ -132,10 +132,57 @@ void check_side_by_side(const std::map<std::string, TensorInfo>& tensors,
   }
 }
 
+uint64_t bytes_of(DataType type, std::span<const int64_t> shape) {
+  auto bytes = static_cast<uint64_t>(data_type_bytes(type));
+  for (const int64_t side : shape) bytes *= static_cast<uint64_t>(side);
+  return bytes;
+}
+
+/// Gathers the header of a file to write.
+class HeaderText {
+ public:
+  explicit HeaderText(const std::map<std::string, std::string>& metadata) {
+    if (!metadata.empty()) json_["__metadata__"] = metadata;
+  }
+
+  /// Places a tensor behind those before it and returns its bytes.
+  uint64_t add(const std::string& name, DataType type, const std::vector<int64_t>& shape) {
+    const uint64_t bytes = bytes_of(type, shape);
+    MSA_CHECK(names_.insert(name).second && name != "__metadata__", "tensor name \"", name,
+              "\" is used twice or reserved");
+    json_[name] = {{"dtype", data_type_name(type)},
+                   {"shape", shape},
+                   {"data_offsets", {offset_, offset_ + bytes}}};
+    offset_ += bytes;
+    return bytes;
+  }
+
+  std::string finish() const {
+    std::string text = json_.dump();
+    text.append((8 - text.size() % 8) % 8, ' ');
+    std::string header(kLengthBytes, '\0');
+    for (size_t i = 0; i < kLengthBytes; ++i) {
+      header[i] = static_cast<char>(text.size() >> (8 * i) & 0xff);
+    }
+    return header + text;
+  }
+
+ private:
+  OrderedJson json_ = OrderedJson::object();
+  std::set<std::string> names_;
+  uint64_t offset_ = 0;
+};
+
 }  // namespace
 
 std::string_view data_type_name(DataType type) { return entry_of(type).name; }
 int64_t data_type_bytes(DataType type) { return entry_of(type).bytes; }
+
+std::string shape_text(std::span<const int64_t> shape) {
+  std::string text = "[";
+  for (const int64_t side : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(side);
+  return text + "]";
+}
 
 SafetensorsHeader SafetensorsHeader::read(const File& file, const SafetensorsLimits& limits) {
   SafetensorsHeader result;
@@ -198,32 +245,27 @@ void SafetensorsFile::read(const std::string& name, std::span<std::byte> out) co
   file_->read_at(info.offset, out);
 }
 
+void SafetensorsFile::read_part(const std::string& name, uint64_t offset,
+                                std::span<std::byte> out) const {
+  const TensorInfo& info = tensor(name);
+  MSA_CHECK(offset <= info.num_bytes && out.size() <= info.num_bytes - offset, path().string(),
+            ": tensor \"", name, "\" has ", info.num_bytes, " bytes, ", out.size(), " from byte ",
+            offset, " were asked for");
+  file_->read_at(info.offset + offset, out);
+}
+
 std::string safetensors_header(std::span<const TensorToWrite> tensors,
                                const std::map<std::string, std::string>& metadata) {
-  OrderedJson json = OrderedJson::object();
-  if (!metadata.empty()) json["__metadata__"] = metadata;
-  uint64_t offset = 0;
-  std::set<std::string> names;
+  HeaderText header(metadata);
   for (const TensorToWrite& tensor : tensors) {
-    auto bytes = static_cast<uint64_t>(data_type_bytes(tensor.type));
-    for (const int64_t side : tensor.shape) bytes *= static_cast<uint64_t>(side);
-    MSA_CHECK(bytes == tensor.bytes.size(), "tensor \"", tensor.name, "\" needs ", bytes,
+    MSA_CHECK(header.add(tensor.name, tensor.type, tensor.shape) == tensor.bytes.size(),
+              "tensor \"", tensor.name, "\" needs ", bytes_of(tensor.type, tensor.shape),
               " bytes, got ", tensor.bytes.size());
-    MSA_CHECK(names.insert(tensor.name).second && tensor.name != "__metadata__", "tensor name \"",
-              tensor.name, "\" is used twice or reserved");
-    json[tensor.name] = {{"dtype", data_type_name(tensor.type)},
-                         {"shape", tensor.shape},
-                         {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
   }
-  std::string text = json.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');
-  std::string header(kLengthBytes, '\0');
-  for (size_t i = 0; i < kLengthBytes; ++i) {
-    header[i] = static_cast<char>(text.size() >> (8 * i) & 0xff);
-  }
-  return header + text;
+  return header.finish();
 }
+
+uint64_t TensorStream::num_bytes() const { return bytes_of(type, shape); }
 
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorToWrite> tensors,
@@ -232,6 +274,26 @@ void write_safetensors(FileSystem& files, const std::filesystem::path& path,
   write_file_atomically(files, path, [&](File& file) {
     file.append(std::as_bytes(std::span(header)));
     for (const TensorToWrite& tensor : tensors) file.append(tensor.bytes);
+  });
+}
+
+void write_safetensors(FileSystem& files, const std::filesystem::path& path,
+                       std::span<const TensorStream> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  HeaderText text(metadata);
+  for (const TensorStream& tensor : tensors) text.add(tensor.name, tensor.type, tensor.shape);
+  const std::string header = text.finish();
+  write_file_atomically(files, path, [&](File& file) {
+    file.append(std::as_bytes(std::span(header)));
+    for (const TensorStream& tensor : tensors) {
+      uint64_t num_bytes = 0;
+      tensor.write([&](std::span<const std::byte> bytes) {
+        num_bytes += bytes.size();
+        file.append(bytes);
+      });
+      MSA_CHECK(num_bytes == tensor.num_bytes(), "tensor \"", tensor.name, "\" needs ",
+                tensor.num_bytes(), " bytes, got ", num_bytes);
+    }
   });
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -36,6 +37,9 @@ enum class DataType {
 
 std::string_view data_type_name(DataType type);  // "F32"
 int64_t data_type_bytes(DataType type);
+
+/// "[2, 3]"
+std::string shape_text(std::span<const int64_t> shape);
 
 struct TensorInfo {
   DataType type = DataType::kF32;
@@ -86,6 +90,9 @@ class SafetensorsFile {
   /// Fills `out`, which must have the tensor's size, with its bytes.
   void read(const std::string& name, std::span<std::byte> out) const;
 
+  /// Fills `out` with the tensor's bytes from `offset` on.
+  void read_part(const std::string& name, uint64_t offset, std::span<std::byte> out) const;
+
  private:
   SafetensorsFile() = default;
 
@@ -101,6 +108,19 @@ struct TensorToWrite {
   std::span<const std::byte> bytes;
 };
 
+/// Takes the next bytes of what is written; they need not live longer than the call.
+using Append = std::function<void(std::span<const std::byte>)>;
+
+/// A tensor that is made when its turn to be written comes, so that not all must be in memory.
+struct TensorStream {
+  std::string name;
+  DataType type = DataType::kF32;
+  std::vector<int64_t> shape;
+  std::function<void(const Append&)> write;  // hands on all its bytes, in pieces of any size
+
+  uint64_t num_bytes() const;
+};
+
 /// The header for tensors in the order given: length, JSON, padding to a multiple of 8 bytes.
 std::string safetensors_header(std::span<const TensorToWrite> tensors,
                                const std::map<std::string, std::string>& metadata);
@@ -108,6 +128,9 @@ std::string safetensors_header(std::span<const TensorToWrite> tensors,
 /// Publishes a file as write_file_atomically. Names must differ.
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+void write_safetensors(FileSystem& files, const std::filesystem::path& path,
+                       std::span<const TensorStream> tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace msa::storage

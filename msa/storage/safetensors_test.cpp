@@ -218,5 +218,94 @@ TEST(TensorFiles, TheIndexCannotLeaveItsFolderAndMustBeTrue) {
   EXPECT_THROW(open(R"({"a":"two.safetensors"})"), Error) << "a tensor that the index leaves out";
 }
 
+/// Tensors of one byte a value that hold their own name's first letter.
+TensorStream stream(const std::string& name, int64_t size, DataType type = DataType::kU8) {
+  return {.name = name, .type = type, .shape = {size}, .write = [=](const Append& append) {
+            for (int64_t i = 0; i < size * data_type_bytes(type); ++i) {
+              append(std::as_bytes(std::span(name).first(1)));
+            }
+          }};
+}
+
+TEST(TensorFiles, AreWrittenInShardsOfALimitAndReadBack) {
+  struct Case {
+    int64_t limit;
+    std::vector<std::vector<std::string>> files;
+  };
+  const TensorStream tensors[] = {stream("a", 4), stream("b", 6), stream("c", 1), stream("d", 20),
+                                  stream("e", 3)};
+  const Case cases[] = {{34, {{"a", "b", "c", "d", "e"}}},
+                        {33, {{"a", "b", "c", "d"}, {"e"}}},
+                        {11, {{"a", "b", "c"}, {"d"}, {"e"}}},
+                        {10, {{"a", "b"}, {"c"}, {"d"}, {"e"}}},
+                        {1, {{"a"}, {"b"}, {"c"}, {"d"}, {"e"}}}};
+  for (const Case& want : cases) {
+    const Folder folder("shards");
+    const size_t count = want.files.size();
+    EXPECT_EQ(write_tensor_files(real_file_system(), folder.path(), tensors, want.limit),
+              static_cast<int64_t>(count));
+    for (size_t i = 0; i < count; ++i) {
+      const std::string name = count == 1 ? "model.safetensors"
+                                          : "model-0000" + std::to_string(i + 1) + "-of-0000" +
+                                                std::to_string(count) + ".safetensors";
+      const auto file = SafetensorsFile::open(real_file_system(), folder.path() / name);
+      std::vector<std::string> names;
+      for (const auto& [tensor, info] : file->tensors()) names.push_back(tensor);
+      EXPECT_EQ(names, want.files[i]) << want.limit;
+      EXPECT_EQ(file->metadata().at("format"), "pt");
+    }
+    EXPECT_EQ(std::filesystem::exists(folder.path() / "model.safetensors.index.json"), count > 1);
+    const auto all = TensorFiles::open(real_file_system(), folder.path());
+    for (const TensorStream& tensor : tensors) {
+      std::string bytes(tensor.num_bytes(), ' ');
+      all.find(tensor.name)->read(tensor.name, std::as_writable_bytes(std::span(bytes)));
+      EXPECT_EQ(bytes, std::string(bytes.size(), tensor.name[0]));
+    }
+  }
+  const Folder folder("shards");
+  EXPECT_THROW(write_tensor_files(real_file_system(), folder.path(), tensors, 0), Error);
+}
+
+TEST(TensorFiles, WiderTypesComeFirstSoThatValuesAreAligned) {
+  const Folder folder("aligned");
+  const TensorStream tensors[] = {stream("a", 3, DataType::kBF16), stream("b", 1, DataType::kU8),
+                                  stream("c", 2, DataType::kF32), stream("d", 1, DataType::kI64),
+                                  stream("e", 5, DataType::kBF16)};
+  write_tensor_files(real_file_system(), folder.path(), tensors, 1000);
+  const auto file = SafetensorsFile::open(real_file_system(), folder.path() / "model.safetensors");
+  for (const auto& [name, info] : file->tensors()) {
+    EXPECT_EQ(info.offset % static_cast<uint64_t>(data_type_bytes(info.type)), 0U) << name;
+  }
+  EXPECT_LT(file->tensor("a").offset, file->tensor("e").offset);
+}
+
+TEST(Safetensors, AStreamThatGivesTooFewOrTooManyBytesMakesNoFile) {
+  const Folder folder("lying");
+  for (const size_t size : {size_t{7}, size_t{9}}) {
+    TensorStream tensor = stream("a", 8);
+    tensor.write = [=](const Append& append) {
+      append(std::as_bytes(std::span("123456789").first(size)));
+    };
+    EXPECT_THROW(write_safetensors(real_file_system(), folder.path() / "x", std::span(&tensor, 1)),
+                 Error);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  }
+}
+
+TEST(Safetensors, APartOfATensorIsReadAndNothingBehindIt) {
+  const Folder folder("part");
+  const auto file = SafetensorsFile::open(
+      real_file_system(),
+      folder.write("x", file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
+                                R"("b":{"dtype":"U8","shape":[2],"data_offsets":[4,6]}})",
+                                "123456")));
+  std::string two(2, ' ');
+  const auto out = std::as_writable_bytes(std::span(two));
+  file->read_part("a", 2, out);
+  EXPECT_EQ(two, "34");
+  EXPECT_THROW(file->read_part("a", 3, out), Error);
+  EXPECT_THROW(file->read_part("a", ~uint64_t{0}, out), Error);
+}
+
 }  // namespace
 }  // namespace msa::storage

@@ -1,5 +1,7 @@
 #include "msa/storage/tensor_files.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -14,6 +16,29 @@ constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
 bool is_plain_name(const std::string& name) {
   return !name.empty() && name.front() != '.' && name.find('/') == std::string::npos &&
          name.find('\\') == std::string::npos && name.find('\0') == std::string::npos;
+}
+
+/// Tensors side by side, each run with at most `max_bytes`.
+std::vector<std::vector<TensorStream>> shards_of(std::span<const TensorStream> tensors,
+                                                 uint64_t max_bytes) {
+  std::vector<std::vector<TensorStream>> shards(1);
+  uint64_t bytes = 0;
+  for (const TensorStream& tensor : tensors) {
+    const uint64_t more = tensor.num_bytes();
+    if (!shards.back().empty() && (bytes >= max_bytes || more > max_bytes - bytes)) {
+      shards.emplace_back();
+      bytes = 0;
+    }
+    shards.back().push_back(tensor);
+    bytes += more;
+  }
+  // Readers that view a file in place want every value at a multiple of its size.
+  for (auto& shard : shards) {
+    std::stable_sort(shard.begin(), shard.end(), [](const TensorStream& a, const TensorStream& b) {
+      return data_type_bytes(a.type) > data_type_bytes(b.type);
+    });
+  }
+  return shards;
 }
 
 }  // namespace
@@ -77,6 +102,33 @@ std::vector<std::string> TensorFiles::names() const {
   std::vector<std::string> names;
   for (const auto& [name, file] : owner_) names.push_back(name);
   return names;
+}
+
+int64_t write_tensor_files(FileSystem& files, const std::filesystem::path& folder,
+                           std::span<const TensorStream> tensors, int64_t max_shard_bytes) {
+  MSA_CHECK(max_shard_bytes > 0, "a shard must have room, got ", max_shard_bytes, " bytes");
+  const std::map<std::string, std::string> metadata{{"format", "pt"}};
+  const auto shards = shards_of(tensors, static_cast<uint64_t>(max_shard_bytes));
+  if (shards.size() == 1) {
+    write_safetensors(files, folder / "model.safetensors", shards[0], metadata);
+    return 1;
+  }
+  OrderedJson map = OrderedJson::object();
+  uint64_t total = 0;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    char name[64];
+    std::snprintf(name, sizeof(name), "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
+    write_safetensors(files, folder / name, shards[i], metadata);
+    for (const TensorStream& tensor : shards[i]) {
+      map[tensor.name] = name;
+      total += tensor.num_bytes();
+    }
+  }
+  const OrderedJson index{{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+  const std::string text = index.dump(2) + "\n";
+  write_file_atomically(files, folder / "model.safetensors.index.json",
+                        std::as_bytes(std::span(text)));
+  return static_cast<int64_t>(shards.size());
 }
 
 }  // namespace msa::storage

@@ -1,6 +1,8 @@
 #pragma once
-// The tensors of a model folder: one model.safetensors, or the shards that its index names.
+// The tensors of a model folder, read and written: one model.safetensors, or the shards that its
+// index names.
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -33,5 +35,12 @@ class TensorFiles {
   std::vector<std::unique_ptr<SafetensorsFile>> shards_;
   std::map<std::string, const SafetensorsFile*> owner_;
 };
+
+/// Writes FOLDER/model.safetensors; more than `max_shard_bytes` of tensors become shards
+/// model-00001-of-0000N.safetensors with their index. No shard holds more, but one of a single
+/// tensor. Tensors come in their order, within a file those of wider types first.
+/// Returns the number of files with tensors.
+int64_t write_tensor_files(FileSystem& files, const std::filesystem::path& folder,
+                           std::span<const TensorStream> tensors, int64_t max_shard_bytes);
 
 }  // namespace msa::storage

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "msa/base/error.h"
+#include "msa/model/parameter_shapes.h"
 
 namespace msa::train {
 namespace {
@@ -33,7 +34,8 @@ at::Tensor auxiliary_loss(const at::Tensor& scores, const at::Tensor& is_positiv
     const auto each = at::log_sigmoid((scores + options.bias) * (positive * 2 - 1));
     return -(each * counted).sum(1) / counted.sum(1);
   }
-  const auto s = scores / options.temperature.clamp(kLowestTemperature, kHighestTemperature);
+  const auto s =
+      scores / options.temperature.clamp(model::kLowestTemperature, model::kHighestTemperature);
   const bool is_decoupled = options.method == AuxiliaryMethod::kInfonceDecouple ||
                             options.method == AuxiliaryMethod::kInfonceDecoupleFocal;
   // Places that are no positives are left out before anything is summed: theirs may be infinite.

@@ -7,11 +7,6 @@
 
 namespace msa::train {
 
-/// What a method may learn besides the model, and its limits.
-constexpr double kLowestTemperature = 0.001;
-constexpr double kHighestTemperature = 0.5;
-constexpr double kFirstBias = -20;
-
 struct AuxiliaryLossOptions {
   AuxiliaryMethod method = AuxiliaryMethod::kInfonceDecouple;
   at::Tensor temperature;  // scalar tau, clamped to its limits; all but BCE

@@ -5,6 +5,7 @@
 #include "msa/autograd/linear.h"
 #include "msa/autograd/packed_attention.h"
 #include "msa/autograd/pool_chunks.h"
+#include "msa/train/checkpointed_layer.h"
 
 namespace msa::train {
 namespace {
@@ -33,49 +34,75 @@ std::vector<at::Tensor> joined(const Pieces& pieces) {
   return out;
 }
 
-void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepInput& input,
-                 const EncodingPass& pass, at::ScalarType type, MemoryPieces& memory) {
-  const model::ModelConfig& config = math.config();
-  const auto of_pass = [&](const at::Tensor& all) {
-    return all.slice(0, pass.first_token, pass.end_token);
-  };
-  const auto chunks = offsets_between(input.chunk_offsets, pass.first_chunk, pass.end_chunk);
-  const auto documents =
-      offsets_between(input.documents.offsets, pass.first_document, pass.end_document);
-  const auto angles = math.angles(of_pass(input.documents.positions));
-  const auto pooled = [&](const at::Tensor& rows) {
-    return autograd::pool_chunks(rows.flatten(1), chunks);
-  };
+/// What the layers of a pass have in common.
+struct PassOfDocuments {
+  const LayerMath& math;
+  Angles angles;
+  at::Tensor documents;  // [documents + 1] int32, from 0
+  at::Tensor chunks;     // [chunks + 1] int32, from 0
+  int64_t longest;
 
+  PassOfDocuments(const LayerMath& of, const StepInput& input, const EncodingPass& pass)
+      : math(of),
+        angles(math.angles(input.documents.positions.slice(0, pass.first_token, pass.end_token))),
+        documents(offsets_between(input.documents.offsets, pass.first_document, pass.end_document)),
+        chunks(offsets_between(input.chunk_offsets, pass.first_chunk, pass.end_chunk)),
+        longest(pass.longest) {}
+
+  /// The next stream; of a router layer the pooled keys, values and routing keys.
+  LayerOutput layer(int64_t i, const LayerInput& in) const {
+    const model::ModelConfig& config = math.config();
+    const bool is_last = i == config.msa.router_layers.back();  // nothing above reads its output
+    const Projections rows = math.project(in.weights, in.residual, angles, /*wants_q=*/!is_last);
+    LayerOutput out;
+    if (config.router_slot(i) >= 0) {
+      const auto pooled = [&](const at::Tensor& all) {
+        return autograd::pool_chunks(all.flatten(1), chunks);
+      };
+      const auto key = in.weights.router_key.defined()
+                           ? autograd::linear(rows.normed, in.weights.router_key)
+                           : rows.k;
+      out.more = {pooled(rows.k), pooled(rows.v), math.routing_keys(pooled(key))};
+    }
+    if (is_last) return out;
+    out.residual =
+        math.finish(in.weights, rows.x,
+                    autograd::packed_attention(rows.q, rows.k, rows.v, documents, documents,
+                                               longest, longest, config.attention_scale()));
+    return out;
+  }
+};
+
+void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepInput& input,
+                 const EncodingPass& pass, at::ScalarType type, bool recomputes,
+                 MemoryPieces& memory) {
+  const model::ModelConfig& config = math.config();
+  const PassOfDocuments layers(math, input, pass);
+  const auto tokens = input.documents.tokens.slice(0, pass.first_token, pass.end_token);
   Residual residual;
-  residual.x = at::embedding(tensors.embedding, of_pass(input.documents.tokens)).to(type);
-  const int64_t last = config.msa.router_layers.back();
-  for (int64_t i = 0; i <= last; ++i) {
-    const LayerTensors& layer = tensors.layers[static_cast<size_t>(i)];
-    const Projections rows = math.project(layer, residual, angles, /*wants_q=*/i < last);
+  residual.x = at::embedding(tensors.embedding, tokens).to(type);
+  for (int64_t i = 0; i <= config.msa.router_layers.back(); ++i) {
+    LayerOutput out = run_layer(
+        [layers, i](const LayerInput& in) { return layers.layer(i, in); },
+        {.residual = residual, .weights = tensors.layers[static_cast<size_t>(i)], .more = {}},
+        recomputes);
+    residual = out.residual;
     if (const int64_t slot = config.router_slot(i); slot >= 0) {
       const auto place = static_cast<size_t>(slot);
-      const auto key =
-          layer.router_key.defined() ? autograd::linear(rows.normed, layer.router_key) : rows.k;
-      memory.key[place].push_back(pooled(rows.k));
-      memory.value[place].push_back(pooled(rows.v));
-      memory.routing_key[place].push_back(math.routing_keys(pooled(key)));
+      memory.key[place].push_back(out.more[0]);
+      memory.value[place].push_back(out.more[1]);
+      memory.routing_key[place].push_back(out.more[2]);
     }
-    if (i == last) return;  // nothing above reads its output
-    residual = math.finish(
-        layer, rows.x,
-        autograd::packed_attention(rows.q, rows.k, rows.v, documents, documents, pass.longest,
-                                   pass.longest, config.attention_scale()));
   }
 }
 
 }  // namespace
 
 BatchMemory encode_documents(const LayerMath& math, const ModelTensors& tensors,
-                             const StepInput& input, at::ScalarType type) {
+                             const StepInput& input, at::ScalarType type, bool recomputes) {
   MemoryPieces pieces(math.config().msa.router_layers.size());
   for (const EncodingPass& pass : input.passes) {
-    encode_pass(math, tensors, input, pass, type, pieces);
+    encode_pass(math, tensors, input, pass, type, recomputes, pieces);
   }
   return {joined(pieces.key), joined(pieces.value), joined(pieces.routing_key)};
 }

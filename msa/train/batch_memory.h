@@ -18,8 +18,9 @@ struct BatchMemory {
 };
 
 /// Encodes the input's documents, each alone, a pass after the other; with gradients if the tensors
-/// have them. `type` is that of the activations.
+/// have them. `type` is that of the activations. If it `recomputes`, a layer's activations are made
+/// again in the backward pass, and `math` must live until that is over.
 BatchMemory encode_documents(const LayerMath& math, const ModelTensors& tensors,
-                             const StepInput& input, at::ScalarType type);
+                             const StepInput& input, at::ScalarType type, bool recomputes = false);
 
 }  // namespace msa::train

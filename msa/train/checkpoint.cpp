@@ -16,8 +16,11 @@ namespace msa::train {
 namespace {
 
 constexpr int64_t kFormat = 1;
-constexpr const char* kParameters = "parameters.safetensors";
-constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr std::string_view kSimilar = "similar.safetensors";
+constexpr std::array<std::pair<std::string_view, std::vector<NamedTensor> Checkpoint::*>, 3> kFiles{
+    {{"parameters.safetensors", &Checkpoint::parameters},
+     {"optimizer.safetensors", &Checkpoint::optimizer},
+     {kSimilar, &Checkpoint::similar}}};
 constexpr const char* kRun = "checkpoint.json";
 constexpr const char* kUnfinished = ".tmp";
 constexpr uint64_t kMaxRunBytes = uint64_t{64} << 20;
@@ -88,6 +91,11 @@ Json read_run(FileSystem& files, const std::filesystem::path& path) {
     }
   }
   return content;
+}
+
+/// Groups are not always there; the other files are.
+bool has_file(const Json& content, std::string_view name) {
+  return name != kSimilar || content.at("files").contains(std::string(name));
 }
 
 void verify_file(FileSystem& files, const std::filesystem::path& path, const Json& content) {
@@ -172,8 +180,8 @@ void CheckpointFolder::discard(const std::filesystem::path& path) const {
 bool CheckpointFolder::is_good(int64_t step) const {
   try {
     const Json content = read_run(files_, path_of(step) / kRun);
-    for (const char* name : {kParameters, kOptimizer}) {
-      verify_file(files_, path_of(step) / name, content);
+    for (const auto& [name, tensors] : kFiles) {
+      if (has_file(content, name)) verify_file(files_, path_of(step) / name, content);
     }
     return true;
   } catch (const std::exception&) {
@@ -184,8 +192,8 @@ bool CheckpointFolder::is_good(int64_t step) const {
 void CheckpointFolder::write(const Checkpoint& checkpoint) {
   const int64_t step = checkpoint.run.step;
   MSA_CHECK(step >= 0, "the step of a checkpoint must not be negative, got ", step);
-  for (const auto* tensors : {&checkpoint.parameters, &checkpoint.optimizer}) {
-    const std::vector<std::string> names = not_finite(*tensors);
+  for (const auto& [name, tensors] : kFiles) {
+    const std::vector<std::string> names = not_finite(checkpoint.*tensors);
     if (!names.empty()) {
       throw Error(ErrorCode::kInternal, "no checkpoint of step ", step, ": tensor \"", names[0],
                   "\" holds a value that is not finite");
@@ -206,10 +214,11 @@ void CheckpointFolder::write(const Checkpoint& checkpoint) {
     files_.create_directory(unfinished);
     try {
       Json contents_of = Json::object();
-      contents_of[kParameters] =
-          write_tensors(files_, unfinished / kParameters, checkpoint.parameters);
-      contents_of[kOptimizer] =
-          write_tensors(files_, unfinished / kOptimizer, checkpoint.optimizer);
+      for (const auto& [name, tensors] : kFiles) {
+        if (name == kSimilar && checkpoint.similar.empty()) continue;
+        contents_of[std::string(name)] =
+            write_tensors(files_, unfinished / name, checkpoint.*tensors);
+      }
       write_run(files_, unfinished / kRun, checkpoint.run, contents_of);
       files_.sync_directory(unfinished);
       files_.rename(unfinished, path);
@@ -252,9 +261,11 @@ Checkpoint CheckpointFolder::read(int64_t step) const {
   if (run.step != step) {
     throw Error(ErrorCode::kCorruption, what, " is of step ", run.step);
   }
-  for (const char* name : {kParameters, kOptimizer}) verify_file(files_, path / name, content);
-  checkpoint.parameters = read_tensors(files_, path / kParameters);
-  checkpoint.optimizer = read_tensors(files_, path / kOptimizer);
+  for (const auto& [name, tensors] : kFiles) {
+    if (!has_file(content, name)) continue;
+    verify_file(files_, path / name, content);
+    checkpoint.*tensors = read_tensors(files_, path / name);
+  }
   return checkpoint;
 }
 

@@ -32,6 +32,7 @@ struct Checkpoint {
   RunState run;
   std::vector<NamedTensor> parameters;  // in full precision
   std::vector<NamedTensor> optimizer;   // its state
+  std::vector<NamedTensor> similar;     // groups of documents that were mined; empty: none were
 };
 
 /// One thread at a time, one process at a time.

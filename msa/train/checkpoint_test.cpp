@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/losing_file_system.h"
 #include "msa/base/observed_file_system.h"
-#include "msa/train/losing_file_system.h"
 
 namespace msa::train {
 namespace {
@@ -54,6 +54,7 @@ class CheckpointTest : public testing::Test {
                       .config = "[run]\nseed = " + std::to_string(step)};
     checkpoint.parameters = {{"b", at::randn({5, 3})}, {"a", at::randn({}).requires_grad_(true)}};
     checkpoint.optimizer = {{"b/momentum", at::randn({5, 3})}, {"a/steps", at::full({}, 12.0F)}};
+    if (step > 1) checkpoint.similar = {{"documents", at::arange(step, at::kInt)}};
     return checkpoint;
   }
 
@@ -67,7 +68,8 @@ class CheckpointTest : public testing::Test {
     EXPECT_EQ(got.run.phase_seconds, want.run.phase_seconds);
     EXPECT_EQ(got.run.more, want.run.more);
     EXPECT_EQ(got.run.config, want.run.config);
-    for (const auto member : {&Checkpoint::parameters, &Checkpoint::optimizer}) {
+    for (const auto member :
+         {&Checkpoint::parameters, &Checkpoint::optimizer, &Checkpoint::similar}) {
       const std::vector<NamedTensor>& a = got.*member;
       const std::vector<NamedTensor>& b = want.*member;
       ASSERT_EQ(a.size(), b.size());
@@ -167,6 +169,9 @@ TEST_F(CheckpointTest, IsSyncedBeforeItIsNamedAndOlderOnesGoAfterThat) {
                                         "create 000000003.tmp/optimizer.safetensors",
                                         "append 000000003.tmp/optimizer.safetensors",
                                         "sync 000000003.tmp/optimizer.safetensors",
+                                        "create 000000003.tmp/similar.safetensors",
+                                        "append 000000003.tmp/similar.safetensors",
+                                        "sync 000000003.tmp/similar.safetensors",
                                         "create 000000003.tmp/checkpoint.json",
                                         "append 000000003.tmp/checkpoint.json",
                                         "sync 000000003.tmp/checkpoint.json",
@@ -182,7 +187,8 @@ TEST_F(CheckpointTest, IsSyncedBeforeItIsNamedAndOlderOnesGoAfterThat) {
 }
 
 TEST_F(CheckpointTest, ADamagedOneIsReportedAndPassedOver) {
-  for (const char* name : {"parameters.safetensors", "optimizer.safetensors", "checkpoint.json"}) {
+  for (const char* name : {"parameters.safetensors", "optimizer.safetensors", "similar.safetensors",
+                           "checkpoint.json"}) {
     clear();
     open().write(make(1));
     open().write(make(2));

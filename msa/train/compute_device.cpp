@@ -10,6 +10,7 @@
 #include <string>
 
 #include "msa/base/error.h"
+#include "msa/kernels/gpu.h"
 
 namespace msa::train {
 namespace {
@@ -35,6 +36,17 @@ std::optional<std::string> load_cuda() {
   return std::nullopt;
 }
 
+struct Peak {
+  std::string_view name;  // part of the device's
+  double flops;
+};
+
+/// The first that fits counts.
+constexpr Peak kPeaks[] = {
+    {"H100 PCIe", 756e12}, {"H100 NVL", 835e12}, {"H200 NVL", 835e12}, {"H100", 989e12},
+    {"H200", 989e12},      {"A100", 312e12},     {"A800", 312e12},
+};
+
 }  // namespace
 
 at::Device open_compute_device(std::string_view name) {
@@ -44,6 +56,27 @@ at::Device open_compute_device(std::string_view name) {
   if (!missing) return {at::kCUDA, 0};
   if (name == "auto") return at::kCPU;
   throw Error(ErrorCode::kDevice, "training on a GPU: ", *missing);
+}
+
+std::string name_of(at::Device device) {
+  if (device.is_cpu()) return {};
+  try {
+    return kernels::Gpu::open()->facts().name;
+  } catch (const Error&) {
+    return {};  // training goes on without the library
+  }
+}
+
+double peak_flops(std::string_view device_name) {
+  for (const Peak& peak : kPeaks) {
+    if (device_name.find(peak.name) != std::string_view::npos) return peak.flops;
+  }
+  return 0;
+}
+
+void wait_for(at::Device device) {
+  if (device.is_cpu()) return;
+  c10::impl::getDeviceGuardImpl(device.type())->synchronizeDevice(device.index());
 }
 
 }  // namespace msa::train

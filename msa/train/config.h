@@ -19,11 +19,18 @@ enum class DeviceChoice { kAuto, kCpu, kGpu };
 
 std::string_view name_of(DeviceChoice device);  // "gpu"
 
+/// Activation checkpointing: what is made again in the backward pass in place of being kept.
+enum class Recompute {
+  kNone,
+  kLayers,  // all that a layer makes; its input is kept
+};
+
 struct RunConfig {  // [run]
   int64_t seed = 1;
   std::filesystem::path output;  // folder of checkpoints, log and report; created if not there
   DeviceChoice device = DeviceChoice::kCpu;
-  int64_t threads = 0;              // 0: one a core
+  int64_t threads = 0;  // 0: one a core
+  Recompute recompute = Recompute::kNone;
   double checkpoint_seconds = 300;  // between two checkpoints
   int64_t keep = 3;                 // newest checkpoints that stay
 };
@@ -122,6 +129,13 @@ struct EvaluationConfig {              // [evaluation]
   std::vector<int64_t> memory_tokens;  // sizes of the memories that they are asked over, rising
 };
 
+struct MiningConfig {                  // [mining]: groups for phases with mixture.similar_share
+  int64_t every_steps = 0;             // of such a phase; 0: never, its groups are found by words
+  int64_t questions = 8'192;           // of training, a time
+  int64_t memory_tokens = 16'777'216;  // that they are asked over; all documents if they fit
+  int64_t documents = 6;               // best ranked ones of a group, beside the gold ones
+};
+
 struct TrainConfig {
   RunConfig run;
   ModelSource model;
@@ -129,6 +143,7 @@ struct TrainConfig {
   OptimizerConfig optimizer;
   GuardConfig guard;
   EvaluationConfig evaluation;
+  MiningConfig mining;
   std::vector<PhaseConfig> phases;
 };
 

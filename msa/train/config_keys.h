@@ -16,6 +16,8 @@ using Choice = std::pair<std::string_view, Value>;
 
 constexpr std::array<Choice<DeviceChoice>, 3> kDevices{
     {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"gpu", DeviceChoice::kGpu}}};
+constexpr std::array<Choice<Recompute>, 2> kRecomputes{
+    {{"none", Recompute::kNone}, {"layers", Recompute::kLayers}}};
 constexpr std::array<Choice<Numbers>, 2> kNumbers{
     {{"float32", Numbers::kFloat32}, {"bfloat16", Numbers::kBFloat16}}};
 constexpr std::array<Choice<OptimizerMethod>, 2> kOptimizerMethods{
@@ -48,6 +50,7 @@ void list_keys(Keys& keys, RunConfig& run) {
   keys.path("output", run.output);
   keys.choice("device", run.device, kDevices);
   keys.integer("threads", run.threads, 0, 1024);
+  keys.choice("recompute", run.recompute, kRecomputes);
   keys.number("checkpoint_seconds", run.checkpoint_seconds, 1, kMaxSeconds);
   keys.integer("keep", run.keep, 1, 1'000'000);
   keys.needs("output");
@@ -252,6 +255,14 @@ void list_keys(Keys& keys, EvaluationConfig& evaluation) {
 }
 
 template <typename Keys>
+void list_keys(Keys& keys, MiningConfig& mining) {
+  keys.integer("every_steps", mining.every_steps, 0, kMaxCount);
+  keys.integer("questions", mining.questions, 1, 10'000'000);
+  keys.integer("memory_tokens", mining.memory_tokens, 1, int64_t{1} << 30);
+  keys.integer("documents", mining.documents, 1, 1000);
+}
+
+template <typename Keys>
 void list_keys(Keys& keys, TrainConfig& config) {
   keys.table("run", config.run);
   keys.table("model", config.model);
@@ -259,12 +270,18 @@ void list_keys(Keys& keys, TrainConfig& config) {
   keys.table("optimizer", config.optimizer);
   keys.table("guard", config.guard);
   keys.table("evaluation", config.evaluation);
+  keys.table("mining", config.mining);
   keys.tables("phase", config.phases);
   for (const char* key : {"run", "model", "data", "phase"}) keys.needs(key);
   for (const PhaseConfig& phase : config.phases) {
     keys.must(phase.stop.recall == 0 || config.evaluation.every_steps > 0, "evaluation",
               "with every_steps above 0 where a phase stops by recall");
   }
+  const bool has_similar = std::ranges::any_of(config.phases, [](const PhaseConfig& phase) {
+    return phase.mixture.similar_share > 0 && phase.mixture.memory_tokens > 0;
+  });
+  keys.must(config.mining.every_steps == 0 || has_similar, "mining",
+            "with every_steps 0 where no phase has mixture.similar_share above 0");
 }
 
 }  // namespace msa::train

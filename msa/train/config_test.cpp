@@ -243,6 +243,9 @@ TEST(Config, RefusesWithFileLineColumnAndWhatWasWanted) {
       {"[[phase]]", "[evaluation]\nevery_steps = 5\n[[phase]]", "16:1", "one size or more"},
       {"[[phase]]", "[evaluation]\nmemory_tokens = [2, 1]\n[[phase]]", "17:17", "rising"},
       {"[[phase]]", "[evaluation]\nmemory_tokens = [0]\n[[phase]]", "17:17", "a list of integers"},
+      {"[[phase]]", "[mining]\nevery_steps = 5\n[[phase]]", "16:1", "mixture.similar_share"},
+      {"[[phase]]", "[mining]\nmemory_tokens = 0\n[[phase]]", "17:17", "an integer in [1,"},
+      {"[[phase]]", "[mining]\ndocuments = 0\n[[phase]]", "17:13", "an integer in [1, 1000]"},
       {"[[phase]]", "[optimizer]\nmethod = \"sgd\"\n[[phase]]", "17:10", "\"muon\", \"adamw\""},
       {"[[phase]]", "[optimizer]\nmomentum = 1\n[[phase]]", "17:12", "a number in [0, 0.9999]"},
       {"[[phase]]", "[guard]\nwindow = 2\n[[phase]]", "17:10", "an integer in [8,"},
@@ -302,7 +305,7 @@ TEST(Config, AnyBytesAreAConfigOrRefused) {
 TEST(Config, EveryKeyThatIsPrintedIsReadBackAsItWas) {
   const std::string second_phase =
       "[[phase]]\nname = \"two\"\nrate = 1e-4\nstop.tokens = 5\nlosses.auxiliary = 0.3\n"
-      "[evaluation]\nmemory_tokens = [1]\n";
+      "mixture.similar_share = 0.5\n[evaluation]\nmemory_tokens = [1]\n";
   const TrainConfig start = parse(kSmall + second_phase);
   int changed = 0;
   for (int place = 0;; ++place) {
@@ -330,6 +333,18 @@ TEST(Config, AFilesPathsStartAtItsFolder) {
   EXPECT_EQ(config.run.output, (folder / "out").lexically_normal());
   EXPECT_THROW(load_config(real_file_system(), folder / "b.toml"), Error);
   std::filesystem::remove_all(folder);
+}
+
+TEST(Config, EveryPresetReads) {
+  int num_read = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(MSA_SOURCE_DIR) / "configs")) {
+    if (entry.path().extension() != ".toml") continue;
+    SCOPED_TRACE(entry.path().string());
+    EXPECT_FALSE(load_config(real_file_system(), entry.path()).phases.empty());
+    ++num_read;
+  }
+  EXPECT_EQ(num_read, 4);
 }
 
 }  // namespace

@@ -1,24 +1,13 @@
 #pragma once
 // How well held-back questions are routed, in memories smaller and larger than those of training.
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <vector>
 
 #include "msa/samples/train_corpus.h"
-#include "msa/train/forward.h"
+#include "msa/train/rank_documents.h"
 
 namespace msa::train {
-
-/// Documents in order of the mean score over router layers, as inference ranks them.
-struct Recall {
-  int64_t memory_tokens = 0;
-  int64_t num_documents = 0;
-  int64_t num_questions = 0;
-  double at_1 = 0;  // share of questions with a gold document first
-  double at_k = 0;  // ... among the first K
-};
 
 struct EvaluationOptions {
   int64_t num_questions = 500;         // at most
@@ -38,8 +27,7 @@ class Evaluation {
              const EvaluationOptions& options);
 
   /// One line for each memory.
-  std::vector<Recall> run(const LayerMath& math, const ModelTensors& tensors,
-                          at::Device device) const;
+  std::vector<Recall> run(const LayerMath& math, const ModelTensors& tensors) const;
 
  private:
   EvaluationOptions options_;

@@ -18,6 +18,7 @@ struct ForwardOptions {
   LossTotals totals;  // of the whole step, of which the input may be a part
   RoutingOptions routing;
   bool keeps_scores = false;
+  bool recomputes_layers = false;  // activation checkpointing: see run_layer
 };
 
 /// What one input adds to a step. All but `loss` without gradient.
@@ -31,7 +32,7 @@ struct StepLosses {
 };
 
 /// Tensors and input on the device of `math`. Router layers at or above L / 2 have an auxiliary
-/// loss.
+/// loss. With recomputes_layers `math` and `input` must live until the backward pass is over.
 /// Throws Error(kInvalidArgument) for a routing rule that training does not know: the mean over
 /// heads must fold, and a document's score must be its largest.
 StepLosses forward(const LayerMath& math, const ModelTensors& tensors, const StepInput& input,

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "msa/base/file_system.h"
+#include "msa/model/model_folder.h"
 #include "msa/train/config.h"
 #include "msa/train/parameters.h"
 
@@ -12,14 +13,13 @@ namespace msa::train {
 
 struct ModelFolderOptions {
   Numbers numbers = Numbers::kBFloat16;
-  std::filesystem::path tokenizer;             // folder whose tokenizer files are copied, if set
-  int64_t max_shard_bytes = int64_t{4} << 30;  // of tensors; more make several files and an index
+  std::filesystem::path tokenizer;  // folder whose tokenizer files are copied, if set
+  int64_t max_shard_bytes = model::kShardBytes;
 };
 
 /// Publishes config.json (as the parameters' config was read, with the type of the numbers),
-/// weights and tokenizer files as `folder`, all or nothing. The folder's parent must be there, and
-/// nothing under its name. Throws Error(kInvalidArgument) if there is, Error(kInternal) naming the
-/// tensor if a value is not finite, or as FileSystem.
+/// weights and tokenizer files as model::write_model_folder, with its errors. Error(kInternal)
+/// naming the tensor if a value is not finite.
 void write_model_folder(FileSystem& files, const std::filesystem::path& folder,
                         const Parameters& parameters, const ModelFolderOptions& options = {});
 

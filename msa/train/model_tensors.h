@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,6 +26,13 @@ struct LayerTensors {
       router_query;  // [H * D, E] self_attn.router_q_proj.0; undefined without a router of its own
   at::Tensor router_key;  // [G * D, E] self_attn.router_k_proj.0
 };
+
+/// All of a layer's tensors, for who hands them on as a list.
+constexpr std::array<at::Tensor LayerTensors::*, 10> kLayerTensors{
+    &LayerTensors::input_norm, &LayerTensors::post_norm, &LayerTensors::q_norm,
+    &LayerTensors::k_norm,     &LayerTensors::attention, &LayerTensors::output,
+    &LayerTensors::gate_up,    &LayerTensors::down,      &LayerTensors::router_query,
+    &LayerTensors::router_key};
 
 struct ModelTensors {
   at::Tensor embedding;    // [V, E]

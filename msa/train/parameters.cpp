@@ -10,23 +10,13 @@
 
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
+#include "msa/model/parameter_shapes.h"
 #include "msa/storage/digest.h"
 #include "msa/storage/tensor_files.h"
-#include "msa/train/auxiliary_loss.h"
 #include "msa/train/stored_tensor.h"
 
 namespace msa::train {
 namespace {
-
-constexpr double kStartOfTemperature = 0.1;
-
-std::string layer_prefix(int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
-std::string router_k(int64_t layer) {
-  return layer_prefix(layer) + "self_attn.router_k_proj.0.weight";
-}
-std::string router_q(int64_t layer) {
-  return layer_prefix(layer) + "self_attn.router_q_proj.0.weight";
-}
 
 bool ends_with(const std::string& name, std::string_view end) {
   return std::string_view(name).ends_with(end);
@@ -80,37 +70,10 @@ double deviation_of(const std::string& name, const std::vector<int64_t>& shape) 
   return (adds_to_stream ? 0.5 : 1.0) / std::sqrt(static_cast<double>(shape[1]));
 }
 
-double start_of_scalar(const model::ModelConfig& config, const std::string& name) {
-  if (name == "b") return kFirstBias;
-  const Json& msa = config.raw.at("msa_config");
-  if (!json_has(msa, "infonce_loss_temp")) return kStartOfTemperature;
-  return json_number(msa, "infonce_loss_temp", kLowestTemperature, kHighestTemperature,
-                     "msa_config");
-}
-
-std::string shape_text(at::IntArrayRef shape) {
-  std::string text = "[";
-  for (const int64_t side : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(side);
-  return text + "]";
-}
-
 /// A stored weight in float32.
 at::Tensor read_weight(const storage::SafetensorsFile& file, const std::string& name,
                        const std::vector<int64_t>& shape) {
-  const storage::TensorInfo& info = file.tensor(name);
-  // A scalar may stand as a vector of one.
-  const bool has_shape =
-      info.shape == shape || (shape.empty() && info.shape.size() == 1 && info.shape[0] == 1);
-  if (!has_shape) {
-    throw Error(ErrorCode::kInvalidFormat, file.path().string(), ": tensor \"", name,
-                "\" must have the shape ", shape_text(shape), " of config.json, got ",
-                shape_text(info.shape));
-  }
-  if (info.type != storage::DataType::kF32 && info.type != storage::DataType::kBF16 &&
-      info.type != storage::DataType::kF16) {
-    throw Error(ErrorCode::kInvalidFormat, file.path().string(), ": tensor \"", name,
-                "\" must be F32, BF16 or F16, got ", storage::data_type_name(info.type));
-  }
+  model::expect_weight(file, name, shape);
   const at::Tensor tensor = read_tensor(file, name).view(shape);
   if (!at::isfinite(tensor).all().item<bool>()) {
     throw Error(ErrorCode::kInvalidFormat, file.path().string(), ": tensor \"", name,
@@ -120,50 +83,6 @@ at::Tensor read_weight(const storage::SafetensorsFile& file, const std::string& 
 }
 
 }  // namespace
-
-std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(
-    const model::ModelConfig& config) {
-  const int64_t embed = config.embed_dim;
-  const int64_t q_rows = config.num_heads * config.head_dim;
-  const int64_t kv_rows = config.num_kv_heads * config.head_dim;
-  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
-  shapes.push_back({"model.embed_tokens.weight", {config.vocab_size, embed}});
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    const auto add = [&](const char* part, std::vector<int64_t> shape) {
-      shapes.emplace_back(layer_prefix(layer) + part + ".weight", std::move(shape));
-    };
-    add("input_layernorm", {embed});
-    add("post_attention_layernorm", {embed});
-    add("self_attn.q_proj", {q_rows, embed});
-    add("self_attn.k_proj", {kv_rows, embed});
-    add("self_attn.v_proj", {kv_rows, embed});
-    add("self_attn.o_proj", {embed, q_rows});
-    add("self_attn.q_norm", {config.head_dim});
-    add("self_attn.k_norm", {config.head_dim});
-    if (config.msa.has_own_router && config.router_slot(layer) >= 0) {
-      add("self_attn.router_q_proj.0", {q_rows, embed});
-      add("self_attn.router_k_proj.0", {kv_rows, embed});
-    }
-    add("mlp.gate_proj", {config.ffn_dim, embed});
-    add("mlp.up_proj", {config.ffn_dim, embed});
-    add("mlp.down_proj", {embed, config.ffn_dim});
-  }
-  shapes.push_back({"model.norm.weight", {embed}});
-  if (!config.ties_embeddings) shapes.push_back({"lm_head.weight", {config.vocab_size, embed}});
-  if (config.has_memory()) {
-    shapes.push_back({"temperature", {}});
-    const Json& msa = config.raw.at("msa_config");
-    if (json_has(msa, "aux_loss_method") && msa.at("aux_loss_method") == "BCE") {
-      shapes.push_back({"b", {}});
-    }
-  }
-  return shapes;
-}
-
-bool is_router_parameter(const std::string& name) {
-  return name.find("self_attn.router_") != std::string::npos || name == "temperature" ||
-         name == "b";
-}
 
 Parameters::Parameters(model::ModelConfig config) : config_(std::move(config)) {}
 
@@ -175,9 +94,9 @@ void Parameters::add(const std::string& name, at::Tensor value) {
 
 Parameters Parameters::random(const model::ModelConfig& config, uint64_t seed) {
   Parameters parameters(config);
-  for (const auto& [name, shape] : parameter_shapes(config)) {
+  for (const auto& [name, shape] : model::parameter_shapes(config)) {
     if (shape.empty()) {
-      parameters.add(name, at::full({}, start_of_scalar(config, name), at::kFloat));
+      parameters.add(name, at::full({}, model::first_scalar(config, name), at::kFloat));
     } else if (shape.size() == 1) {
       parameters.add(name, at::ones(shape, at::kFloat));
     } else {
@@ -189,38 +108,24 @@ Parameters Parameters::random(const model::ModelConfig& config, uint64_t seed) {
 }
 
 Parameters Parameters::load(FileSystem& files, const std::filesystem::path& folder,
-                            const model::ModelConfig& config, const LoadOptions& options) {
+                            const model::ModelConfig& config) {
   const storage::TensorFiles tensors = storage::TensorFiles::open(files, folder);
   Parameters parameters(config);
-  std::set<std::string> made;
-  for (const auto& [name, shape] : parameter_shapes(config)) {
+  for (const auto& [name, shape] : model::parameter_shapes(config)) {
     const storage::SafetensorsFile* file = tensors.find(name);
     if (file != nullptr) {
       parameters.add(name, read_weight(*file, name, shape));
     } else if (shape.empty()) {
-      parameters.add(name, at::full({}, start_of_scalar(config, name), at::kFloat));
-    } else if (options.makes_routers && is_router_parameter(name)) {
-      made.insert(name);
-      parameters.add(name, at::zeros(shape, at::kFloat));
+      parameters.add(name, at::full({}, model::first_scalar(config, name), at::kFloat));
     } else {
       throw Error(ErrorCode::kInvalidFormat, folder.string(), ": the tensor \"", name,
                   "\" is missing");
     }
   }
   for (const std::string& name : tensors.names()) {
-    if (parameters.has(name) || name == "temperature" || name == "b") continue;
-    if (name == "lm_head.weight" && config.ties_embeddings) continue;
+    if (parameters.has(name) || model::is_unread(config, name)) continue;
     throw Error(ErrorCode::kInvalidFormat, folder.string(), ": the tensor \"", name,
                 "\" belongs to no layer of config.json");
-  }
-  if (!made.empty()) {
-    const size_t wanted = 2 * config.msa.router_layers.size();
-    if (made.size() != wanted) {
-      throw Error(ErrorCode::kInvalidFormat, folder.string(), ": ", made.size(), " of ", wanted,
-                  " routers are missing, \"", *made.begin(),
-                  "\" first: all must be there, or none");
-    }
-    parameters.tie_routers(true);
   }
   return parameters;
 }
@@ -264,7 +169,8 @@ void Parameters::copy_from(const std::vector<NamedTensor>& values) {
     const at::Tensor& own = (*this)[value.name];
     if (own.sizes() != value.tensor.sizes()) {
       throw Error(ErrorCode::kMismatch, "parameter \"", value.name, "\" has the shape ",
-                  shape_text(own.sizes()), ", got ", shape_text(value.tensor.sizes()));
+                  storage::shape_text(own.sizes().vec()), ", got ",
+                  storage::shape_text(value.tensor.sizes().vec()));
     }
   }
   const c10::NoGradGuard guard;
@@ -276,9 +182,9 @@ void Parameters::tie_routers(bool from_attention_keys) {
   const c10::NoGradGuard guard;
   const int64_t group = config_.num_heads / config_.num_kv_heads;
   for (const int64_t layer : config_.msa.router_layers) {
-    at::Tensor key = (*this)[router_k(layer)];
-    if (from_attention_keys) key.copy_((*this)[layer_prefix(layer) + "self_attn.k_proj.weight"]);
-    at::Tensor query = (*this)[router_q(layer)];
+    at::Tensor key = (*this)[model::router_k_name(layer)];
+    if (from_attention_keys) key.copy_((*this)[model::attention_k_name(layer)]);
+    at::Tensor query = (*this)[model::router_q_name(layer)];
     query.view({config_.num_kv_heads, group, config_.head_dim, config_.embed_dim})
         .copy_(key.view({config_.num_kv_heads, 1, config_.head_dim, config_.embed_dim})
                    .expand({config_.num_kv_heads, group, config_.head_dim, config_.embed_dim}));
@@ -287,14 +193,15 @@ void Parameters::tie_routers(bool from_attention_keys) {
 
 void Parameters::train_routers_alone(bool routers_alone) {
   for (const NamedTensor& parameter : all_) {
-    parameter.tensor.requires_grad_(!routers_alone || is_router_parameter(parameter.name));
+    parameter.tensor.requires_grad_(!routers_alone || model::is_router_parameter(parameter.name));
   }
 }
 
 void Parameters::clamp_temperature() {
   if (!has("temperature")) return;
   const c10::NoGradGuard guard;
-  all_[places_.at("temperature")].tensor.clamp_(kLowestTemperature, kHighestTemperature);
+  all_[places_.at("temperature")].tensor.clamp_(model::kLowestTemperature,
+                                                model::kHighestTemperature);
 }
 
 }  // namespace msa::train

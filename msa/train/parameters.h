@@ -16,18 +16,6 @@
 
 namespace msa::train {
 
-/// Names and shapes of a model's weights: embeddings, layers from the first to the last, the final
-/// norm, the head where it is not tied; for a model with memory the scalar `temperature`, and the
-/// scalar `b` where its auxiliary loss is BCE.
-std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(
-    const model::ModelConfig& config);
-
-struct LoadOptions {
-  // A folder without routers gets routers that are tied to the attention's keys, in place of an
-  // error.
-  bool makes_routers = false;
-};
-
 /// The set of tensors never changes; their values do. One thread at a time.
 class Parameters {
  public:
@@ -41,9 +29,9 @@ class Parameters {
   /// naming the tensor if one is missing, belongs to no layer, has another shape or type, or holds
   /// a value that is not finite.
   static Parameters load(FileSystem& files, const std::filesystem::path& folder,
-                         const model::ModelConfig& config, const LoadOptions& options = {});
+                         const model::ModelConfig& config);
 
-  /// In the order of parameter_shapes. Tensors share their data with the parameters.
+  /// In the order of model::parameter_shapes. Tensors share their data with the parameters.
   const std::vector<NamedTensor>& all() const { return all_; }
 
   bool has(const std::string& name) const { return places_.contains(name); }
@@ -84,8 +72,5 @@ class Parameters {
   std::vector<NamedTensor> all_;
   std::map<std::string, size_t> places_;
 };
-
-/// True for router_q_proj and router_k_proj, and the scalars of the auxiliary loss.
-bool is_router_parameter(const std::string& name);
 
 }  // namespace msa::train

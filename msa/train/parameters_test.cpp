@@ -54,9 +54,8 @@ class ParametersTest : public testing::Test {
       std::filesystem::path(testing::TempDir()) / ("msa_parameters_" + std::to_string(getpid()));
 };
 
-Parameters load(const std::filesystem::path& folder, const model::ModelConfig& config,
-                const LoadOptions& options = {}) {
-  return Parameters::load(real_file_system(), folder, config, options);
+Parameters load(const std::filesystem::path& folder, const model::ModelConfig& config) {
+  return Parameters::load(real_file_system(), folder, config);
 }
 
 std::string message_of(const std::function<void()>& action, ErrorCode code) {
@@ -248,23 +247,6 @@ TEST_F(ParametersTest, AScalarMayBeAbsentOrAVectorOfOne) {
   EXPECT_EQ(load(write(tensors), config)["temperature"].item<float>(), 0.25F);
   tensors.pop_back();
   EXPECT_FLOAT_EQ(load(write(tensors), config)["temperature"].item<float>(), 0.07F);
-}
-
-TEST_F(ParametersTest, AFolderWithoutRoutersGetsTiedOnesIfAsked) {
-  const auto config = small_config();
-  std::vector<NamedTensor> tensors = stored(Parameters::random(config, 9));
-  const auto is_router = [](const NamedTensor& t) { return is_router_parameter(t.name); };
-  const NamedTensor router = *std::find_if(tensors.begin(), tensors.end(), is_router);
-  std::erase_if(tensors, is_router);
-  message_of([&] { load(write(tensors), config); }, ErrorCode::kInvalidFormat);
-  const Parameters loaded = load(write(tensors), config, {.makes_routers = true});
-  EXPECT_TRUE(are_tied(loaded, "model.layers.1"));
-  EXPECT_TRUE(at::equal(loaded["model.layers.1.self_attn.router_k_proj.0.weight"],
-                        loaded["model.layers.1.self_attn.k_proj.weight"]));
-  tensors.push_back(router);
-  const std::string message = message_of(
-      [&] { load(write(tensors), config, {.makes_routers = true}); }, ErrorCode::kInvalidFormat);
-  EXPECT_NE(message.find("3 of 4 routers are missing"), std::string::npos) << message;
 }
 
 TEST_F(ParametersTest, CopiesValuesOfTheSameModelOnly) {

@@ -25,8 +25,8 @@ at::Tensor largest(const at::Tensor& scores, int64_t count) {
   return order.slice(1, 0, count);
 }
 
-at::Tensor loss_of(const StepInput& input, const at::Tensor& queries, const at::Tensor& keys,
-                   const autograd::BestScores& best, const RoutingOptions& options) {
+ScoredPairs pairs_of(const StepInput& input, const autograd::BestScores& best,
+                     const RoutingOptions& options) {
   const auto of_routed = [&](const at::Tensor& all) { return all.index_select(0, input.routed); };
   const auto is_gold = of_routed(input.is_gold);
   const auto scores = gold_first(of_routed(best.scores), is_gold);
@@ -35,21 +35,16 @@ at::Tensor loss_of(const StepInput& input, const at::Tensor& queries, const at::
           ? input.num_documents
           : std::min(input.num_documents, input.most_gold + options.num_negatives);
   const auto candidates = std::get<1>(scores.topk(num_candidates, 1));
-  const auto of_candidates = [&](const at::Tensor& all) {
-    return of_routed(all).gather(1, candidates);
-  };
-  const auto pairs = autograd::pair_scores(queries, keys, of_candidates(best.token).flatten(),
-                                           of_candidates(best.chunk).flatten());
-  const auto is_positive = is_gold.gather(1, candidates);
-  return auxiliary_loss(pairs.view(candidates.sizes()), is_positive, at::ones_like(is_positive),
-                        options.loss)
-      .sum();
+  const auto of_candidates = [&](const at::Tensor& all) { return all.gather(1, candidates); };
+  return {.token = of_candidates(of_routed(best.token)),
+          .chunk = of_candidates(of_routed(best.chunk)),
+          .is_gold = of_candidates(is_gold)};
 }
 
 }  // namespace
 
 Routing route(const StepInput& input, const at::Tensor& queries, const at::Tensor& keys,
-              const RoutingOptions& options, bool wants_loss) {
+              const RoutingOptions& options, bool wants_pairs) {
   const auto best = autograd::best_scores(queries.detach(), input.query_offsets, keys.detach(),
                                           input.document_offsets);
   const int64_t num_selected = std::min(options.top_k, input.num_documents);
@@ -61,10 +56,17 @@ Routing route(const StepInput& input, const at::Tensor& queries, const at::Tenso
   out.selected_hits = is_hit.any(1).sum();
   out.selected =
       options.forces_gold ? largest(gold_first(best.scores, input.is_gold), num_selected) : chosen;
-  if (wants_loss && input.routed.size(0) > 0) {
-    out.loss = loss_of(input, queries, keys, best, options);
-  }
+  if (wants_pairs && input.routed.size(0) > 0) out.pairs = pairs_of(input, best, options);
   return out;
+}
+
+at::Tensor routing_loss(const at::Tensor& queries, const at::Tensor& keys, const ScoredPairs& pairs,
+                        const AuxiliaryLossOptions& options) {
+  const auto scores =
+      autograd::pair_scores(queries, keys, pairs.token.flatten(), pairs.chunk.flatten());
+  return auxiliary_loss(scores.view(pairs.token.sizes()), pairs.is_gold,
+                        at::ones_like(pairs.is_gold), options)
+      .sum();
 }
 
 }  // namespace msa::train

@@ -17,19 +17,32 @@ struct RoutingOptions {
   AuxiliaryLossOptions loss;
 };
 
-/// Of one router layer.
+/// The pairs of token and chunk that the loss of a router layer is made of: for each of the A'
+/// questions with gold its M documents, gold ones first.
+struct ScoredPairs {
+  at::Tensor token;    // [A', M] int64, rows of the queries
+  at::Tensor chunk;    // [A', M] int64, rows of the keys
+  at::Tensor is_gold;  // [A', M] bool
+};
+
+/// Of one router layer, without gradient.
 struct Routing {
-  at::Tensor scores;         // [A, Dn] float32, without gradient
+  at::Tensor scores;         // [A, Dn] float32
   at::Tensor selected;       // [A, min(K, Dn)] int64, places of documents
-  at::Tensor loss;           // scalar: sum over the questions with gold; undefined if not asked for
   at::Tensor first_hits;     // scalar: questions with gold whose best document is gold
   at::Tensor selected_hits;  // scalar: those with gold among the best K, before any is forced in
+  ScoredPairs pairs;         // undefined if nothing is learned of them
 };
 
 /// queries [Q, F] are folded (head mean and scale are in them), keys [C, F]; both of one type.
-/// Gradients reach them through the best pair of token and chunk of each document scored, and only
-/// if `wants_loss`. The choice is that of inference: largest score first, ties by place.
+/// The choice is that of inference: largest score first, ties by place. Pairs only if
+/// `wants_pairs` and some question has gold.
 Routing route(const StepInput& input, const at::Tensor& queries, const at::Tensor& keys,
-              const RoutingOptions& options, bool wants_loss);
+              const RoutingOptions& options, bool wants_pairs);
+
+/// Scalar: the sum over the questions of `pairs`. Gradients reach queries and keys through the
+/// pairs alone.
+at::Tensor routing_loss(const at::Tensor& queries, const at::Tensor& keys, const ScoredPairs& pairs,
+                        const AuxiliaryLossOptions& options);
 
 }  // namespace msa::train

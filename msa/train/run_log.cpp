@@ -58,6 +58,7 @@ OrderedJson to_json(const StepReport& report) {
                    {"rate", number(report.rate)},
                    {"gradient_norm", number(report.gradient_norm)},
                    {"tokens_per_second", number(report.tokens_per_second)}};
+  if (report.flops_per_second > 0) json["flops_per_second"] = number(report.flops_per_second);
   if (report.flop_utilisation > 0) json["flop_utilisation"] = number(report.flop_utilisation);
   json["num_skipped"] = report.num_skipped;
   json["losses"] = object_of(report.losses);
@@ -73,6 +74,17 @@ OrderedJson to_json(const EvaluationReport& report) {
           {"figures", object_of(report.figures)}};
 }
 
+OrderedJson to_json(const MiningReport& report) {
+  return {{"kind", "mining"},
+          {"step", report.step},
+          {"phase", report.phase},
+          {"memory_tokens", report.memory_tokens},
+          {"num_questions", report.num_questions},
+          {"num_groups", report.num_groups},
+          {"seconds", number(report.seconds)},
+          {"figures", object_of(report.figures)}};
+}
+
 std::string progress_line(const StepReport& report) {
   std::string line = "step " + std::to_string(report.step) + " " + report.phase;
   if (!report.losses.empty()) line += " | " + list_of(report.losses, "%.4f");
@@ -81,6 +93,8 @@ std::string progress_line(const StepReport& report) {
   line += rate_text(report.tokens_per_second);
   if (report.flop_utilisation > 0) {
     line += printed(" | %.0f%% of peak", 100 * report.flop_utilisation);
+  } else if (report.flops_per_second > 0) {
+    line += printed(" | %.1f GFLOP/s", report.flops_per_second / 1e9);
   }
   if (report.num_skipped > 0) line += " | " + std::to_string(report.num_skipped) + " skipped";
   return line;
@@ -90,6 +104,13 @@ std::string progress_line(const EvaluationReport& report) {
   return "step " + std::to_string(report.step) + " " + report.phase + " | " +
          std::to_string(report.memory_tokens) + " tokens in memory | " +
          list_of(report.figures, "%.3f");
+}
+
+std::string progress_line(const MiningReport& report) {
+  return "step " + std::to_string(report.step) + " " + report.phase + " | mined " +
+         std::to_string(report.memory_tokens) + " tokens with " +
+         std::to_string(report.num_questions) + printed(" questions in %.1f s | ", report.seconds) +
+         list_of(report.figures, "%.3f") + " | " + std::to_string(report.num_groups) + " groups";
 }
 
 RunLog::RunLog(std::unique_ptr<File> file) : file_(std::move(file)) {}

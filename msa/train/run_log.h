@@ -25,6 +25,7 @@ struct StepReport {
   double rate = 0;           // of learning
   double gradient_norm = 0;  // before clipping
   double tokens_per_second = 0;
+  double flops_per_second = 0;  // that the model asked for: see step_flops
   double flop_utilisation = 0;  // share of the device's peak; 0: not known
   int64_t num_skipped = 0;      // steps, in the whole run
   std::vector<Figure> losses;   // "total", "language", ...
@@ -39,8 +40,20 @@ struct EvaluationReport {
   std::vector<Figure> figures;  // "recall_1", "recall_16", "exact", ...
 };
 
+/// On training questions over a memory of many steps' documents, in search of misses.
+struct MiningReport {
+  int64_t step = 0;
+  std::string phase;
+  int64_t memory_tokens = 0;
+  int64_t num_questions = 0;
+  int64_t num_groups = 0;  // of documents that the model mistakes for each other
+  double seconds = 0;      // that it took; not of training
+  std::vector<Figure> figures;
+};
+
 OrderedJson to_json(const StepReport& report);
 OrderedJson to_json(const EvaluationReport& report);
+OrderedJson to_json(const MiningReport& report);
 
 /// "step 120 ids | total 1.234 language 2.345 | recall_1 0.912 | rate 2.0e-03 | norm 0.81 |
 /// 1.92M tokens/s | 31% of peak".
@@ -48,6 +61,10 @@ std::string progress_line(const StepReport& report);
 
 /// "step 120 | 65536 tokens in memory | recall_1 0.912 recall_16 0.998".
 std::string progress_line(const EvaluationReport& report);
+
+/// "step 500 memory | mined 16777216 tokens with 8192 questions in 21.5 s | recall_1 0.612
+/// recall_16 0.898 | 8101 groups".
+std::string progress_line(const MiningReport& report);
 
 /// A JSON Lines file that a run adds to. One thread at a time.
 class RunLog {

@@ -28,6 +28,7 @@ class RunLogTest : public testing::Test {
             .rate = 2e-3,
             .gradient_norm = 0.812,
             .tokens_per_second = 1'920'000,
+            .flops_per_second = 3.1e14,
             .flop_utilisation = 0.312,
             .num_skipped = 0,
             .losses = {{"total", 1.25}, {"language", 2.5 / static_cast<double>(number)}},
@@ -53,16 +54,26 @@ TEST_F(RunLogTest, ProgressIsOneLine) {
             "0.81 | 1.92M tokens/s | 31% of peak");
   report.routing.clear();
   report.flop_utilisation = 0;
+  report.flops_per_second = 87.6e9;
   report.tokens_per_second = 1234;
   report.num_skipped = 2;
   EXPECT_EQ(progress_line(report),
             "step 120 ids | total 1.2500 language 0.0208 | rate 2.0e-03 | norm 0.81 | 1.2k "
-            "tokens/s | 2 skipped");
+            "tokens/s | 87.6 GFLOP/s | 2 skipped");
   EXPECT_EQ(progress_line(EvaluationReport{.step = 7,
                                            .phase = "ids",
                                            .memory_tokens = 65536,
                                            .figures = {{"recall_1", 0.5}, {"recall_16", 1}}}),
             "step 7 ids | 65536 tokens in memory | recall_1 0.500 recall_16 1.000");
+  EXPECT_EQ(progress_line(MiningReport{.step = 7,
+                                       .phase = "ids",
+                                       .memory_tokens = 65536,
+                                       .num_questions = 300,
+                                       .num_groups = 290,
+                                       .seconds = 2.25,
+                                       .figures = {{"recall_1", 0.5}}}),
+            "step 7 ids | mined 65536 tokens with 300 questions in 2.2 s | recall_1 0.500 | 290 "
+            "groups");
 }
 
 TEST_F(RunLogTest, LinesAreJsonAndNumbersThatAreNotFiniteAreNull) {
@@ -106,10 +117,19 @@ TEST_F(RunLogTest, TheReportDrawsEveryCurveOnItsOwn) {
       lines.push_back(Json::parse(to_json(report).dump()));
     }
   }
+  const MiningReport mined{.step = 4000,
+                           .phase = "c&d",
+                           .memory_tokens = 65536,
+                           .num_questions = 300,
+                           .num_groups = 290,
+                           .seconds = 2,
+                           .figures = {{"recall_1", 0.25}}};
+  lines.push_back(Json::parse(to_json(mined).dump()));
   const std::string page = run_report(lines, "run <1>");
   for (const char* part :
        {"<title>run &lt;1&gt;</title>", ">Losses<", ">total: 1.25<", ">language: 0.0005<",
-        ">recall_1 at 65.5K tokens: 0.5<", ">Rate of learning<", ">a&lt;b<", ">c&amp;d<",
+        ">recall_1 at 65.5K tokens: 0.5<", ">Training questions, mined<",
+        ">recall_1 at 65.5K tokens: 0.25<", ">Rate of learning<", ">a&lt;b<", ">c&amp;d<",
         ">Share of peak FLOP/s<"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }

@@ -96,7 +96,9 @@ Log read(std::span<const Json> lines) {
     if (!std::isfinite(step)) continue;
     if (line.contains("memory_tokens")) {
       const std::string size = " at " + short_number(number_of(line, "memory_tokens")) + " tokens";
-      add_figures(log.figures["Held-back questions"], line, "figures", size, step);
+      const bool is_mining = line.value("kind", Json()) == "mining";
+      add_figures(log.figures[is_mining ? "Training questions, mined" : "Held-back questions"],
+                  line, "figures", size, step);
       continue;
     }
     if (line.contains("phase") && line.at("phase").is_string()) {
@@ -108,6 +110,7 @@ Log read(std::span<const Json> lines) {
     for (const auto& [title, key] : {std::pair{"Rate of learning", "rate"},
                                      {"Length of the gradient", "gradient_norm"},
                                      {"Tokens a second", "tokens_per_second"},
+                                     {"FLOP/s of the model", "flops_per_second"},
                                      {"Share of peak FLOP/s", "flop_utilisation"},
                                      {"Steps skipped", "num_skipped"}}) {
       const double value = number_of(line, key);
@@ -242,8 +245,9 @@ std::string run_report(std::span<const Json> log, const std::string& title) {
       << "</style></head><body>\n<h1>" << escaped(title) << "</h1>\n";
   bool is_empty = true;
   for (const char* name :
-       {"Losses", "Routing in the batch", "Held-back questions", "Rate of learning",
-        "Length of the gradient", "Tokens a second", "Share of peak FLOP/s", "Steps skipped"}) {
+       {"Losses", "Routing in the batch", "Held-back questions", "Training questions, mined",
+        "Rate of learning", "Length of the gradient", "Tokens a second", "Share of peak FLOP/s",
+        "Steps skipped"}) {
     const auto found = read_log.figures.find(name);
     if (found == read_log.figures.end() || found->second.empty()) continue;
     add_drawing(out, name, found->second, read_log.phases);

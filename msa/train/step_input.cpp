@@ -116,9 +116,19 @@ void LossTotals::add(const samples::Batch& batch) {
 StepInput step_input(const samples::Batch& batch, int64_t chunk_tokens, const TermWeights& weights,
                      const LossTotals& totals, at::Device device) {
   StepInput input;
+  read_documents(batch, chunk_tokens, device, input);
+  read_sequences(batch, weights, totals, device, input);
+  return input;
+}
+
+void read_documents(const samples::Batch& batch, int64_t chunk_tokens, at::Device device,
+                    StepInput& input) {
   input.documents = packed(batch.documents, device);
   add_chunks(input, batch.documents, chunk_tokens, device);
+}
 
+void read_sequences(const samples::Batch& batch, const TermWeights& weights,
+                    const LossTotals& totals, at::Device device, StepInput& input) {
   samples::PackedTokens with_head;
   if (!batch.head.empty()) with_head.add(batch.head, 0);
   const auto shift = static_cast<int32_t>(with_head.tokens.size());
@@ -138,7 +148,6 @@ StepInput step_input(const samples::Batch& batch, int64_t chunk_tokens, const Te
   input.query_offsets = offsets_of(batch.query_offsets, device);
   add_gold(input, batch, device);
   add_targets(input, batch.targets, weights, totals, device);
-  return input;
 }
 
 }  // namespace msa::train

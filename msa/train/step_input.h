@@ -76,4 +76,11 @@ constexpr int64_t kTokensOfPass = 262144;  // a longer document is a pass by its
 StepInput step_input(const samples::Batch& batch, int64_t chunk_tokens, const TermWeights& weights,
                      const LossTotals& totals, at::Device device);
 
+/// The two halves of step_input, for several batches of sequences over the same documents: the
+/// second is for an input, or the copy of one, that the first has filled.
+void read_documents(const samples::Batch& batch, int64_t chunk_tokens, at::Device device,
+                    StepInput& input);
+void read_sequences(const samples::Batch& batch, const TermWeights& weights,
+                    const LossTotals& totals, at::Device device, StepInput& input);
+
 }  // namespace msa::train

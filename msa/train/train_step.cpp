@@ -51,6 +51,12 @@ ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& paramet
   return options;
 }
 
+StepFlopsOptions flops_options(const PhaseConfig& phase, const ForwardOptions& options) {
+  return {.weights = options.weights,
+          .top_k = options.routing.top_k,
+          .routers_alone = phase.train == Trained::kRouters};
+}
+
 StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& optimizer,
                      const samples::Batch& batch, ForwardOptions options, double rate, double limit,
                      int64_t step) {

@@ -11,6 +11,7 @@
 #include "msa/train/optimizer.h"
 #include "msa/train/parameters.h"
 #include "msa/train/run_log.h"
+#include "msa/train/step_flops.h"
 
 namespace msa::train {
 
@@ -27,6 +28,9 @@ struct StepResult {
 /// `parameters` on the device of `math`.
 ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& parameters,
                              at::ScalarType type);
+
+/// What counts of such a phase's batches.
+StepFlopsOptions flops_options(const PhaseConfig& phase, const ForwardOptions& options);
 
 /// Takes a step unless the loss is above `limit` or something is not finite. Waits for the device.
 /// `step` names it in the outcome.

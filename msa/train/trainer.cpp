@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "msa/base/error.h"
 #include "msa/samples/batch_maker.h"
 #include "msa/samples/similar_documents.h"
+#include "msa/train/compute_device.h"
+#include "msa/train/mining.h"
 #include "msa/train/model_folder.h"
 #include "msa/train/run_report.h"
 
@@ -57,6 +60,7 @@ Trainer::Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line
       on_line_(std::move(on_line)),
       output_(made_folder(files, setup_.config.run.output)),
       math_(setup_.model(), num_positions(setup_), setup_.device),
+      peak_flops_(setup_.type == at::kBFloat16 ? peak_flops(name_of(setup_.device)) : 0),
       optimizer_(setup_.parameters->all(), setup_.config.optimizer),
       guard_(setup_.config.guard),
       checkpoints_(files, output_ / "checkpoints", setup_.config.run.keep),
@@ -71,6 +75,7 @@ Trainer::Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line
     optimizer_.load_state(saved->optimizer);
     guard_.restore(saved->run.more.at("guard"));
     recall_ = saved->run.more.at("recall").get<double>();
+    mined_ = to_groups(saved->similar);
     state_ = std::move(saved->run);
     on_line_("resumed behind step " + std::to_string(state_.step));
   }
@@ -89,19 +94,33 @@ bool Trainer::run(const std::atomic<bool>& stop) {
     begin_phase();
     samples::BatchMaker maker(*setup_.corpus, *setup_.layout, phase().mixture,
                               {.seed = static_cast<uint64_t>(setup_.config.run.seed)});
-    if (phase().mixture.similar_share > 0) maker.set_similar(similar_groups());
-    const ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
-    samples::BatchStream stream([&](int64_t step) { return maker.make(step); },
-                                {.first_step = state_.step, .num_threads = kBatchThreads});
+    if (phase().mixture.similar_share > 0) {
+      maker.set_similar(mined_.empty() ? groups_by_words() : mined_);
+    }
+    ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
+    options.recomputes_layers = setup_.config.run.recompute == Recompute::kLayers;
+    std::optional<samples::BatchStream> stream;
+    const auto open_stream = [&] {
+      stream.emplace(
+          [&](int64_t step) { return maker.make(step); },
+          samples::BatchStreamOptions{.first_step = state_.step, .num_threads = kBatchThreads});
+    };
+    open_stream();
     while (!is_phase_over()) {
       if (stop) {
         write_checkpoint();
         write_report();
         return false;
       }
-      step(stream, options);
+      step(*stream, options);
       const int64_t every = setup_.config.evaluation.every_steps;
       if (every > 0 && state_.step % every == 0 && !is_phase_over()) evaluate();
+      if (is_to_mine()) {  // batches that were made ahead are of the groups before
+        stream.reset();
+        mine_misses();
+        if (!mined_.empty()) maker.set_similar(mined_);
+        open_stream();
+      }
       if (state_.seconds - saved_at_ >= setup_.config.run.checkpoint_seconds) write_checkpoint();
     }
     evaluate();
@@ -131,14 +150,50 @@ void Trainer::begin_phase() {
 }
 
 /// Documents that BM25 takes for the answer to other documents' questions: the same in every run.
-std::vector<std::vector<int32_t>> Trainer::similar_groups() const {
+std::vector<std::vector<int32_t>> Trainer::groups_by_words() const {
   on_line_("data: looking for similar documents");
-  const samples::WordIndex index(*setup_.corpus, phase().mixture);
-  const samples::Search search = [&](std::span<const std::string_view> questions, int64_t count) {
-    return index.search(questions, count);
-  };
-  return samples::similar_documents(*setup_.corpus, phase().mixture, search,
-                                    {.seed = static_cast<uint64_t>(setup_.config.run.seed)});
+  const samples::TrainCorpus& corpus = *setup_.corpus;
+  const samples::Mixture& mixture = phase().mixture;
+  const int64_t num_documents = setup_.config.mining.documents;
+  const samples::WordIndex index(corpus, mixture);
+  const auto questions = samples::draw_searched(
+      corpus, mixture, {.seed = static_cast<uint64_t>(setup_.config.run.seed)});
+  return samples::similar_documents(
+      corpus, mixture, questions, index.search(questions, num_documents + samples::kMoreDocuments),
+      num_documents);
+}
+
+bool Trainer::is_to_mine() const {
+  const int64_t every = setup_.config.mining.every_steps;
+  return every > 0 && phase().mixture.similar_share > 0 && phase().mixture.memory_tokens > 0 &&
+         state_.phase_step % every == 0 && !is_phase_over();
+}
+
+void Trainer::mine_misses() {
+  const auto start = Clock::now();
+  const ModelTensors tensors = gather_tensors(
+      setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
+  Mined mined = mine(*setup_.corpus, *setup_.layout, phase().mixture, math_, tensors,
+                     {.wanted = setup_.config.mining,
+                      .seed = static_cast<uint64_t>(setup_.config.run.seed),
+                      .step = state_.step,
+                      .top_k = setup_.model().msa.top_k,
+                      .type = setup_.type});
+  const MiningReport report{.step = state_.step,
+                            .phase = phase().name,
+                            .memory_tokens = mined.recall.memory_tokens,
+                            .num_questions = mined.recall.num_questions,
+                            .num_groups = static_cast<int64_t>(mined.groups.size()),
+                            .seconds = seconds_since(start),
+                            .figures = recall_figures(mined.recall)};
+  log_->add(to_json(report));
+  on_line_(progress_line(report));
+  if (!mined.groups.empty()) mined_ = std::move(mined.groups);  // else nothing is mistaken
+}
+
+std::vector<Figure> Trainer::recall_figures(const Recall& recall) const {
+  return {{"recall_1", recall.at_1},
+          {"recall_" + std::to_string(setup_.model().msa.top_k), recall.at_k}};
 }
 
 bool Trainer::is_phase_over() const {
@@ -160,6 +215,7 @@ void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) 
   const StepResult result = take_step(math_, *setup_.parameters, optimizer_, batch, options, rate,
                                       guard_.limit(), state_.step);
   const double seconds = seconds_since(start);
+  const StepFlops flops = step_flops(setup_.model(), batch, flops_options(phase(), options));
   ++state_.step;
   ++state_.phase_step;
   state_.tokens += result.num_tokens;
@@ -184,6 +240,8 @@ void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) 
                   .rate = rate,
                   .gradient_norm = result.outcome.gradient_norm,
                   .tokens_per_second = static_cast<double>(result.num_tokens) / seconds,
+                  .flops_per_second = flops.total() / seconds,
+                  .flop_utilisation = peak_flops_ > 0 ? flops.total() / seconds / peak_flops_ : 0,
                   .num_skipped = guard_.num_skipped(),
                   .losses = result.losses,
                   .routing = result.routing};
@@ -197,14 +255,12 @@ void Trainer::evaluate() {
   if (evaluation_ == nullptr || !setup_.model().has_memory()) return;
   const ModelTensors tensors = gather_tensors(
       setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
-  const auto lines = evaluation_->run(math_, tensors, setup_.device);
+  const auto lines = evaluation_->run(math_, tensors);
   for (const Recall& recall : lines) {
-    const EvaluationReport report{
-        .step = state_.step,
-        .phase = phase().name,
-        .memory_tokens = recall.memory_tokens,
-        .figures = {{"recall_1", recall.at_1},
-                    {"recall_" + std::to_string(setup_.model().msa.top_k), recall.at_k}}};
+    const EvaluationReport report{.step = state_.step,
+                                  .phase = phase().name,
+                                  .memory_tokens = recall.memory_tokens,
+                                  .figures = recall_figures(recall)};
     log_->add(to_json(report));
     on_line_(progress_line(report));
   }
@@ -214,8 +270,10 @@ void Trainer::evaluate() {
 void Trainer::write_checkpoint() {
   log_->sync();
   state_.more = {{"guard", guard_.state()}, {"recall", recall_}};
-  checkpoints_.write(
-      {.run = state_, .parameters = setup_.parameters->all(), .optimizer = optimizer_.state()});
+  checkpoints_.write({.run = state_,
+                      .parameters = setup_.parameters->all(),
+                      .optimizer = optimizer_.state(),
+                      .similar = to_tensors(mined_)});
   saved_at_ = state_.seconds;
   on_line_("checkpoint behind step " + std::to_string(state_.step));
 }

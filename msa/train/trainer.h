@@ -3,7 +3,7 @@
 
 #include <atomic>
 #include <memory>
-#include <optional>
+#include <vector>
 
 #include "msa/samples/batch_stream.h"
 #include "msa/train/checkpoint.h"
@@ -31,11 +31,14 @@ class Trainer {
  private:
   const PhaseConfig& phase() const;
   void begin_phase();
-  std::vector<std::vector<int32_t>> similar_groups() const;
+  std::vector<std::vector<int32_t>> groups_by_words() const;
+  bool is_to_mine() const;
+  void mine_misses();
   bool is_phase_over() const;
   void step(samples::BatchStream& stream, const ForwardOptions& options);
   void report(const StepResult& result, double rate);
   void evaluate();
+  std::vector<Figure> recall_figures(const Recall& recall) const;
   void write_checkpoint();
   void write_report() const;
   void finish();
@@ -45,11 +48,13 @@ class Trainer {
   OnLine on_line_;
   std::filesystem::path output_;
   LayerMath math_;
+  double peak_flops_;  // of the device in the type of the activations; 0: not known
   Optimizer optimizer_;
   Guard guard_;
   CheckpointFolder checkpoints_;
   std::unique_ptr<Evaluation> evaluation_;  // null: none is wanted
   std::unique_ptr<RunLog> log_;
+  std::vector<std::vector<int32_t>> mined_;  // groups in force; empty: those found by words
   RunState state_;
   double recall_ = 0;     // at 1, of the last evaluation's smallest memory in this phase
   double shown_at_ = -1;  // seconds of the run when a line was shown last

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# train_kill.sh MSA SOURCE [KILLS [SEED]]: a run that is killed again and again ends with the bits of one that is not;
-# asked to stop (every third time) it writes a checkpoint and exits with 0.
+# train_kill.sh MSA SOURCE [KILLS [SEED]]: a run that is killed again and again, and that mines its misses, ends with
+# the bits of one that is not; asked to stop (every third time) it writes a checkpoint and exits with 0.
 set -euo pipefail
 msa=$(realpath "$1")
 source=$(realpath "$2")
@@ -19,7 +19,8 @@ train() { # train OUTPUT FLAGS...: in place of the shell that it runs in
     --set "data.cache=$folder/cache" --set "data.held_back=$folder/held_back.txt" --set "data.source.0.documents=$folder/documents.jsonl" \
     --set "data.source.0.questions=$folder/corpus/questions.jsonl" --set evaluation.every_steps=0 --set phase.0.stop.seconds=0 \
     --set phase.0.stop.recall=0 --set "phase.0.stop.steps=$steps" --set phase.0.mixture.memory_tokens=512 \
-    --set phase.0.mixture.sequence_tokens=512 "${@:2}" >>"$folder/$1.txt" 2>&1
+    --set phase.0.mixture.sequence_tokens=512 --set phase.0.mixture.similar_share=0.2 --set mining.every_steps=50 --set mining.questions=40 \
+    --set mining.memory_tokens=16384 "${@:2}" >>"$folder/$1.txt" 2>&1
 }
 
 num_started() { grep -c '^phase\|^resumed' "$folder/killed.txt" || true; }
@@ -48,8 +49,9 @@ echo "stopped $i times, resumed $resumed times, $steps steps"
 [ "$resumed" -gt 0 ]
 
 cmp "$folder/whole/model/model.safetensors" "$folder/killed/model/model.safetensors"
-losses() { jq -cS '[.step, .losses, .gradient_norm]' "$folder/$1/log.jsonl"; }
+losses() { jq -cS '[.step, .losses, .gradient_norm, .figures, .num_groups]' "$folder/$1/log.jsonl"; }
 cmp <(losses whole) <(losses killed)
 last() { ls "$folder/$1/checkpoints" | tail -n 1; }
-cmp "$folder/whole/checkpoints/$(last whole)/parameters.safetensors" "$folder/killed/checkpoints/$(last killed)/parameters.safetensors"
-cmp "$folder/whole/checkpoints/$(last whole)/optimizer.safetensors" "$folder/killed/checkpoints/$(last killed)/optimizer.safetensors"
+for file in parameters optimizer similar; do
+  cmp "$folder/whole/checkpoints/$(last whole)/$file.safetensors" "$folder/killed/checkpoints/$(last killed)/$file.safetensors"
+done

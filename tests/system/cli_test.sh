@@ -218,6 +218,14 @@ bench_is_fit answer --answer 0
 bench_is_fit fetch --documents 0
 bench_is_fit kernels --tokens 0
 bench_is_fit kernels --rows 0
+shape=$source_dir/configs/smoke_model.json
+bench_is_fit train --shape "$shape" --tokens 1
+for recompute in none layers; do
+  expect "bench train, $recompute" 0 "\"recompute\":\"$recompute\"" "$msa" bench train --shape "$shape" --device cpu \
+    --recompute $recompute --tokens 700 --memory-tokens 500 --questions 3 --readings 1 --repeats 1 --json
+done
+expect "bench train with too many questions" 2 "4 questions take 224 tokens, and the sequences have 100" \
+  "$msa" bench train --shape "$shape" --device cpu --tokens 100 --memory-tokens 500 --questions 4 --readings 0
 for type in f32 bf16 int8; do
   expect "bench route $type" 0 '"of":16' "$msa" bench route --type $type --chunks 500 --layers 2 --repeats 1 --json
 done
@@ -329,11 +337,65 @@ expect "a zero byte is shown" 0 "6265666f7265006265686" bash -c "'$msa' bank sho
 expect "tokenize as json" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?" --json
 expect "info by environment" 3 "/nonexistent" env MSA_MODEL=/nonexistent "$msa" info
 expect "bench by environment" 2 "not in range" env MSA_REPEATS=0 "$msa" bench route
-for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "eval text" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info; do
+for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "eval text" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info convert; do
   # shellcheck disable=SC2086
   lacking=$("$msa" $command --help | grep -E '^  -.*--[a-z-]+ [A-Z]' | grep -vE 'Env:|--(questions|output|jsonl) ')
   if [ -z "$lacking" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $command has flags without a twin: $lacking"; fi
 done
+
+# Models of models: shards that answer the same, a plain Qwen3, and routers for it.
+answer_of() { "$msa" ask "$bank" "when was MGM Resorts founded" --json --model "$1" | jq -c 'del(.timing_ms, .rounds)'; }
+expect "convert into shards" 0 "files; routers in layers [4, 5, 6, 7]" "$msa" convert "$model" "$work/shards" --shard-size 8MB
+expect "the shards are named and limited" 0 "ok" python3 -c 'import json, os, sys
+folder = sys.argv[1]
+index = json.load(open(folder + "/model.safetensors.index.json"))
+names = sorted(set(index["weight_map"].values()))
+assert names == ["model-%05d-of-%05d.safetensors" % (i + 1, len(names)) for i in range(len(names))] and len(names) > 3, names
+assert all(os.path.getsize(folder + "/" + name) < 8e6 + 10000 for name in names)
+print("ok")' "$work/shards"
+expect "shards answer as one file does" 0 "" test "$(answer_of "$model")" = "$(answer_of "$work/shards")" -a -n "$(answer_of "$model")"
+expect "shards become one file again" 0 '"files":1,' "$msa" convert "$work/shards" "$work/whole" --json
+expect "which answers the same" 0 "" test "$(answer_of "$model")" = "$(answer_of "$work/whole")"
+expect "convert to float32" 0 '"types":"F32"' "$msa" convert "$model" "$work/wide" --dtype f32 --json
+expect "and back" 0 '"types":"BF16"' "$msa" convert "$work/wide" "$work/narrow" --dtype bf16 --json
+expect "without loss" 0 "" cmp "$work/narrow/model.safetensors" <("$msa" convert "$model" "$work/again" --dtype bf16 >/dev/null && cat "$work/again/model.safetensors")
+expect "convert to a plain Qwen3" 0 '"router_layers":[],"fresh_routers":false' "$msa" convert "$model" "$work/qwen3" --form qwen3 --json
+expect "its config" 0 "true" jq '.model_type == "qwen3" and .architectures == ["Qwen3ForCausalLM"] and has("msa_config") == false' "$work/qwen3/config.json"
+expect "routers for it" 0 "fresh routers in layers [4, 5, 6, 7]" "$msa" convert "$work/qwen3" "$work/fresh" --chunk-tokens 16
+expect "they are a model" 0 '"router_layers":[4,5,6,7],"chunk_tokens":16,"top_k":16' "$msa" info "$work/fresh" --json
+expect "they route" 0 '"layers":[{"layer":4' bash -c "'$msa' ingest '$work/fresh_bank' '$work/few.jsonl' --model '$work/fresh' >/dev/null 2>&1 && '$msa' route '$work/fresh_bank' 'what is a casino' --json --model '$work/fresh'"
+sed "s|^config = .*|from = \"$work/fresh\"|; /^tokenizer = /d" "$source_dir/configs/smoke.toml" >"$work/train.toml"
+head -n 1 "$source_dir/examples/questions.jsonl" | jq -r .id >"$work/held_back.txt"
+expect "msa train takes them" 0 "parameters     16.52 million" "$msa" train "$work/train.toml" --dry-run --set "run.output=$work/run" \
+  --set "data.cache=$work/train_cache" --set "data.held_back=$work/held_back.txt" \
+  --set "data.source.0.documents=$source_dir/examples/documents.jsonl" --set "data.source.0.questions=$source_dir/examples/questions.jsonl"
+printf -- '---\nlicense: cc-by-sa-4.0\n---\n# A card\n\n## Quality\n' >"$work/card.md"
+expect "convert with a card" 0 "1 file" "$msa" convert "$model" "$work/carded" --card "$work/card.md"
+expect "the card says what it was given" 0 "license: cc-by-sa-4.0" head -n 3 "$work/carded/README.md"
+expect "and the model's shape" 0 "| router layers | 4, 5, 6, 7 |" cat "$work/carded/README.md"
+
+# What cannot be converted is refused, and leaves nothing.
+ls "$work" >"$work.names"
+expect "convert onto something" 2 "shards is there" "$msa" convert "$model" "$work/shards"
+expect "convert without a config" 3 "config.json" "$msa" convert "$work/noconfig" "$work/refused"
+expect "convert cut weights" 7 "model.safetensors" "$msa" convert "$work/cut" "$work/refused"
+expect "convert wrong shapes" 7 "must have the shape [1000, 384]" "$msa" convert "$work/shape" "$work/refused"
+expect "convert NaN" 7 "not finite" "$msa" convert "$work/nan" "$work/refused"
+expect "convert what has routers" 2 "has its own in config.json" "$msa" convert "$model" "$work/refused" --top-k 4
+expect "routers nowhere" 2 "below 8, got 9" "$msa" convert "$work/qwen3" "$work/refused" --router-layers 4,9
+expect "routers of no number" 2 "--router-layers" "$msa" convert "$work/qwen3" "$work/refused" --router-layers four
+expect "no such numbers" 2 "--dtype" "$msa" convert "$model" "$work/refused" --dtype int8
+expect "a shard without room" 2 "a shard must have room" "$msa" convert "$model" "$work/refused" --shard-size 0
+printf -- '---\na: b\n' >"$work/card.md"
+expect "a header without end" 7 "has no end" "$msa" convert "$model" "$work/refused" --card "$work/card.md"
+expect "a card from a pipe" 2 "is empty" "$msa" convert "$model" "$work/refused" --card <(echo text)
+expect "convert as json" 3 '"code":"not_found"' "$msa" convert "$work/nothing" "$work/refused" --json
+expect "convert onto a full disk" 5 "cannot write" bash -c "trap '' XFSZ; ulimit -f 20000; '$msa' convert '$model' '$work/refused'"
+expect "tensors of no layer" 7 "belongs to no layer" "$msa" convert "$work/plain" "$work/refused" --router-layers 7
+rm -f "$work/shards/model-00002"*
+expect "a shard that is missing" 3 "model-00002" "$msa" convert "$work/shards" "$work/refused"
+expect "refusals leave nothing" 0 "" diff "$work.names" <(ls "$work")
+rm "$work.names"
 
 # Completion knows the flags of commands within commands.
 complete_words() { # complete_words WORD...: what bash would offer for the last of the words
@@ -343,6 +405,7 @@ expect "completion of commands" 0 "ingest" complete_words msa in
 expect "completion of parts" 0 "ls" complete_words msa bank l
 expect "completion within bank" 0 "--offset" complete_words msa bank ls --o
 expect "completion within eval" 0 "--num-extra" complete_words msa eval qa some/folder --num
+expect "completion within convert" 0 "--shard-size" complete_words msa convert a b --sh
 expect "completion within bench" 0 "--tokens" complete_words msa bench route --to
 expect "completion for fish" 0 "complete -c msa -n '__msa_at bank ls' -l offset -r -d " "$msa" completion fish
 

@@ -13,7 +13,7 @@
 
 #include "msa/base/file_system.h"
 
-namespace msa::train {
+namespace msa {
 
 /// The real file system until the power goes. One thread at a time.
 class LosingFileSystem final : public FileSystem {
@@ -135,4 +135,4 @@ class LosingFileSystem final : public FileSystem {
   std::vector<Name> names_;                       // that are not durable yet, in order
 };
 
-}  // namespace msa::train
+}  // namespace msa

@@ -1,0 +1,86 @@
+#include "msa/train/rank_documents.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <span>
+#include <tuple>
+
+namespace msa::train {
+namespace {
+
+constexpr int64_t kQuestionsOfPass = 256;
+
+/// The questions [first, end) of a batch, without its documents.
+samples::Batch questions_of(const samples::Batch& all, int64_t first, int64_t end) {
+  samples::Batch some;
+  some.head = all.head;
+  for (auto a = static_cast<size_t>(first); a < static_cast<size_t>(end); ++a) {
+    const auto part = [a](const std::vector<int32_t>& values, const std::vector<int32_t>& offsets) {
+      return std::span(values).subspan(static_cast<size_t>(offsets[a]),
+                                       static_cast<size_t>(offsets[a + 1] - offsets[a]));
+    };
+    const int32_t shift =
+        static_cast<int32_t>(some.sequences.num_tokens()) - all.sequences.offsets[a];
+    some.sequences.add(part(all.sequences.tokens, all.sequences.offsets),
+                       all.sequences.positions[static_cast<size_t>(all.sequences.offsets[a])]);
+    for (const int32_t row : part(all.query_rows, all.query_offsets)) {
+      some.query_rows.push_back(row + shift);
+    }
+    some.query_offsets.push_back(static_cast<int32_t>(some.query_rows.size()));
+    some.gold_offsets.push_back(0);  // nobody asks how well it went here
+  }
+  some.num_asking = end - first;
+  return some;
+}
+
+}  // namespace
+
+at::Tensor rank_documents(const LayerMath& math, const ModelTensors& tensors,
+                          const samples::Batch& batch, const RankingOptions& options) {
+  const c10::NoGradGuard no_gradients;
+  const auto device = tensors.embedding.device();
+  ForwardOptions forward;
+  forward.type = options.type;
+  forward.routing.top_k = options.top_k;
+  forward.routing.forces_gold = false;
+  forward.keeps_scores = true;
+  StepInput documents;
+  read_documents(batch, math.config().msa.chunk_tokens, device, documents);
+  const BatchMemory memory = encode_documents(math, tensors, documents, options.type);
+  const int64_t depth = std::min(options.depth, documents.num_documents);
+  std::vector<at::Tensor> ranked{at::empty({0, depth}, at::kLong)};
+  for (int64_t first = 0; first < batch.num_asking; first += kQuestionsOfPass) {
+    const int64_t end = std::min(batch.num_asking, first + kQuestionsOfPass);
+    StepInput input = documents;
+    read_sequences(questions_of(batch, first, end), {}, {}, device, input);
+    const auto scores = forward_over(math, tensors, input, memory, forward).scores;
+    ranked.push_back(std::get<1>(scores.topk(depth, 1)).cpu());
+  }
+  return at::cat(ranked);
+}
+
+Recall recall_of(const samples::Batch& batch, const at::Tensor& ranked, int64_t k) {
+  Recall recall{.memory_tokens = batch.documents.num_tokens(),
+                .num_documents = batch.documents.num_sequences(),
+                .num_questions = batch.num_asking};
+  const auto places = ranked.accessor<int64_t, 2>();
+  for (int64_t a = 0; a < batch.num_asking; ++a) {
+    const auto is_gold = [&](int64_t rank) {
+      const auto begin = batch.gold.begin() + batch.gold_offsets[static_cast<size_t>(a)];
+      const auto end = batch.gold.begin() + batch.gold_offsets[static_cast<size_t>(a) + 1];
+      return std::find(begin, end, places[a][rank]) != end;
+    };
+    bool is_hit = false;
+    for (int64_t i = 0; i < std::min(k, ranked.size(1)) && !is_hit; ++i) is_hit = is_gold(i);
+    recall.at_1 += is_gold(0);
+    recall.at_k += is_hit;
+  }
+  const auto asked = static_cast<double>(std::max<int64_t>(1, recall.num_questions));
+  recall.at_1 /= asked;
+  recall.at_k /= asked;
+  return recall;
+}
+
+}  // namespace msa::train

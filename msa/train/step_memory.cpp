@@ -1,0 +1,155 @@
+#include "msa/train/step_memory.h"
+
+#include <c10/core/ScalarType.h>
+
+#include <algorithm>
+
+#include "msa/model/parameter_shapes.h"
+
+namespace msa::train {
+namespace {
+
+constexpr int64_t kFloatBytes = 4;
+constexpr int64_t kIndexBytes = 8;
+
+/// Sizes that the operations' activations are counted in.
+struct Widths {
+  int64_t embed, ffn, queries, keys;  // E, F, H * D, G * D
+
+  explicit Widths(const model::ModelConfig& config)
+      : embed(config.embed_dim),
+        ffn(config.ffn_dim),
+        queries(config.num_heads * config.head_dim),
+        keys(config.num_kv_heads * config.head_dim) {}
+
+  /// Values that a token keeps up to its attention: the stream, its norm, joint rows, queries and
+  /// what was attended. Keys and values that attention reads come apart.
+  int64_t attention() const { return 2 * embed + (queries + 2 * keys) + 2 * queries; }
+
+  /// And behind it: the stream, its norm, gate and up, their product.
+  int64_t mlp() const { return 2 * embed + 3 * ffn; }
+};
+
+struct Layer {
+  int64_t kept = 0;        // bytes, if nothing is made again
+  int64_t remembered = 0;  // bytes beside its input, if all is
+};
+
+struct Lengths {
+  int64_t documents, chunks, sequences, targets;  // tokens and rows
+  int64_t own_keys;                               // that the sequences see of themselves and head
+  int64_t chosen_keys;                            // and of documents, in a router layer
+  int64_t pairs;                                  // scored with gradients
+
+  Lengths(const model::ModelConfig& config, const samples::Batch& batch,
+          const ForwardOptions& options)
+      : documents(batch.num_asking > 0 ? batch.documents.num_tokens() : 0), chunks(0) {
+    const auto head = static_cast<int64_t>(batch.head.size());
+    const int64_t num_documents = batch.documents.num_sequences();
+    for (int64_t d = 0; d < num_documents; ++d) {
+      const auto place = static_cast<size_t>(d);
+      const int64_t length = batch.documents.offsets[place + 1] - batch.documents.offsets[place];
+      chunks += (length + config.msa.chunk_tokens - 1) / config.msa.chunk_tokens;
+    }
+    sequences = batch.sequences.num_tokens() + head;
+    targets = std::count_if(batch.targets.terms.begin(), batch.targets.terms.end(), [&](auto term) {
+      return options.weights.term[static_cast<size_t>(term)] != 0;
+    });
+    own_keys = sequences + batch.num_asking * head;
+    const int64_t num_selected = std::min(options.routing.top_k, num_documents);
+    chosen_keys = num_documents == 0 ? 0 : batch.num_asking * num_selected * chunks / num_documents;
+    const int64_t num_scored = options.routing.num_negatives == 0
+                                   ? num_documents
+                                   : std::min(num_documents, options.routing.num_negatives + 1);
+    pairs = options.weights.auxiliary > 0 ? batch.num_asking * num_scored : 0;
+  }
+};
+
+Layer document_layer(const Widths& widths, const Lengths& lengths, int64_t number, bool is_last) {
+  const int64_t values = is_last ? 2 * widths.embed + 4 * widths.keys
+                                 : widths.attention() + 2 * widths.keys + widths.mlp();
+  return {.kept = lengths.documents * values * number, .remembered = 0};
+}
+
+Layer sequence_layer(const model::ModelConfig& config, const samples::Batch& batch,
+                     const Lengths& lengths, int64_t i, int64_t number) {
+  const Widths widths(config);
+  const bool routes = batch.num_asking > 0 && config.router_slot(i) >= 0;
+  const bool is_last = i == config.num_layers - 1;
+  Layer layer;
+  layer.kept = lengths.sequences * widths.attention() * number;
+  layer.kept += is_last ? lengths.targets * (widths.mlp() + widths.queries) * number
+                        : lengths.sequences * widths.mlp() * number;
+  const int64_t seen = lengths.own_keys + (routes ? lengths.chosen_keys : 0);
+  layer.kept += seen * 2 * widths.keys * number;
+  if (!routes) return layer;
+  const auto queries = static_cast<int64_t>(batch.query_rows.size());
+  layer.remembered = seen * kIndexBytes + lengths.pairs * (2 * kIndexBytes + 1);
+  layer.kept += layer.remembered + queries * (widths.embed + widths.queries) * number +
+                lengths.pairs * 2 * widths.keys * kFloatBytes;
+  return layer;
+}
+
+void add_weights(const model::ModelConfig& config, OptimizerMethod optimizer, StepMemory& memory) {
+  int64_t joined = 0;
+  for (const auto& [name, shape] : model::parameter_shapes(config)) {
+    int64_t values = 1;
+    for (const int64_t side : shape) values *= side;
+    const std::string_view part = name;
+    const auto is_one_of = [&](std::initializer_list<const char*> parts) {
+      return std::any_of(parts.begin(), parts.end(), [&](const char* wanted) {
+        return part.find(wanted) != std::string_view::npos;
+      });
+    };
+    memory.weights += values * kFloatBytes;
+    const bool is_momentum_alone = optimizer == OptimizerMethod::kMuon && shape.size() == 2 &&
+                                   !is_one_of({"embed_tokens", "lm_head"});
+    memory.optimizer += values * (is_momentum_alone ? 1 : 2) * kFloatBytes;
+    if (is_one_of({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj",
+                   "mlp.up_proj"})) {
+      joined += values * kFloatBytes;
+    }
+  }
+  memory.gradients = memory.weights + joined;
+  memory.weights += joined;
+}
+
+}  // namespace
+
+int64_t StepMemory::peak() const {
+  return weights + optimizer + std::max(gradients, activations) + layer;
+}
+
+StepMemory step_memory(const model::ModelConfig& config, const samples::Batch& batch,
+                       const ForwardOptions& options, OptimizerMethod optimizer) {
+  StepMemory memory;
+  add_weights(config, optimizer, memory);
+  const Widths widths(config);
+  const Lengths lengths(config, batch, options);
+  const auto number = static_cast<int64_t>(c10::elementSize(options.type));
+  const auto add = [&](const Layer& layer, int64_t tokens) {
+    memory.activations +=
+        options.recomputes_layers ? tokens * widths.embed * number + layer.remembered : layer.kept;
+    // What is differentiated has gradients as large beside it, of the MLP at most.
+    const int64_t slopes = tokens * 3 * widths.ffn * number;
+    memory.layer = std::max(memory.layer, slopes + (options.recomputes_layers ? layer.kept : 0));
+  };
+  if (batch.num_asking > 0) {
+    const int64_t last = config.msa.router_layers.back();
+    for (int64_t i = 0; i <= last; ++i) {
+      add(document_layer(widths, lengths, number, i == last), lengths.documents);
+    }
+    memory.activations += static_cast<int64_t>(config.msa.router_layers.size()) * lengths.chunks *
+                          4 * widths.keys * number;
+  }
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    add(sequence_layer(config, batch, lengths, i, number), lengths.sequences);
+  }
+  if (lengths.targets > 0) {
+    memory.activations += 4 * lengths.targets * widths.embed * number +
+                          config.vocab_size * widths.embed * kFloatBytes;
+  }
+  return memory;
+}
+
+}  // namespace msa::train
