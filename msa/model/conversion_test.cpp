@@ -455,7 +455,7 @@ TEST_F(ConversionTest, AfterALossOfPowerTheFolderIsWholeOrNotThereAndCanBeMade) 
   convert(options("plain", "whole"));
   const Tensors whole = read_tensors(folder("whole"));
   bool is_done = false;
-  for (int64_t good_calls = 0; !is_done; good_calls += 3) {
+  for (int64_t good_calls = 0; !is_done; good_calls += 7) {
     for (const auto lost : {LosingFileSystem::Lost::kNothing, LosingFileSystem::Lost::kAll}) {
       LosingFileSystem files(good_calls);
       try {
