@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <vector>
 
 #include "msa/autograd/linear.h"
@@ -19,9 +20,16 @@ namespace {
 constexpr int64_t kScoresCpu = int64_t{1} << 18;
 constexpr int64_t kScoresGpu = int64_t{1} << 27;
 
-BestScores empty_scores(const at::Tensor& queries, const at::Tensor& query_offsets,
+// A question longer than this many times the shortest of a block, and some rows, begins another.
+constexpr double kMostPadding = 1.25;
+constexpr int64_t kFreeRows = 4;
+
+// Rows of keys in a product: others than multiples of it take a slower way.
+constexpr int64_t kRowStep = 8;
+
+BestScores empty_scores(const at::Tensor& queries, const QuestionBlocks& questions,
                         const at::Tensor& chunk_offsets) {
-  const std::array<int64_t, 2> sizes{query_offsets.numel() - 1, chunk_offsets.numel() - 1};
+  const std::array<int64_t, 2> sizes{questions.offsets.numel() - 1, chunk_offsets.numel() - 1};
   const auto numbers = queries.options().dtype(at::kLong);
   return {.scores = at::empty(sizes, queries.options().dtype(at::kFloat)),
           .token = at::empty(sizes, numbers),
@@ -77,8 +85,8 @@ void best_scores_cpu(const at::Tensor& queries, const at::Tensor& query_offsets,
   }
 }
 
-/// [S, longest]: the row numbers of each segment, the last one repeated.
-at::Tensor padded_rows(const at::Tensor& offsets, int64_t longest) {
+/// [D, longest]: the chunks of each document, the last one repeated.
+at::Tensor padded_chunks(const at::Tensor& offsets, int64_t longest) {
   const auto places = at::arange(longest, offsets.options());
   const auto last = (offsets.diff() - 1).unsqueeze(1);
   return (offsets.slice(0, 0, -1).unsqueeze(1) + at::minimum(places, last)).to(at::kLong);
@@ -92,13 +100,62 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
   return row_product(a, b).to(at::kFloat);
 }
 
-int64_t longest_of(const at::Tensor& offsets) { return offsets.diff().max().item<int32_t>(); }
+/// The rows of all blocks, each question's last one repeated up to the longest of its block.
+std::vector<int64_t> padded_rows(std::span<const int32_t> offsets,
+                                 const std::vector<int64_t>& questions,
+                                 const std::vector<QuestionBlocks::Block>& blocks) {
+  std::vector<int64_t> rows;
+  auto next = questions.begin();
+  for (const QuestionBlocks::Block& block : blocks) {
+    for (int64_t i = 0; i < block.num_questions; ++i, ++next) {
+      const int64_t last = offsets[static_cast<size_t>(*next) + 1] - 1;
+      for (int64_t row = 0; row < block.longest; ++row) {
+        rows.push_back(std::min(offsets[static_cast<size_t>(*next)] + row, last));
+      }
+    }
+  }
+  return rows;
+}
 
 }  // namespace
 
-BestScores best_scores(const at::Tensor& queries, const at::Tensor& query_offsets,
+QuestionBlocks question_blocks(std::span<const int32_t> offsets, int64_t num_chunks,
+                               at::Device device) {
+  QuestionBlocks result;
+  result.offsets = at::tensor(at::ArrayRef(offsets.data(), offsets.size()), at::kInt);
+  std::vector<int64_t> questions(offsets.size() - 1);
+  std::iota(questions.begin(), questions.end(), 0);
+  const auto length = [&](int64_t a) {
+    return static_cast<int64_t>(offsets[static_cast<size_t>(a) + 1]) -
+           offsets[static_cast<size_t>(a)];
+  };
+  std::stable_sort(questions.begin(), questions.end(),
+                   [&](int64_t a, int64_t b) { return length(a) < length(b); });
+  const int64_t most_rows = std::max<int64_t>(1, kScoresGpu / std::max<int64_t>(1, num_chunks));
+  int64_t most_length = 0;
+  for (const int64_t question : questions) {
+    const int64_t rows = length(question);
+    MSA_CHECK(rows > 0, "best_scores: question ", question, " has no rows");
+    const bool fits =
+        rows <= most_length && (result.blocks.back().num_questions + 1) * rows <= most_rows;
+    if (!fits) {
+      result.blocks.emplace_back();
+      most_length = static_cast<int64_t>(static_cast<double>(rows) * kMostPadding) + kFreeRows;
+    }
+    ++result.blocks.back().num_questions;
+    result.blocks.back().longest = rows;
+  }
+  const auto on_device = [&](const std::vector<int64_t>& values) {
+    return at::tensor(values, at::kLong).to(device);
+  };
+  result.rows = on_device(padded_rows(offsets, questions, result.blocks));
+  result.questions = on_device(questions);
+  return result;
+}
+
+BestScores best_scores(const at::Tensor& queries, const QuestionBlocks& questions,
                        const at::Tensor& keys, const at::Tensor& chunk_offsets,
-                       int64_t longest_query, int64_t longest_document) {
+                       int64_t most_chunks) {
   const c10::NoGradGuard no_gradients;
   expect_values("best_scores", {queries, keys});
   MSA_CHECK(queries.dim() == 2 && keys.dim() == 2 && queries.size(1) == keys.size(1) &&
@@ -106,49 +163,45 @@ BestScores best_scores(const at::Tensor& queries, const at::Tensor& query_offset
             "best_scores: queries must be [Q, F] and keys [C, F] of one type, got ",
             queries.scalar_type(), " ", queries.sizes(), " and ", keys.scalar_type(), " ",
             keys.sizes());
-  expect_offsets("best_scores queries", query_offsets, queries.size(0));
+  expect_offsets("best_scores queries", questions.offsets, queries.size(0));
   expect_offsets("best_scores chunks", chunk_offsets, keys.size(0));
   if (!queries.is_cpu()) {
-    if (query_offsets.numel() == 1 || chunk_offsets.numel() == 1) {
-      return empty_scores(queries, query_offsets, chunk_offsets);
-    }
-    return padded_best_scores(queries, query_offsets, keys, chunk_offsets,
-                              longest_query > 0 ? longest_query : longest_of(query_offsets),
-                              longest_document > 0 ? longest_document : longest_of(chunk_offsets));
+    return padded_best_scores(queries, questions, keys, chunk_offsets, most_chunks);
   }
-  BestScores result = empty_scores(queries, query_offsets, chunk_offsets);
+  BestScores result = empty_scores(queries, questions, chunk_offsets);
   if (result.scores.numel() == 0) return result;
-  MSA_CHECK(query_offsets.diff().min().item<int32_t>() > 0 &&
-                chunk_offsets.diff().min().item<int32_t>() > 0,
-            "best_scores: a question without rows or a document without chunks has no score");
-  best_scores_cpu(queries, query_offsets, keys, chunk_offsets, result);
+  MSA_CHECK(chunk_offsets.diff().min().item<int32_t>() > 0,
+            "best_scores: a document without chunks has no score");
+  best_scores_cpu(queries, questions.offsets, keys, chunk_offsets, result);
   return result;
 }
 
-BestScores padded_best_scores(const at::Tensor& queries, const at::Tensor& query_offsets,
+BestScores padded_best_scores(const at::Tensor& queries, const QuestionBlocks& questions,
                               const at::Tensor& keys, const at::Tensor& chunk_offsets,
-                              int64_t longest_query, int64_t longest_document) {
+                              int64_t most_chunks) {
   const c10::NoGradGuard no_gradients;
-  BestScores result = empty_scores(queries, query_offsets, chunk_offsets);
-  const auto query_rows = padded_rows(query_offsets, longest_query);
-  const auto chunk_rows = padded_rows(chunk_offsets, longest_document);
-  const int64_t num_questions = query_rows.size(0);
-  const int64_t num_documents = chunk_rows.size(0);
-  const int64_t num_chunks = keys.size(0);
-  const int64_t block = std::max<int64_t>(1, kScoresGpu / (longest_query * num_chunks));
-  for (int64_t first = 0; first < num_questions; first += block) {
-    const int64_t count = std::min(block, num_questions - first);
-    const auto rows = query_rows.narrow(0, first, count);
-    const auto score = product(queries.index_select(0, rows.flatten()), keys);
-    const auto [over_tokens, place] = score.view({count, longest_query, num_chunks}).max(1);
-    const auto [best, nth_chunk] = over_tokens.index_select(1, chunk_rows.flatten())
-                                       .view({count, num_documents, longest_document})
-                                       .max(2);
+  BestScores result = empty_scores(queries, questions, chunk_offsets);
+  if (result.scores.numel() == 0) return result;
+  const int64_t num_documents = chunk_offsets.numel() - 1;
+  const auto chunks = padded_chunks(chunk_offsets, most_chunks).flatten();
+  const int64_t more = (kRowStep - keys.size(0) % kRowStep) % kRowStep;
+  const auto key = at::constant_pad_nd(keys, {0, 0, 0, more});  // no document has these
+  int64_t first = 0;
+  int64_t row = 0;
+  for (const auto& [count, longest] : questions.blocks) {
+    const auto rows = questions.rows.narrow(0, row, count * longest);
+    const auto score = product(queries.index_select(0, rows), key);
+    const auto [over_tokens, place] = score.view({count, longest, key.size(0)}).max(1);
+    const auto [best, nth_chunk] =
+        over_tokens.index_select(1, chunks).view({count, num_documents, most_chunks}).max(2);
     const auto chunk = nth_chunk + chunk_offsets.slice(0, 0, -1);
-    result.scores.narrow(0, first, count).copy_(best);
-    result.chunk.narrow(0, first, count).copy_(chunk);
-    result.token.narrow(0, first, count)
-        .copy_(place.gather(1, chunk) + query_offsets.slice(0, first, first + count).unsqueeze(1));
+    const auto asked = questions.questions.narrow(0, first, count);
+    const auto token = rows.view({count, longest}).gather(1, place.gather(1, chunk));
+    result.scores.index_copy_(0, asked, best);
+    result.chunk.index_copy_(0, asked, chunk);
+    result.token.index_copy_(0, asked, token);
+    first += count;
+    row += count * longest;
   }
   return result;
 }

@@ -5,6 +5,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace msa::autograd {
 
@@ -14,20 +16,35 @@ struct BestScores {
   at::Tensor chunk;   // [A, D] int64: the row of `keys`
 };
 
-/// queries [Q, F], keys [C, F] of one type; query_offsets int32 [A + 1] from 0 to Q, chunk_offsets
-/// int32 [D + 1] from 0 to C, both rising: every question has rows, every document chunks. Products
-/// are summed and compared in float32; float64 is rounded to it. Questions are done in blocks, so
-/// that scores take a bounded room. Of equal scores on the CPU the first token's, then the first
-/// chunk's. A GPU needs longest_query and longest_document, the most rows of a question and chunks
-/// of a document, or more; without them, 0, it reads the offsets, which waits for it.
-BestScores best_scores(const at::Tensor& queries, const at::Tensor& query_offsets,
-                       const at::Tensor& keys, const at::Tensor& chunk_offsets,
-                       int64_t longest_query = 0, int64_t longest_document = 0);
+/// How questions are done on a GPU: in blocks of about one length, so that padding them to the
+/// longest of a block adds little, and scores take a bounded room.
+struct QuestionBlocks {
+  at::Tensor offsets;  // [A + 1] int32 on the CPU: question a has rows offsets[a] .. offsets[a + 1]
+  struct Block {
+    int64_t num_questions = 0;
+    int64_t longest = 0;  // rows of its longest question
+  };
+  std::vector<Block> blocks;  // from short to long
+  at::Tensor questions;       // [A] int64, of the blocks one after the other
+  at::Tensor rows;            // int64: of each block num_questions times longest rows, where a
+                              // question has less its last one again
+};
 
-/// The same as a GPU does it, on any device: questions and documents are padded to rectangles, and
-/// no offset is read.
-BestScores padded_best_scores(const at::Tensor& queries, const at::Tensor& query_offsets,
+/// offsets from 0 on rise: every question has rows. `num_chunks` is what they will be asked over.
+QuestionBlocks question_blocks(std::span<const int32_t> offsets, int64_t num_chunks,
+                               at::Device device);
+
+/// queries [Q, F], keys [C, F] of one type on the device of the blocks; chunk_offsets int32 [D + 1]
+/// from 0 to C, rising: every document has chunks, `most_chunks` or less. Products are summed and
+/// compared in float32; float64 is rounded to it. Of equal scores on the CPU the first token's,
+/// then the first chunk's. Does not wait for a GPU.
+BestScores best_scores(const at::Tensor& queries, const QuestionBlocks& questions,
+                       const at::Tensor& keys, const at::Tensor& chunk_offsets,
+                       int64_t most_chunks);
+
+/// The same as a GPU does it, on any device.
+BestScores padded_best_scores(const at::Tensor& queries, const QuestionBlocks& questions,
                               const at::Tensor& keys, const at::Tensor& chunk_offsets,
-                              int64_t longest_query, int64_t longest_document);
+                              int64_t most_chunks);
 
 }  // namespace msa::autograd

@@ -54,6 +54,10 @@ std::vector<int32_t> random_offsets(int64_t count, int64_t longest, uint32_t see
   return offsets;
 }
 
+QuestionBlocks questions_of(const std::vector<int32_t>& offsets) {
+  return question_blocks(offsets, 8, at::kCPU);
+}
+
 TEST(BestScores, EqualLoopsOverAllPairsPaddedOrNot) {
   uint32_t seed = 1;
   for (const auto& c :
@@ -62,23 +66,48 @@ TEST(BestScores, EqualLoopsOverAllPairsPaddedOrNot) {
     const auto queries = random_tensor({c.query_offsets.back(), 12}, ++seed);
     const auto keys = random_tensor({c.chunk_offsets.back(), 12}, ++seed);
     for (const auto type : {at::kDouble, at::kFloat, at::kBFloat16}) {
-      const auto run = [&](const auto& function, int64_t longest) {
-        return function(queries.to(type), tensor_of(c.query_offsets), keys.to(type),
-                        tensor_of(c.chunk_offsets), longest, longest);
+      const auto questions = question_blocks(c.query_offsets, c.chunk_offsets.back(), at::kCPU);
+      const auto run = [&](const auto& function) {
+        return function(queries.to(type), questions, keys.to(type), tensor_of(c.chunk_offsets), 13);
       };
-      expect_best(run(best_scores, 0), queries, keys, c, 2e-5);
+      expect_best(run(best_scores), queries, keys, c, 2e-5);
       // A CPU's products of bfloat16 are rounded to it.
-      expect_best(run(padded_best_scores, 30), queries, keys, c,
-                  type == at::kBFloat16 ? 0.1 : 2e-5);
+      expect_best(run(padded_best_scores), queries, keys, c, type == at::kBFloat16 ? 0.1 : 2e-5);
     }
   }
+}
+
+TEST(BestScores, BlocksHoldEveryQuestionOnceAndLittleMore) {
+  const auto offsets = random_offsets(500, 60, 7);
+  constexpr int64_t kChunks = 1 << 20;
+  const auto made = question_blocks(offsets, kChunks, at::kCPU);
+  const auto questions = values_of(made.questions);
+  const auto rows = values_of(made.rows);
+  std::vector<bool> is_found(500);
+  size_t place = 0;
+  size_t row = 0;
+  for (const auto& [count, longest] : made.blocks) {
+    EXPECT_LE(count * longest * kChunks, int64_t{1} << 27);
+    for (int64_t i = 0; i < count; ++i, ++place) {
+      const auto a = static_cast<size_t>(questions[place]);
+      EXPECT_FALSE(is_found[a]);
+      is_found[a] = true;
+      const int32_t length = offsets[a + 1] - offsets[a];
+      EXPECT_LE(longest, length * 1.25 + 5);
+      for (int32_t r = 0; r < longest; ++r, ++row) {
+        EXPECT_EQ(rows[row], offsets[a] + std::min(r, length - 1));
+      }
+    }
+  }
+  EXPECT_EQ(place, 500);
+  EXPECT_EQ(row, rows.size());
 }
 
 TEST(BestScores, OfEqualOnesTheFirst) {
   const auto queries = at::ones({4, 2}, at::kFloat);
   const auto keys = at::ones({6, 2}, at::kFloat);
   const auto got =
-      best_scores(queries, tensor_of<int32_t>({0, 1, 4}), keys, tensor_of<int32_t>({0, 2, 6}));
+      best_scores(queries, questions_of({0, 1, 4}), keys, tensor_of<int32_t>({0, 2, 6}), 4);
   EXPECT_EQ(values_of(got.token), (std::vector<double>{0, 0, 1, 1}));
   EXPECT_EQ(values_of(got.chunk), (std::vector<double>{0, 2, 0, 2}));
 }
@@ -88,23 +117,28 @@ TEST(BestScores, NoQuestionsOrNoDocumentsHaveNoScores) {
   const auto some = at::ones({3, 2}, at::kFloat);
   const auto zero = tensor_of<int32_t>({0});
   const auto three = tensor_of<int32_t>({0, 3});
-  EXPECT_EQ(best_scores(none, zero, some, three).scores.sizes(), (at::IntArrayRef{0, 1}));
-  EXPECT_EQ(best_scores(some, three, none, zero).token.sizes(), (at::IntArrayRef{1, 0}));
+  for (const auto& run : {best_scores, padded_best_scores}) {
+    EXPECT_EQ(run(none, questions_of({0}), some, three, 3).scores.sizes(), (at::IntArrayRef{0, 1}));
+    EXPECT_EQ(run(some, questions_of({0, 3}), none, zero, 0).token.sizes(),
+              (at::IntArrayRef{1, 0}));
+  }
 }
 
 TEST(BestScores, HaveNoGradients) {
   const auto queries = random_tensor({3, 2}, 4).requires_grad_();
   const auto three = tensor_of<int32_t>({0, 3});
-  EXPECT_FALSE(best_scores(queries, three, queries, three).scores.requires_grad());
+  EXPECT_FALSE(
+      best_scores(queries, questions_of({0, 3}), queries, three, 3).scores.requires_grad());
 }
 
 TEST(BestScores, SegmentsWithoutRowsAndShapesThatDoNotFitAreRefused) {
   const auto x = random_tensor({3, 2}, 5);
   const auto three = tensor_of<int32_t>({0, 3});
-  expect_refused([&] { best_scores(x, tensor_of<int32_t>({0, 0, 3}), x, three); });
-  expect_refused([&] { best_scores(x, three, x, tensor_of<int32_t>({0, 3, 3})); });
-  expect_refused([&] { best_scores(x, tensor_of<int32_t>({0, 2}), x, three); });
-  expect_refused([&] { best_scores(x, three, random_tensor({3, 4}, 6), three); });
+  const auto questions = questions_of({0, 3});
+  expect_refused([] { questions_of({0, 0, 3}); });
+  expect_refused([&] { best_scores(x, questions, x, tensor_of<int32_t>({0, 3, 3}), 3); });
+  expect_refused([&] { best_scores(x, questions_of({0, 2}), x, three, 3); });
+  expect_refused([&] { best_scores(x, questions, random_tensor({3, 4}, 6), three, 3); });
 }
 
 }  // namespace

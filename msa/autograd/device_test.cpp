@@ -188,13 +188,15 @@ TEST_F(RulesOnAGpu, BestScores) {
   for (int32_t i = 0; i < 300; ++i) chunk_offsets.push_back(chunk_offsets.back() + 1 + i * 5 % 12);
   const auto queries = random_tensor({query_offsets.back(), 64}, 20);
   const auto keys = random_tensor({chunk_offsets.back(), 64}, 21);
-  const auto wanted =
-      best_scores(queries, tensor_of(query_offsets), keys, tensor_of(chunk_offsets));
+  const auto chunks = tensor_of(chunk_offsets);
+  const auto blocks = [&](at::Device device) {
+    return question_blocks(query_offsets, chunk_offsets.back(), device);
+  };
+  const auto wanted = best_scores(queries, blocks(at::kCPU), keys, chunks, 12);
   for (const auto type : {at::kFloat, at::kBFloat16}) {
-    for (const int64_t longest : {0, 32}) {
-      const auto got =
-          best_scores(queries.to(gpu, type), tensor_of(query_offsets).to(gpu), keys.to(gpu, type),
-                      tensor_of(chunk_offsets).to(gpu), longest, longest);
+    for (const int64_t most_chunks : {12, 15}) {
+      const auto got = best_scores(queries.to(gpu, type), blocks(gpu), keys.to(gpu, type),
+                                   chunks.to(gpu), most_chunks);
       EXPECT_LT((got.scores.cpu() - wanted.scores).abs().max().item<double>(), 1e-3);
       const auto pairs = queries.index_select(0, got.token.cpu().flatten()) *
                          keys.index_select(0, got.chunk.cpu().flatten());

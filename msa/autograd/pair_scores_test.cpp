@@ -27,10 +27,10 @@ TEST(PairScoresRule, EqualADoubleLoopAndTheirGradientsDifferences) {
 }
 
 TEST(PairScoresRule, GradientsOfBestScoresGoThroughTheirPairs) {
-  const auto query_offsets = tensor_of<int32_t>({0, 3, 4, 9});
+  const auto questions = question_blocks(std::vector<int32_t>{0, 3, 4, 9}, 11, at::kCPU);
   const auto chunk_offsets = tensor_of<int32_t>({0, 1, 5, 6, 11});
   const Rule rule = [&](const Tensors& in) {
-    const auto best = best_scores(in[0], query_offsets, in[1], chunk_offsets);
+    const auto best = best_scores(in[0], questions, in[1], chunk_offsets, 5);
     return pair_scores(in[0], in[1], best.token.flatten(), best.chunk.flatten());
   };
   expect_gradients(rule, {random_tensor({9, 12}, 3), random_tensor({11, 12}, 4)});

@@ -45,8 +45,8 @@ ScoredPairs pairs_of(const StepInput& input, const autograd::BestScores& best,
 
 Routing route(const StepInput& input, const at::Tensor& queries, const at::Tensor& keys,
               const RoutingOptions& options, bool wants_pairs) {
-  const auto best = autograd::best_scores(queries.detach(), input.query_offsets, keys.detach(),
-                                          input.document_offsets);
+  const auto best = autograd::best_scores(queries.detach(), input.questions, keys.detach(),
+                                          input.document_offsets, input.most_chunks);
   const int64_t num_selected = std::min(options.top_k, input.num_documents);
   Routing out;
   out.scores = best.scores;

@@ -50,6 +50,7 @@ void add_chunks(StepInput& input, const samples::PackedTokens& documents, int64_
       chunks.push_back(row);
     }
     first.push_back(static_cast<int32_t>(chunks.size()) - 1);
+    input.most_chunks = std::max<int64_t>(input.most_chunks, first.back() - *(first.end() - 2));
     pass.end_document = static_cast<int64_t>(d) + 1;
     pass.end_token = end;
     pass.end_chunk = first.back();
@@ -145,7 +146,8 @@ void read_sequences(const samples::Batch& batch, const TermWeights& weights,
   input.num_asking = batch.num_asking;
 
   input.query_rows = rows_of(batch.query_rows, device) + shift;
-  input.query_offsets = offsets_of(batch.query_offsets, device);
+  const int64_t num_chunks = input.passes.empty() ? 0 : input.passes.back().end_chunk;
+  input.questions = autograd::question_blocks(batch.query_offsets, num_chunks, device);
   add_gold(input, batch, device);
   add_targets(input, batch.targets, weights, totals, device);
 }

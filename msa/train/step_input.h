@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "msa/autograd/best_scores.h"
 #include "msa/samples/batch.h"
 
 namespace msa::train {
@@ -50,6 +51,7 @@ struct StepInput {
   PackedInput documents;
   at::Tensor chunk_offsets;     // [C + 1] int32, into the documents' tokens
   at::Tensor document_offsets;  // [Dn + 1] int32, into chunks
+  int64_t most_chunks = 0;      // of one document
   int64_t num_documents = 0;
   std::vector<EncodingPass> passes;  // all documents, in order
 
@@ -57,11 +59,11 @@ struct StepInput {
   int64_t num_asking = 0;  // A: sequences 1 .. A
   int64_t num_head_tokens = 0;
 
-  at::Tensor query_rows;     // [Q] int64, of the sequences' tokens
-  at::Tensor query_offsets;  // [A + 1] int32
-  at::Tensor is_gold;        // [A, Dn] bool
-  at::Tensor routed;         // [<= A] int64: those with gold
-  int64_t most_gold = 0;     // of one question
+  at::Tensor query_rows;               // [Q] int64, of the sequences' tokens
+  autograd::QuestionBlocks questions;  // of query_rows
+  at::Tensor is_gold;                  // [A, Dn] bool
+  at::Tensor routed;                   // [<= A] int64: those with gold
+  int64_t most_gold = 0;               // of one question
 
   at::Tensor target_rows;     // [n] int64, of the sequences' tokens
   at::Tensor target_tokens;   // [n] int64
