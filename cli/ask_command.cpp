@@ -77,14 +77,14 @@ void ask_many(const Flags& flags) {
   const auto questions = corpus::read_questions(real_file_system(), flags.questions_file);
   const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
   const engine::AskOptions options = options_of(flags);
-  const StopSignals signals;
+  const StopAsked stop = stop_in_order();
   std::ofstream out(flags.output_file, std::ios::binary | std::ios::trunc);
   if (!out) throw Error(ErrorCode::kIo, "cannot write ", flags.output_file);
   const auto start = std::chrono::steady_clock::now();
   auto last = start;
   int64_t failed = 0;
   for (size_t i = 0; i < questions.size(); ++i) {
-    if (stop_requested) throw Error(ErrorCode::kInterrupted, "stopped after ", i, " questions");
+    if (stop()) throw Error(ErrorCode::kInterrupted, "stopped after ", i, " questions");
     OrderedJson line = OrderedJson::object();
     if (!questions[i].id.empty()) line["id"] = questions[i].id;
     try {
@@ -135,7 +135,7 @@ void ask(const Flags& flags) {
 
 /// Lines from stdin; every one is a question of its own.
 void chat(const Flags& flags) {
-  const StopSignals signals;
+  const StopAsked stop = stop_in_order();
   const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
   const engine::AskOptions options = options_of(flags);
   const bool is_person = isatty(STDIN_FILENO) != 0;
@@ -178,7 +178,7 @@ void chat(const Flags& flags) {
       std::printf("msa: %s\n", error.what());
     }
   }
-  if (stop_requested) throw Error(ErrorCode::kInterrupted, "stopped");
+  if (stop()) throw Error(ErrorCode::kInterrupted, "stopped");
 }
 
 void route(const Flags& flags) {

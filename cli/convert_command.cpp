@@ -25,9 +25,7 @@ struct Flags {
 class Progress {
  public:
   void operator()(uint64_t done, uint64_t total) {
-    if (stop_requested) {
-      throw Error(ErrorCode::kInterrupted, "stopped; no folder was made");
-    }
+    if (stop_()) throw Error(ErrorCode::kInterrupted, "stopped; no folder was made");
     const auto now = std::chrono::steady_clock::now();
     const bool is_terminal = has_terminal();
     if (now - last_ < std::chrono::milliseconds(is_terminal ? 100 : 10000)) return;
@@ -42,6 +40,7 @@ class Progress {
   }
 
  private:
+  StopAsked stop_ = stop_in_order();
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
   bool is_open_ = false;
 };
@@ -54,7 +53,6 @@ model::Conversion convert(const Flags& flags, bool chooses_routers) {
   if (flags.type == "bf16") options.type = storage::DataType::kBF16;
   if (flags.unknown == "copy") options.unknown = model::UnknownTensors::kCopied;
   if (flags.unknown == "leave-out") options.unknown = model::UnknownTensors::kLeftOut;
-  const StopSignals signals;
   Progress progress;
   options.on_progress = [&](uint64_t done, uint64_t total) { progress(done, total); };
   return model::convert_model(real_file_system(), options);

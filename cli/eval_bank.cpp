@@ -60,11 +60,10 @@ void print_text(const eval::BankQaReport& r, double open_seconds, bool reads) {
 }
 
 void run(Flags& flags) {
-  const StopSignals signals;
   eval::BankQaOptions& options = flags.options;
   options.questions = flags.questions;
   options.reads = !flags.routes_only;
-  options.stop = &stop_requested;
+  options.stop = stop_in_order();
   std::error_code ignored;
   MSA_CHECK(!std::filesystem::equivalent(flags.questions, flags.output, ignored),
             "--output must not be the file of the questions, got ", flags.output);

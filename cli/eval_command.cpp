@@ -88,7 +88,7 @@ eval::QaReport evaluate(Flags& flags) {
   options.key_type = flags.types.key_type();
   options.content_type = flags.types.content_type();
   options.reads = !flags.routes_only;
-  options.stop = &stop_requested;
+  options.stop = stop_in_order();
   std::optional<OutputFile> out;
   if (!flags.output.empty()) {
     out.emplace(flags.output);
@@ -116,7 +116,6 @@ eval::QaReport evaluate(Flags& flags) {
 }
 
 void run(Flags& flags) {
-  const StopSignals signals;
   const auto report = evaluate(flags);
   if (flags.is_json) {
     print_json(to_json(report));

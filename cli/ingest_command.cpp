@@ -52,7 +52,7 @@ class ProgressLine {
 };
 
 void run(Flags& flags) {
-  const StopSignals signals;
+  const StopAsked stop = stop_in_order();
   const auto model = flags.model.load(/*prefers_bf16=*/true);
   ProgressLine line;
   engine::IngestOptions& options = flags.options;
@@ -61,7 +61,7 @@ void run(Flags& flags) {
   options.key_type = flags.types.key_type();
   options.content_type = flags.types.content_type();
   options.overlaps = model->gpu() != nullptr;
-  options.stop = &stop_requested;
+  options.stop = stop;
   options.on_progress = [&](const engine::IngestProgress& progress) { line.show(progress); };
   options.on_problem = [&](const engine::IngestProblem& problem) {
     line.close();

@@ -17,7 +17,7 @@ namespace {
 constexpr const char* kFooter =
     "Exit codes: 0 done, 1 internal, 2 usage or invalid value, 3 not found, 4 read or write "
     "failed, 5 disk full,\n"
-    "6 damaged data, 7 invalid file, 8 bank and model differ, 9 bank locked, 10 limit passed, 11 "
+    "6 damaged data, 7 invalid file, 8 bank and model differ, 9 locked, 10 limit passed, 11 "
     "device, 130 stopped.\n"
     "Every flag with a value, but --questions, --output and --jsonl, has an environment twin: "
     "--model is MSA_MODEL. Example: msa ingest notes.bank "

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <thread>
@@ -13,9 +14,9 @@
 
 namespace msa::cli {
 
-std::atomic<bool> stop_requested{false};
-
 namespace {
+
+std::atomic<bool> stop_requested{false};
 
 std::atomic<bool> stops_in_order{false};
 int stop_event = -1;  // readable once stop_requested
@@ -59,8 +60,10 @@ void receive_stop_signals() {
   std::thread(wait_for_signals).detach();
 }
 
-StopSignals::StopSignals() { stops_in_order = true; }
-StopSignals::~StopSignals() { stops_in_order = false; }
+StopAsked stop_in_order() {
+  stops_in_order = true;
+  return [] { return stop_requested.load(); };
+}
 
 bool LineReader::next(std::string& line) {
   while (true) {

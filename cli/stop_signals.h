@@ -1,13 +1,11 @@
 #pragma once
 // SIGINT and SIGTERM: asked once the program stops in order, asked twice it stops at once.
 
-#include <atomic>
 #include <string>
 
-namespace msa::cli {
+#include "msa/base/stop.h"
 
-/// Set by SIGINT and SIGTERM while a StopSignals lives: work commits what it has and stops.
-extern std::atomic<bool> stop_requested;
+namespace msa::cli {
 
 /// Receives SIGINT and SIGTERM on a thread of its own. To be called once, before any other thread
 /// starts: all later ones inherit that these signals are not theirs. No handler may be installed
@@ -15,20 +13,15 @@ extern std::atomic<bool> stop_requested;
 /// and the kernel writes what a handler returns to where it points.
 void receive_stop_signals();
 
-/// While it lives, the first SIGINT or SIGTERM sets stop_requested and ends read_line; a second one
-/// ends the program at once with 130. Without it both end the program, as they do by default.
-class StopSignals {
- public:
-  StopSignals();
-  ~StopSignals();
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
-};
+/// For commands that commit what they have and stop: from now on the first SIGINT or SIGTERM makes
+/// what is returned true and ends LineReader::next; a second one ends the program at once with 130.
+/// Of a program that never calls it the first one does, as by default.
+StopAsked stop_in_order();
 
-/// Lines of stdin, for whoever reads them while a StopSignals lives. One reader a program.
+/// Lines of stdin, for whoever reads them once signals stop in order. One reader a program.
 class LineReader {
  public:
-  /// The next line without its end; false behind the last one, and once stop_requested.
+  /// The next line without its end; false behind the last one, and once a stop was asked for.
   bool next(std::string& line);
 
  private:

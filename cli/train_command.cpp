@@ -7,9 +7,8 @@
 #include "cli/command.h"
 #include "cli/stop_signals.h"
 #include "msa/base/error.h"
-#include "msa/samples/batch_maker.h"
+#include "msa/train/run_needs.h"
 #include "msa/train/step_flops.h"
-#include "msa/train/step_memory.h"
 #include "msa/train/trainer.h"
 
 namespace msa::cli {
@@ -24,29 +23,6 @@ struct TrainFlags {
 };
 
 void say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
-
-/// A phase's first batch, with what it asks for.
-struct FirstStep {
-  samples::Batch batch;
-  double flops = 0;
-  train::StepMemory memory;
-
-  int64_t num_tokens() const { return batch.documents.num_tokens() + batch.sequences.num_tokens(); }
-};
-
-FirstStep first_step(const train::RunSetup& setup, const train::PhaseConfig& phase) {
-  FirstStep step;
-  const samples::BatchMaker maker(*setup.corpus, *setup.layout, phase.mixture,
-                                  {.seed = static_cast<uint64_t>(setup.config.run.seed)});
-  step.batch = maker.make(0);
-  train::ForwardOptions options = train::phase_options(phase, *setup.parameters, setup.type);
-  options.recomputes_layers = setup.config.run.recompute == train::Recompute::kLayers;
-  step.flops =
-      train::step_flops(setup.model(), step.batch, train::flops_options(phase, options)).total();
-  step.memory =
-      train::step_memory(setup.model(), step.batch, options, setup.config.optimizer.method);
-  return step;
-}
 
 std::string end_of(const train::StopRule& stop) {
   std::string end;
@@ -76,13 +52,16 @@ double num_steps(const train::StopRule& stop, int64_t tokens, double seconds) {
 
 void describe_phase(const train::RunSetup& setup, const train::PhaseConfig& phase,
                     double teraflops) {
-  const FirstStep step = first_step(setup, phase);
+  const train::FirstStep step = train::first_step(setup, phase);
+  const double flops =
+      train::step_flops(setup.model(), step.batch, train::flops_options(phase, step.options))
+          .total();
   std::printf("phase          %s: %s\n", phase.name.c_str(), end_of(phase.stop).c_str());
   std::printf(
       "  a step       %lld tokens of documents, %lld of sequences, %lld questions; %.4g TFLOP\n",
       static_cast<long long>(step.batch.documents.num_tokens()),
       static_cast<long long>(step.batch.sequences.num_tokens()),
-      static_cast<long long>(step.batch.num_asking), step.flops / 1e12);
+      static_cast<long long>(step.batch.num_asking), flops / 1e12);
   const train::StepMemory& memory = step.memory;
   const auto gigabytes = [](int64_t bytes) { return static_cast<double>(bytes) / 1e9; };
   std::printf(
@@ -91,7 +70,7 @@ void describe_phase(const train::RunSetup& setup, const train::PhaseConfig& phas
       "activations %.2f, a layer at work %.2f\n",
       gigabytes(memory.peak()), gigabytes(memory.weights), gigabytes(memory.optimizer),
       gigabytes(memory.gradients), gigabytes(memory.activations), gigabytes(memory.layer));
-  const double seconds = teraflops > 0 ? step.flops / (teraflops * 1e12) : 0;
+  const double seconds = teraflops > 0 ? flops / (teraflops * 1e12) : 0;
   const double steps = num_steps(phase.stop, step.num_tokens(), seconds);
   if (steps > 0) std::printf("  steps        at most %.0f", steps);
   if (steps > 0 && seconds > 0) {
@@ -118,13 +97,22 @@ void train(const TrainFlags& flags) {
   FileSystem& files = real_file_system();
   auto config = train::load_config(files, flags.config, settings);
   if (flags.is_dry) {
-    describe(train::set_up(files, std::move(config), say), flags.teraflops);
+    describe(train::set_up(files, std::move(config), {.writes = false, .on_line = say}),
+             flags.teraflops);
     expect_written();
     return;
   }
-  const StopSignals signals;
-  train::Trainer trainer(files, train::set_up(files, std::move(config), say), flags.resumes, say);
-  if (!trainer.run(stop_requested)) say("stopped; --resume goes on from here");
+  const StopAsked stop = stop_in_order();
+  train::RunSetup setup;
+  try {
+    setup = train::set_up(files, std::move(config), {.writes = true, .on_line = say, .stop = stop});
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInterrupted) throw;
+    say(std::string(error.what()) + " before the first step");
+    return;
+  }
+  train::Trainer trainer(files, std::move(setup), flags.resumes, say);
+  if (!trainer.run(stop)) say("stopped; --resume goes on from here");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <random>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,6 +27,8 @@ class LosingFileSystem final : public FileSystem {
     kBytes,  // appended to files that were not synced after it
     kNames,  // files, folders and renames whose folder was not synced after them
     kAll,
+    kSome,  // of both what a seed draws: the last names, and bytes from some place on, which are
+            // cut off or zeros
   };
 
   /// Every call after the first `good_calls` that change something throws PowerLoss.
@@ -33,7 +36,11 @@ class LosingFileSystem final : public FileSystem {
 
   bool has_lost_power() const { return left_ < 0; }
 
-  void lose(Lost lost) {
+  void lose(Lost lost, uint64_t seed = 0) {
+    if (lost == Lost::kSome) {
+      lose_some(seed);
+      return;
+    }
     if (lost == Lost::kBytes || lost == Lost::kAll) {
       for (const auto& [path, size] : synced_sizes_) {
         if (std::filesystem::exists(path)) std::filesystem::resize_file(path, size);
@@ -123,6 +130,19 @@ class LosingFileSystem final : public FileSystem {
     LosingFileSystem& owner_;
     std::unique_ptr<File> file_;
   };
+
+  void lose_some(uint64_t seed) {
+    std::mt19937_64 random(seed);
+    for (const auto& [path, synced] : synced_sizes_) {
+      if (!std::filesystem::exists(path)) continue;
+      const uint64_t size = std::filesystem::file_size(path);
+      if (size == synced) continue;
+      std::filesystem::resize_file(path, synced + random() % (size - synced));
+      if (random() % 2 == 0) std::filesystem::resize_file(path, size);
+    }
+    const size_t num_lost = random() % (names_.size() + 1);
+    for (size_t i = 0; i < num_lost; ++i) names_[names_.size() - 1 - i].undo();
+  }
 
   void spend() {
     if (left_-- > 0) return;

@@ -38,7 +38,7 @@ class BatchReader {
               std::function<void(const IngestProblem&)> on_problem, std::function<void()> on_skip);
 
   /// Documents of at least commit_tokens tokens, fewer at the end of the inputs; their passages
-  /// have rising ids. Nothing when there are no more, or options.stop is set.
+  /// have rising ids. Nothing when there are no more, or options.stop says so.
   std::optional<IngestBatch> next();
 
   /// Batches up to this one are in the bank: its writer knows their names. At any time, from any
@@ -52,7 +52,7 @@ class BatchReader {
     std::string content;  // its digest
   };
 
-  bool is_stopped() const { return options_.stop != nullptr && options_.stop->load(); }
+  bool is_stopped() const { return options_.stop && options_.stop(); }
   bool take_block(IngestBatch& batch);
   bool is_wanted(const corpus::SourceDocument& source, int64_t batch);
   memory::BankWriter::Known knows(const corpus::SourceDocument& source) const;

@@ -210,7 +210,7 @@ class Ingest {
     memory::EncodedDocuments encoded;
   };
 
-  bool is_stopped() const { return options_.stop != nullptr && options_.stop->load(); }
+  bool is_stopped() const { return options_.stop && options_.stop(); }
 
   /// While a batch is encoded the next one is read and the one before is written.
   void run_side_by_side() {

@@ -2,7 +2,6 @@
 // Documents from files into a bank: read, cut into passages, encode in packed batches, commit each
 // batch.
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "msa/base/file_system.h"
+#include "msa/base/stop.h"
 #include "msa/kernels/content_rows.h"
 #include "msa/kernels/number_type.h"
 
@@ -53,8 +53,8 @@ struct IngestOptions {
   std::function<void(const IngestProgress&)>
       on_progress;  // after every pass: about 2,000 tokens, on a GPU 131,000
   std::function<void(const IngestProblem&)> on_problem;
-  // Set: commits the documents that are encoded, at once, then throws Error(kInterrupted).
-  const std::atomic<bool>* stop = nullptr;
+  // True: commits the documents that are encoded, at once, then throws Error(kInterrupted).
+  StopAsked stop = {};
 };
 
 /// Resumable: run again with the same inputs, documents that are there are skipped.

@@ -107,7 +107,7 @@ class BankEvaluation {
   };
 
   void expect_no_stop() const {
-    if (options_.stop == nullptr || !*options_.stop) return;
+    if (!options_.stop || !options_.stop()) return;
     throw Error(ErrorCode::kInterrupted, "stopped after ", report_.questions, " questions");
   }
 

@@ -2,7 +2,6 @@
 // Questions to a bank that is there: routing and answers, one record a question, so that two runs
 // can be compared.
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "msa/base/file_system.h"
+#include "msa/base/stop.h"
 #include "msa/engine/answer.h"
 #include "msa/engine/engine.h"
 #include "msa/engine/loaded_model.h"
@@ -24,7 +24,7 @@ struct BankQaOptions {
   double max_seconds = 0;           // no question but the first begins later; 0: all are asked
   std::function<void(int64_t done, int64_t total)> on_progress;
   std::function<void(const std::string& line)> on_question;  // a JSON object a question
-  const std::atomic<bool>* stop = nullptr;  // set: throws Error(kInterrupted) at the next question
+  StopAsked stop = {};  // true: throws Error(kInterrupted) at the next question
 };
 
 /// Shares are of the questions asked; those without a gold document in the bank are left out. What

@@ -82,7 +82,7 @@ class Evaluation {
   }
 
  private:
-  bool is_stopped() const { return options_.stop != nullptr && *options_.stop; }
+  bool is_stopped() const { return options_.stop && options_.stop(); }
 
   void expect_no_stop() const {
     if (!is_stopped()) return;

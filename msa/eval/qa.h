@@ -2,7 +2,6 @@
 // Question answering over a set of questions whose supporting documents are known: routing, naming,
 // reading.
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "msa/base/file_system.h"
+#include "msa/base/stop.h"
 #include "msa/engine/answer.h"
 #include "msa/engine/ingest.h"
 #include "msa/engine/loaded_model.h"
@@ -30,8 +30,8 @@ struct QaOptions {
   std::function<void(const engine::IngestProgress&)> on_ingest;  // while documents are encoded
   std::function<void(int64_t done, int64_t total)> on_progress;
   std::function<void(const std::string& line)>
-      on_question;                          // a JSON object a question, for --output
-  const std::atomic<bool>* stop = nullptr;  // set: throws Error(kInterrupted) at the next question
+      on_question;      // a JSON object a question, for --output
+  StopAsked stop = {};  // true: throws Error(kInterrupted) at the next question
 };
 
 struct Recall {

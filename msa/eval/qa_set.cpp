@@ -38,14 +38,14 @@ void choose_questions(FileSystem& files, const std::string& which,
 
 std::vector<corpus::SourceDocument> read_documents(FileSystem& files,
                                                    const std::filesystem::path& path,
-                                                   const std::atomic<bool>* stop) {
+                                                   const StopAsked& stop) {
   corpus::DocumentReader reader(files, {path}, [](const corpus::InputProblem& problem) {
     throw Error(ErrorCode::kInvalidFormat, problem.file, " line ", problem.line, ": ",
                 problem.what);
   });
   std::vector<corpus::SourceDocument> documents;
   for (corpus::SourceDocument document; reader.next(document);) {
-    if (stop != nullptr && *stop) {
+    if (stop && stop()) {
       throw Error(ErrorCode::kInterrupted, "stopped while ", path.string(), " was read");
     }
     documents.push_back(std::move(document));

@@ -74,21 +74,32 @@ struct PassOfDocuments {
 };
 
 void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepInput& input,
-                 const EncodingPass& pass, at::ScalarType type, bool recomputes,
-                 MemoryPieces& memory) {
+                 const EncodingPass& pass, const EncodingOptions& options, MemoryPieces& memory) {
   const model::ModelConfig& config = math.config();
   const PassOfDocuments layers(math, input, pass);
   const auto tokens = input.documents.tokens.slice(0, pass.first_token, pass.end_token);
   Residual residual;
-  residual.x = at::embedding(tensors.embedding, tokens).to(type);
+  residual.x = at::embedding(tensors.embedding, tokens).to(options.type);
+  const auto tell = [&](std::string_view name, int64_t layer, RowsOf rows,
+                        const at::Tensor& tensor) {
+    if (!options.on_border) return;
+    const int64_t first = rows == RowsOf::kChunks ? pass.first_chunk : pass.first_token;
+    options.on_border({.tensor = name, .layer = layer, .rows = rows, .first_row = first}, tensor);
+  };
+  tell("embedding", -1, RowsOf::kDocumentTokens, residual.x);
   for (int64_t i = 0; i <= config.msa.router_layers.back(); ++i) {
     LayerOutput out = run_layer(
         [layers, i](const LayerInput& in) { return layers.layer(i, in); },
         {.residual = residual, .weights = tensors.layers[static_cast<size_t>(i)], .more = {}},
-        recomputes);
+        options.recomputes_layers);
     residual = out.residual;
+    tell("residual stream", i, RowsOf::kDocumentTokens, residual.x);
+    tell("output of the mlp", i, RowsOf::kDocumentTokens, residual.addend);
     if (const int64_t slot = config.router_slot(i); slot >= 0) {
       const auto place = static_cast<size_t>(slot);
+      tell("pooled keys", i, RowsOf::kChunks, out.more[0]);
+      tell("pooled values", i, RowsOf::kChunks, out.more[1]);
+      tell("pooled routing keys", i, RowsOf::kChunks, out.more[2]);
       memory.key[place].push_back(out.more[0]);
       memory.value[place].push_back(out.more[1]);
       memory.routing_key[place].push_back(out.more[2]);
@@ -99,10 +110,11 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
 }  // namespace
 
 BatchMemory encode_documents(const LayerMath& math, const ModelTensors& tensors,
-                             const StepInput& input, at::ScalarType type, bool recomputes) {
+                             const StepInput& input, const EncodingOptions& options) {
   MemoryPieces pieces(math.config().msa.router_layers.size());
   for (const EncodingPass& pass : input.passes) {
-    encode_pass(math, tensors, input, pass, type, recomputes, pieces);
+    expect_no_stop(options.stop, "encoding of documents");
+    encode_pass(math, tensors, input, pass, options, pieces);
   }
   return {joined(pieces.key), joined(pieces.value), joined(pieces.routing_key)};
 }

@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "msa/base/stop.h"
+#include "msa/train/layer_border.h"
 #include "msa/train/layer_math.h"
 #include "msa/train/step_input.h"
 
@@ -17,10 +19,17 @@ struct BatchMemory {
   std::vector<at::Tensor> routing_key;  // [C, F]
 };
 
+struct EncodingOptions {
+  at::ScalarType type = at::kFloat;  // of the activations
+  bool recomputes_layers = false;    // they are made again in the backward pass
+  OnBorder on_border = {};
+  StopAsked stop = {};  // asked between passes
+};
+
 /// Encodes the input's documents, each alone, a pass after the other; with gradients if the tensors
-/// have them. `type` is that of the activations. If it `recomputes`, a layer's activations are made
-/// again in the backward pass, and `math` must live until that is over.
+/// have them. With recomputes_layers `math` must live until the backward pass is over. Throws
+/// Error(kInterrupted) when stopped.
 BatchMemory encode_documents(const LayerMath& math, const ModelTensors& tensors,
-                             const StepInput& input, at::ScalarType type, bool recomputes = false);
+                             const StepInput& input, const EncodingOptions& options);
 
 }  // namespace msa::train

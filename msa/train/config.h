@@ -82,6 +82,7 @@ struct OptimizerConfig {  // [optimizer]
 struct GuardConfig {        // [guard]
   int64_t window = 100;     // losses that the median is taken over
   double deviations = 10;   // a loss this many deviations above the median is a spike; 0: none is
+  double norm_ratio = 100;  // and a gradient this many times as long as the median; 0: none is
   int64_t max_skipped = 5;  // steps skipped one after the other that stop the run
 };
 

@@ -116,6 +116,7 @@ template <typename Keys>
 void list_keys(Keys& keys, GuardConfig& guard) {
   keys.integer("window", guard.window, 8, 100'000);
   keys.number("deviations", guard.deviations, 0, 1e6);
+  keys.number("norm_ratio", guard.norm_ratio, 0, 1e9);
   keys.integer("max_skipped", guard.max_skipped, 1, 1'000'000);
 }
 

@@ -44,12 +44,13 @@ Evaluation::Evaluation(const samples::TrainCorpus& corpus, const text::PromptLay
   }
 }
 
-std::vector<Recall> Evaluation::run(const LayerMath& math, const ModelTensors& tensors) const {
+std::vector<Recall> Evaluation::run(const LayerMath& math, const ModelTensors& tensors,
+                                    const StopAsked& stop) const {
   std::vector<Recall> out;
   for (const samples::Batch& batch : batches_) {
-    const auto ranked =
-        rank_documents(math, tensors, batch,
-                       {.top_k = options_.top_k, .depth = options_.top_k, .type = options_.type});
+    const auto ranked = rank_documents(
+        math, tensors, batch,
+        {.top_k = options_.top_k, .depth = options_.top_k, .type = options_.type, .stop = stop});
     out.push_back(recall_of(batch, ranked, options_.top_k));
   }
   return out;

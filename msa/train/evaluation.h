@@ -26,8 +26,9 @@ class Evaluation {
   Evaluation(const samples::TrainCorpus& corpus, const text::PromptLayout& layout,
              const EvaluationOptions& options);
 
-  /// One line for each memory.
-  std::vector<Recall> run(const LayerMath& math, const ModelTensors& tensors) const;
+  /// One line for each memory. Throws Error(kInterrupted) when stopped.
+  std::vector<Recall> run(const LayerMath& math, const ModelTensors& tensors,
+                          const StopAsked& stop = {}) const;
 
  private:
   EvaluationOptions options_;

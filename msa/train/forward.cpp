@@ -45,15 +45,21 @@ class SequencePass {
   StepLosses run() {
     Residual residual;
     residual.x = at::embedding(tensors_.embedding, input_.sequences.tokens).to(options_.type);
+    tell({.tensor = "embedding", .rows = RowsOf::kSequenceTokens}, residual.x);
     for (int64_t i = 0; i <= layers_.last(); ++i) residual = run_one(i, residual);
     if (input_.target_rows.size(0) > 0) learn_tokens(residual);
     if (losses_.scores.defined()) {
       losses_.scores /= static_cast<double>(config_.msa.router_layers.size());
     }
+    tell({.tensor = "loss"}, losses_.loss);
     return losses_;
   }
 
  private:
+  void tell(const LayerBorder& border, const at::Tensor& tensor) const {
+    if (options_.on_border) options_.on_border(border, tensor);
+  }
+
   /// The stream behind layer i.
   Residual run_one(int64_t i, const Residual& residual) {
     LayerInput in{
@@ -70,6 +76,9 @@ class SequencePass {
         run_layer([layers = layers_, i,
                    choice](const LayerInput& input) { return layers.run(i, input, *choice); },
                   in, options_.recomputes_layers);
+    const RowsOf rows = i == layers_.last() ? RowsOf::kTargets : RowsOf::kSequenceTokens;
+    tell({.tensor = "residual stream", .layer = i, .rows = rows}, out.residual.x);
+    tell({.tensor = "output of the mlp", .layer = i, .rows = rows}, out.residual.addend);
     if (choice->routing) add_routing(slot, *choice->routing, out);
     return out.residual;
   }
@@ -78,6 +87,8 @@ class SequencePass {
     losses_.first_hits[slot].copy_(routing.first_hits);
     losses_.selected_hits[slot].copy_(routing.selected_hits);
     if (!out.more.empty()) {
+      const int64_t layer = config_.msa.router_layers[static_cast<size_t>(slot)];
+      tell({.tensor = "routing loss", .layer = layer}, out.more[0]);
       const auto mean = out.more[0] / static_cast<double>(options_.totals.num_routed);
       losses_.auxiliary[slot].copy_(mean.detach());
       losses_.loss =
@@ -89,9 +100,11 @@ class SequencePass {
   }
 
   void learn_tokens(const Residual& residual) {
+    const auto normed = math_.norm(residual, tensors_.final_norm);
+    tell({.tensor = "final norm", .rows = RowsOf::kTargets}, normed);
     const auto learned =
-        autograd::token_loss(math_.norm(residual, tensors_.final_norm), tensors_.head,
-                             input_.target_tokens, input_.target_weights);
+        autograd::token_loss(normed, tensors_.head, input_.target_tokens, input_.target_weights);
+    tell({.tensor = "token losses", .rows = RowsOf::kTargets}, learned.each.unsqueeze(1));
     losses_.loss = losses_.loss + learned.loss;
     losses_.terms = at::zeros({samples::kNumLossTerms}, learned.each.options())
                         .index_add(0, input_.target_terms, learned.each * input_.target_shares);
@@ -114,7 +127,10 @@ StepLosses forward(const LayerMath& math, const ModelTensors& tensors, const Ste
                    const ForwardOptions& options) {
   BatchMemory memory;
   if (input.num_asking > 0) {
-    memory = encode_documents(math, tensors, input, options.type, options.recomputes_layers);
+    memory = encode_documents(math, tensors, input,
+                              {.type = options.type,
+                               .recomputes_layers = options.recomputes_layers,
+                               .on_border = options.on_border});
   }
   return forward_over(math, tensors, input, memory, options);
 }

@@ -19,6 +19,7 @@ struct ForwardOptions {
   RoutingOptions routing;
   bool keeps_scores = false;
   bool recomputes_layers = false;  // activation checkpointing: see run_layer
+  OnBorder on_border = {};
 };
 
 /// What one input adds to a step. All but `loss` without gradient.

@@ -6,13 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <sstream>
+#include <utility>
 
 #include "msa/base/error.h"
 
 namespace msa::train {
 namespace {
 
-constexpr size_t kFewestLosses = 8;
+constexpr size_t kFewest = 8;                // losses and lengths, before any is a spike
 constexpr double kLeastDeviation = 0.01;     // of the median
 constexpr double kNormalDeviation = 1.4826;  // of normal numbers, in median absolute deviations
 constexpr size_t kNamesShown = 8;
@@ -32,12 +33,25 @@ void add_names(std::ostream& out, const char* what, std::span<const std::string>
   if (names.size() > kNamesShown) out << " and " << names.size() - kNamesShown << " more";
 }
 
+std::deque<double> numbers_of(const Json& state, const char* key) {
+  std::deque<double> numbers;
+  const Json list = state.contains(key) ? state.at(key) : Json();
+  for (const Json& number : list) {
+    if (!number.is_number()) break;
+    numbers.push_back(number.get<double>());
+  }
+  if (!list.is_array() || numbers.size() != list.size()) {
+    throw Error(ErrorCode::kInvalidFormat, "guard: \"", key, "\" must be a list of numbers");
+  }
+  return numbers;
+}
+
 }  // namespace
 
 Guard::Guard(const GuardConfig& config) : config_(config) {}
 
 double Guard::limit() const {
-  if (config_.deviations == 0 || losses_.size() < kFewestLosses) {
+  if (config_.deviations == 0 || losses_.size() < kFewest) {
     return std::numeric_limits<double>::infinity();
   }
   const double middle = median({losses_.begin(), losses_.end()});
@@ -48,30 +62,49 @@ double Guard::limit() const {
   return middle + config_.deviations * deviation;
 }
 
+double Guard::norm_limit() const {
+  if (config_.norm_ratio == 0 || norms_.size() < kFewest) {
+    return std::numeric_limits<double>::infinity();
+  }
+  return config_.norm_ratio * median({norms_.begin(), norms_.end()});
+}
+
 std::string Guard::add(const StepOutcome& outcome) {
-  if (outcome.is_taken && std::isfinite(outcome.loss)) {
+  if (outcome.is_taken) {
     num_skipped_in_row_ = 0;
-    losses_.push_back(outcome.loss);
-    if (static_cast<int64_t>(losses_.size()) > config_.window) losses_.pop_front();
+    for (const auto& [values, value] :
+         {std::pair{&losses_, outcome.loss}, {&norms_, outcome.gradient_norm}}) {
+      values->push_back(value);
+      if (static_cast<int64_t>(values->size()) > config_.window) values->pop_front();
+    }
     return {};
   }
   ++num_skipped_in_row_;
   ++num_skipped_;
   std::ostringstream reason;
-  if (!std::isfinite(outcome.loss)) {
+  if (!outcome.fault.empty()) {
+    reason << outcome.fault;
+  } else if (!std::isfinite(outcome.loss)) {
     reason << "the loss is " << outcome.loss;
   } else if (!std::isfinite(outcome.gradient_norm)) {
     reason << "the length of the gradient is " << outcome.gradient_norm;
+  } else if (outcome.gradient_norm > norm_limit()) {
+    reason << "the length of the gradient jumped to " << outcome.gradient_norm << ", at most "
+           << norm_limit() << " was expected";
   } else {
     reason << "the loss jumped to " << outcome.loss << ", at most " << limit() << " was expected";
   }
   return reason.str();
 }
 
-void Guard::begin_phase() { losses_.clear(); }
+void Guard::begin_phase() {
+  losses_.clear();
+  norms_.clear();
+}
 
 Json Guard::state() const {
   return {{"losses", losses_},
+          {"gradient_norms", norms_},
           {"num_skipped_in_row", num_skipped_in_row_},
           {"num_skipped", num_skipped_}};
 }
@@ -80,16 +113,12 @@ void Guard::restore(const Json& state) {
   constexpr int64_t kMost = int64_t{1} << 53;
   const int64_t in_row = json_integer(state, "num_skipped_in_row", 0, kMost, "guard");
   const int64_t skipped = json_integer(state, "num_skipped", 0, kMost, "guard");
-  std::deque<double> losses;
-  const Json list = state.contains("losses") ? state.at("losses") : Json();
-  for (const Json& loss : list) {
-    if (!loss.is_number()) break;
-    losses.push_back(loss.get<double>());
-  }
-  if (!list.is_array() || losses.size() != list.size()) {
-    throw Error(ErrorCode::kInvalidFormat, "guard: \"losses\" must be a list of numbers");
-  }
+  std::deque<double> losses = numbers_of(state, "losses");
+  // The first checkpoints did not have them.
+  std::deque<double> norms;
+  if (state.contains("gradient_norms")) norms = numbers_of(state, "gradient_norms");
   losses_ = std::move(losses);
+  norms_ = std::move(norms);
   num_skipped_in_row_ = in_row;
   num_skipped_ = skipped;
 }
@@ -124,11 +153,11 @@ std::vector<std::string> not_finite_gradients(std::span<const NamedTensor> param
 
 std::string skipped_message(const StepOutcome& outcome, const std::string& reason,
                             std::span<const std::string> tensors,
-                            std::span<const std::string> sequences) {
+                            std::span<const std::string> samples) {
   std::ostringstream out;
   out << "step " << outcome.step << " is skipped: " << reason;
-  add_names(out, "not finite", tensors);
-  add_names(out, "sequences", sequences);
+  add_names(out, "tensors", tensors);
+  add_names(out, "samples", samples);
   return out.str();
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Watches the losses of a run: steps that are not finite or jump are not taken, and too many of
-// them stop it.
+// Watches the losses and gradients of a run: steps that are not finite or jump are not taken, and
+// too many of them stop it.
 
 #include <cstdint>
 #include <deque>
@@ -20,12 +20,19 @@ struct StepOutcome {
   int64_t step = 0;
   double loss = 0;
   double gradient_norm = 0;
-  bool is_taken = true;  // as the optimizer says
+  bool is_taken = true;    // as the optimizer says
+  std::string fault = {};  // what was found to be wrong beside these numbers; empty: nothing
 };
 
-/// A step is judged on the device, against a limit that is known before: is_good of
-/// Optimizer::step is `loss <= limit()`. What came of it may be told to `add` some steps later, so
-/// that nothing has to wait; whoever resumes must tell it just as late. One thread at a time.
+/// What a step may come to at most.
+struct StepLimits {
+  double loss = std::numeric_limits<double>::infinity();
+  double gradient_norm = std::numeric_limits<double>::infinity();
+};
+
+/// A step is judged on the device, against limits that are known before. What came of it may be
+/// told to `add` some steps later, so that nothing has to wait; whoever resumes must tell it just
+/// as late. One thread at a time.
 class Guard {
  public:
   explicit Guard(const GuardConfig& config);
@@ -34,6 +41,12 @@ class Guard {
   /// median absolute deviation (as that of normal numbers) above, which counts as one hundredth of
   /// the median at least. Infinite until there are eight losses.
   double limit() const;
+
+  /// The longest gradient that is no spike: `norm_ratio` times the median of the last lengths.
+  /// Infinite until there are eight.
+  double norm_limit() const;
+
+  StepLimits limits() const { return {.loss = limit(), .gradient_norm = norm_limit()}; }
 
   /// Takes in a step, in order. Empty if it was taken, else why not.
   std::string add(const StepOutcome& outcome);
@@ -44,7 +57,7 @@ class Guard {
   int64_t num_skipped_in_row() const { return num_skipped_in_row_; }
   int64_t num_skipped() const { return num_skipped_; }  // of the whole run
 
-  /// Forgets the losses: those of the next phase are others.
+  /// Forgets losses and lengths: those of the next phase are others.
   void begin_phase();
 
   /// All that it remembers; restore takes it back. Throws Error(kInvalidFormat).
@@ -54,6 +67,7 @@ class Guard {
  private:
   GuardConfig config_;
   std::deque<double> losses_;  // of steps taken
+  std::deque<double> norms_;   // of their gradients
   int64_t num_skipped_in_row_ = 0;
   int64_t num_skipped_ = 0;
 };
@@ -65,10 +79,10 @@ std::vector<std::string> not_finite(std::span<const NamedTensor> tensors);
 /// The same for the gradients of parameters.
 std::vector<std::string> not_finite_gradients(std::span<const NamedTensor> parameters);
 
-/// One line for a skipped step: its number, why, the tensors (if any) and the sequences of its
-/// batch, of each the first few by name.
+/// One line for a skipped step: its number, why, the tensors (if any) and the samples, of each the
+/// first few by name.
 std::string skipped_message(const StepOutcome& outcome, const std::string& reason,
                             std::span<const std::string> tensors,
-                            std::span<const std::string> sequences);
+                            std::span<const std::string> samples);
 
 }  // namespace msa::train

@@ -24,7 +24,8 @@ StepOutcome judged(const Guard& guard, int64_t step, double loss, double norm = 
   return {.step = step,
           .loss = loss,
           .gradient_norm = norm,
-          .is_taken = std::isfinite(norm) && loss <= guard.limit()};
+          .is_taken = std::isfinite(loss) && loss <= guard.limit() && std::isfinite(norm) &&
+                      norm <= guard.norm_limit()};
 }
 
 TEST(Guard, HasNoLimitBeforeItKnowsEnough) {
@@ -85,6 +86,39 @@ TEST(Guard, WithoutDeviationsNothingIsASpike) {
   EXPECT_EQ(guard.add(judged(guard, 10, 1e9)), "");
 }
 
+TEST(Guard, AGradientFarLongerThanUsualIsASpike) {
+  Guard guard({.window = 12, .deviations = 10, .norm_ratio = 20, .max_skipped = 5});
+  for (int64_t step = 0; step < 8; ++step) {
+    EXPECT_EQ(guard.norm_limit(), kInfinity);
+    guard.add(outcome(step, 2, 0.5 + 0.1 * static_cast<double>(step % 3)));
+  }
+  EXPECT_DOUBLE_EQ(guard.norm_limit(), 20 * 0.6);
+  EXPECT_EQ(guard.add(judged(guard, 8, 2, 12)), "");
+  EXPECT_NE(guard.add(judged(guard, 9, 2, 12.1)).find("the length of the gradient jumped to 12.1"),
+            std::string::npos);
+  EXPECT_EQ(guard.num_skipped_in_row(), 1);
+  guard.begin_phase();
+  EXPECT_EQ(guard.norm_limit(), kInfinity);
+  Guard off({.window = 12, .deviations = 10, .norm_ratio = 0, .max_skipped = 5});
+  for (int64_t step = 0; step < 12; ++step) off.add(outcome(step, 2));
+  EXPECT_EQ(off.norm_limit(), kInfinity);
+}
+
+TEST(Guard, WhatWasFoundBesideTheNumbersIsTheReason) {
+  Guard guard({});
+  StepOutcome bad = outcome(3, std::nan(""));
+  bad.is_taken = false;
+  bad.fault = "a weight is not finite";
+  EXPECT_EQ(guard.add(bad), "a weight is not finite");
+}
+
+TEST(Guard, GoesOnFromAStateWithoutGradientNorms) {
+  Guard guard({});
+  guard.restore({{"losses", {1, 2}}, {"num_skipped", 3}, {"num_skipped_in_row", 0}});
+  EXPECT_EQ(guard.num_skipped(), 3);
+  EXPECT_EQ(guard.norm_limit(), kInfinity);
+}
+
 TEST(Guard, GoesOnFromItsState) {
   Guard guard({.window = 12, .deviations = 5, .max_skipped = 5});
   for (int64_t step = 0; step < 15; ++step) {
@@ -94,6 +128,7 @@ TEST(Guard, GoesOnFromItsState) {
   Guard again({.window = 12, .deviations = 5, .max_skipped = 5});
   again.restore(Json::parse(guard.state().dump()));
   EXPECT_EQ(again.limit(), guard.limit());
+  EXPECT_EQ(again.norm_limit(), guard.norm_limit());
   EXPECT_EQ(again.num_skipped_in_row(), 1);
   EXPECT_EQ(again.state(), guard.state());
   for (const char* bad : {"{}", "[]", R"({"losses": [1], "num_skipped": 0})",
@@ -141,8 +176,8 @@ TEST(Guard, TheMessageNamesTensorsAndSequences) {
   std::vector<std::string> sequences;
   for (int i = 0; i < 10; ++i) sequences.push_back("question-" + std::to_string(i));
   EXPECT_EQ(skipped_message(outcome(7, 1), "the loss is nan", tensors, sequences),
-            "step 7 is skipped: the loss is nan; not finite: model.layers.3.mlp.up_proj.weight; "
-            "sequences: question-0, question-1, question-2, question-3, question-4, question-5, "
+            "step 7 is skipped: the loss is nan; tensors: model.layers.3.mlp.up_proj.weight; "
+            "samples: question-0, question-1, question-2, question-3, question-4, question-5, "
             "question-6, question-7 and 2 more");
   EXPECT_EQ(skipped_message(outcome(7, 1), "why", {}, {}), "step 7 is skipped: why");
 }

@@ -58,9 +58,9 @@ Mined mine(const samples::TrainCorpus& corpus, const text::PromptLayout& layout,
   samples::check(memory.batch(), layout.tokenizer().vocab_size());
 
   const int64_t depth = std::max(wanted.documents + samples::kMoreDocuments, options.top_k);
-  const auto ranked =
-      rank_documents(math, tensors, memory.batch(),
-                     {.top_k = options.top_k, .depth = depth, .type = options.type});
+  const auto ranked = rank_documents(
+      math, tensors, memory.batch(),
+      {.top_k = options.top_k, .depth = depth, .type = options.type, .stop = options.stop});
   const auto places = ranked.accessor<int64_t, 2>();
   std::vector<std::vector<int32_t>> found(asked.size());
   for (size_t i = 0; i < found.size(); ++i) {

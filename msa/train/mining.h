@@ -18,6 +18,7 @@ struct MiningOptions {
   int64_t step = 0;    // other steps take other questions and other documents beside theirs
   int64_t top_k = 16;  // of the choice in a router layer, and of the recall
   at::ScalarType type = at::kFloat;
+  StopAsked stop = {};
 };
 
 struct Mined {
@@ -28,7 +29,8 @@ struct Mined {
 /// Asks training questions over a memory of what supports them and of any documents beside that may
 /// enter, ranked as inference ranks them, and makes samples::similar_documents of the best. Nothing
 /// held back takes part. The same for equal arguments. `tensors` on the device of `math`.
-/// Throws Error(kInvalidArgument) if the memory has no room for one question's documents.
+/// Throws Error(kInvalidArgument) if the memory has no room for one question's documents,
+/// Error(kInterrupted) when stopped.
 Mined mine(const samples::TrainCorpus& corpus, const text::PromptLayout& layout,
            const samples::Mixture& mixture, const LayerMath& math, const ModelTensors& tensors,
            const MiningOptions& options);

@@ -55,7 +55,7 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& parameters, const Optimizer
   add(Kind::kScalar, config.scalar_rate, 0);
 }
 
-Optimizer::Step Optimizer::step(double rate, const at::Tensor& is_good) {
+Optimizer::Step Optimizer::step(double rate, const at::Tensor& is_good, double max_norm) {
   const c10::NoGradGuard guard;
   std::vector<at::Tensor> gradients;
   for (const NamedTensor& parameter : parameters_) {
@@ -63,7 +63,7 @@ Optimizer::Step Optimizer::step(double rate, const at::Tensor& is_good) {
   }
   MSA_CHECK(!gradients.empty(), "no parameter has a gradient");
   const at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients, 2)));
-  at::Tensor is_taken = at::isfinite(norm);
+  at::Tensor is_taken = at::isfinite(norm).logical_and(norm <= max_norm);
   if (is_good.defined()) is_taken = is_taken.logical_and(is_good);
   const at::Tensor scale =
       clip_ > 0 ? at::where(is_taken, (clip_ / (norm + 1e-6)).clamp_max(1), at::ones_like(norm))

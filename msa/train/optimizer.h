@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -21,15 +22,16 @@ class Optimizer {
 
   /// Moves every parameter that has a gradient; the others and their state stay. Gradients are
   /// scaled so that they are together no longer than `clip`; they may be overwritten, and stay
-  /// until clear_gradients. Where the length is not finite, or `is_good` (a scalar, true or false,
-  /// of the same device; undefined counts as true) is false, no parameter and no state changes by a
-  /// bit. Returns {length of the gradients before, 1 if the step was taken else 0}, float32 scalars
-  /// on the device.
+  /// until clear_gradients. Where the length is not finite or above `max_norm`, or `is_good` (a
+  /// scalar, true or false, of the same device; undefined counts as true) is false, no parameter
+  /// and no state changes by a bit. Returns {length of the gradients before, 1 if the step was
+  /// taken else 0}, float32 scalars on the device.
   struct Step {
     at::Tensor gradient_norm;
     at::Tensor is_taken;
   };
-  Step step(double rate, const at::Tensor& is_good = {});
+  Step step(double rate, const at::Tensor& is_good = {},
+            double max_norm = std::numeric_limits<double>::infinity());
 
   void clear_gradients();
 

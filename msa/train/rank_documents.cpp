@@ -48,10 +48,12 @@ at::Tensor rank_documents(const LayerMath& math, const ModelTensors& tensors,
   forward.keeps_scores = true;
   StepInput documents;
   read_documents(batch, math.config().msa.chunk_tokens, device, documents);
-  const BatchMemory memory = encode_documents(math, tensors, documents, options.type);
+  const BatchMemory memory =
+      encode_documents(math, tensors, documents, {.type = options.type, .stop = options.stop});
   const int64_t depth = std::min(options.depth, documents.num_documents);
   std::vector<at::Tensor> ranked{at::empty({0, depth}, at::kLong)};
   for (int64_t first = 0; first < batch.num_asking; first += kQuestionsOfPass) {
+    expect_no_stop(options.stop, "ranking of documents");
     const int64_t end = std::min(batch.num_asking, first + kQuestionsOfPass);
     StepInput input = documents;
     read_sequences(questions_of(batch, first, end), {}, {}, device, input);

@@ -14,12 +14,13 @@ struct RankingOptions {
   int64_t top_k = 16;  // documents chosen in a router layer, which the layers above read
   int64_t depth = 16;  // documents that are named for a question
   at::ScalarType type = at::kFloat;
+  StopAsked stop = {};  // asked between passes
 };
 
 /// Places [A, min(depth, Dn)] int64, on the CPU: best first, by the mean score over the router
 /// layers. The batch's documents are encoded a pass after the other and their pooled keys and
 /// values kept, the questions asked some at a time; `tensors` on the device of `math`. Throws as
-/// forward.
+/// forward, and Error(kInterrupted) when stopped.
 at::Tensor rank_documents(const LayerMath& math, const ModelTensors& tensors,
                           const samples::Batch& batch, const RankingOptions& options);
 

@@ -63,6 +63,7 @@ OrderedJson to_json(const StepReport& report) {
   json["num_skipped"] = report.num_skipped;
   json["losses"] = object_of(report.losses);
   json["routing"] = object_of(report.routing);
+  if (!report.skipped.empty()) json["skipped"] = report.skipped;
   return json;
 }
 
@@ -116,14 +117,18 @@ std::string progress_line(const MiningReport& report) {
 RunLog::RunLog(std::unique_ptr<File> file) : file_(std::move(file)) {}
 
 std::unique_ptr<RunLog> RunLog::open(FileSystem& files, const std::filesystem::path& path,
-                                     int64_t step) {
+                                     int64_t step, const std::set<std::string>& to_come) {
+  const auto is_kept = [&](const Json& line) {
+    if (!json_has(line, "step") || !line.at("step").is_number_integer()) return false;
+    const auto of = line.at("step").get<int64_t>();
+    const bool is_to_come = of == step && json_has(line, "kind") && line.at("kind").is_string() &&
+                            to_come.contains(line.at("kind").get<std::string>());
+    return of <= step && !is_to_come;
+  };
   std::string kept;
   if (step > 0 && files.exists(path)) {
     for (const Json& line : read_log(files, path)) {
-      if (json_has(line, "step") && line.at("step").is_number_integer() &&
-          line.at("step").get<int64_t>() <= step) {
-        kept += to_line(line) + "\n";
-      }
+      if (is_kept(line)) kept += to_line(line) + "\n";
     }
   }
   const std::filesystem::path temporary = path.string() + ".tmp";

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,7 @@ struct StepReport {
   int64_t num_skipped = 0;      // steps, in the whole run
   std::vector<Figure> losses;   // "total", "language", ...
   std::vector<Figure> routing;  // in the batch: "recall_1", "recall_16", ...
+  std::string skipped = {};     // why the step was not taken; empty: it was
 };
 
 /// On held-back questions over a memory of its own.
@@ -69,10 +71,11 @@ std::string progress_line(const MiningReport& report);
 /// A JSON Lines file that a run adds to. One thread at a time.
 class RunLog {
  public:
-  /// Opens the log of a run that goes on after `step` steps: lines of later steps, and a last line
-  /// that was cut off, are dropped. Step 0 begins anew.
+  /// Opens the log of a run that goes on after `step` steps: lines of later steps, a last line that
+  /// was cut off, and those of this very step whose kind is `to_come`, are dropped. Step 0 begins
+  /// anew.
   static std::unique_ptr<RunLog> open(FileSystem& files, const std::filesystem::path& path,
-                                      int64_t step);
+                                      int64_t step, const std::set<std::string>& to_come = {});
 
   /// Adds a line; it must have a "step".
   void add(const OrderedJson& line);

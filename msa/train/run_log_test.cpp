@@ -106,6 +106,26 @@ TEST_F(RunLogTest, ARunThatGoesOnDropsWhatCameLaterAndWhatWasCutOff) {
   EXPECT_TRUE(steps().empty());
 }
 
+TEST_F(RunLogTest, WhatIsDoneAgainBehindTheSameStepIsDropped) {
+  StepReport skipped = step(2);
+  skipped.skipped = "step 1 is skipped: why";
+  {
+    const auto log = RunLog::open(real_file_system(), path_, 0);
+    log->add(to_json(step(1)));
+    log->add({{"kind", "evaluation"}, {"step", 1}});
+    log->add(to_json(skipped));
+    log->add({{"kind", "evaluation"}, {"step", 2}});
+    log->add({{"kind", "mining"}, {"step", 2}});
+  }
+  RunLog::open(real_file_system(), path_, 2, {"evaluation"});
+  const std::vector<Json> lines = read_log(real_file_system(), path_);
+  ASSERT_EQ(lines.size(), 4U);
+  EXPECT_FALSE(lines[0].contains("skipped"));
+  EXPECT_EQ(lines[1].at("kind"), "evaluation") << "of an earlier step";
+  EXPECT_EQ(lines[2].at("skipped"), skipped.skipped);
+  EXPECT_EQ(lines[3].at("kind"), "mining");
+}
+
 TEST_F(RunLogTest, TheReportDrawsEveryCurveOnItsOwn) {
   std::vector<Json> lines;
   for (int64_t number = 1; number <= 5000; ++number) {

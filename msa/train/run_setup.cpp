@@ -53,7 +53,7 @@ std::filesystem::path RunSetup::tokenizer_folder() const {
   return config.model.tokenizer.empty() ? config.model.from : config.model.tokenizer;
 }
 
-RunSetup set_up(FileSystem& files, TrainConfig config, const OnLine& on_line) {
+RunSetup set_up(FileSystem& files, TrainConfig config, const SetUpOptions& options) {
   RunSetup setup;
   setup.config = std::move(config);
   const TrainConfig& wanted = setup.config;
@@ -61,6 +61,10 @@ RunSetup set_up(FileSystem& files, TrainConfig config, const OnLine& on_line) {
   setup.type = wanted.model.precision == Numbers::kBFloat16 ? at::kBFloat16 : at::kFloat;
   MSA_CHECK(setup.device.is_cuda() || setup.type == at::kFloat,
             "model.precision bfloat16 needs a GPU; on the CPU it is float32");
+  if (options.writes) {
+    if (!files.exists(wanted.run.output)) files.create_directory(wanted.run.output);
+    setup.lock = FileLock::acquire(wanted.run.output / "lock");
+  }
   at::set_num_threads(
       static_cast<int>(wanted.run.threads > 0 ? wanted.run.threads : at::get_num_threads()));
 
@@ -73,9 +77,10 @@ RunSetup set_up(FileSystem& files, TrainConfig config, const OnLine& on_line) {
   setup.corpus = samples::TrainCorpus::open(
       files, *setup.layout, corpus_options(wanted),
       [&, last = std::string()](const std::string& what, double /*share*/) mutable {
+        expect_no_stop(options.stop, "reading of documents");
         if (what == last) return;
         last = what;
-        on_line("data: " + what);
+        if (options.on_line) options.on_line("data: " + what);
       });
 
   auto parameters = wanted.model.from.empty()

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "msa/train/step_fault.h"
+
 namespace msa::train {
 namespace {
 
@@ -58,8 +60,7 @@ StepFlopsOptions flops_options(const PhaseConfig& phase, const ForwardOptions& o
 }
 
 StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& optimizer,
-                     const samples::Batch& batch, ForwardOptions options, double rate, double limit,
-                     int64_t step) {
+                     const samples::Batch& batch, ForwardOptions options, const StepRule& rule) {
   options.totals = {};
   options.totals.add(batch);
   const at::Device device = parameters.all().front().tensor.device();
@@ -67,15 +68,27 @@ StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& o
       step_input(batch, math.config().msa.chunk_tokens, options.weights, options.totals, device);
   const ModelTensors tensors =
       gather_tensors(math.config(), [&](const std::string& name) { return parameters.find(name); });
+  ActivationWatch watch;
+  options.on_border = [&watch, told = options.on_border](const LayerBorder& border,
+                                                         const at::Tensor& tensor) {
+    if (told) told(border, tensor);
+    watch.see(border, tensor);
+  };
+  // Before the step, when they are read: what a fault of the memory leaves shows here alone.
+  const at::Tensor has_good_state =
+      all_finite(parameters.all()).logical_and(all_finite(optimizer.state()));
   const StepLosses losses = forward(math, tensors, input, options);
   losses.loss.backward();
-  const auto [norm, is_taken] = optimizer.step(rate, losses.loss.detach() <= limit);
+  const at::Tensor is_good = (losses.loss.detach() <= rule.limits.loss)
+                                 .logical_and(watch.all_finite())
+                                 .logical_and(has_good_state);
+  const auto [norm, is_taken] = optimizer.step(rule.rate, is_good, rule.limits.gradient_norm);
 
   const auto values = read({losses.loss, norm, is_taken, losses.terms, losses.auxiliary.mean(),
                             losses.first_hits.mean(), losses.selected_hits.mean()});
   StepResult result;
   result.outcome = {
-      .step = step, .loss = values[0], .gradient_norm = values[1], .is_taken = values[2] != 0};
+      .step = rule.step, .loss = values[0], .gradient_norm = values[1], .is_taken = values[2] != 0};
   result.num_tokens = batch.documents.num_tokens() + batch.sequences.num_tokens();
   result.losses.emplace_back("total", values[0]);
   for (size_t term = 0; term < samples::kNumLossTerms; ++term) {
@@ -92,7 +105,14 @@ StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& o
                                 values[rest + 2] / routed);
   }
   if (!result.outcome.is_taken) {
-    result.bad = not_finite_gradients(parameters.all());
+    StepFault fault =
+        find_fault(parameters.all(), optimizer.state(), watch.first_bad(batch, input));
+    if (fault.what.empty() && !(values[1] <= rule.limits.gradient_norm)) {
+      fault.tensors = {longest_gradient(parameters.all())};
+    }
+    result.outcome.fault = std::move(fault.what);
+    result.bad_tensors = std::move(fault.tensors);
+    result.bad_samples = std::move(fault.samples);
   } else if (options.routing.loss.temperature.defined()) {
     parameters.clamp_temperature();
   }

@@ -18,10 +18,12 @@ namespace msa::train {
 /// What came of a step, read from the device.
 struct StepResult {
   StepOutcome outcome;
-  int64_t num_tokens = 0;        // of documents and sequences
-  std::vector<Figure> losses;    // "total", and the terms with weight
-  std::vector<Figure> routing;   // mean over the router layers: "recall_1", "recall_k"
-  std::vector<std::string> bad;  // tensors with values that are not finite; of a step not taken
+  int64_t num_tokens = 0;       // of documents and sequences
+  std::vector<Figure> losses;   // "total", and the terms with weight
+  std::vector<Figure> routing;  // mean over the router layers: "recall_1", "recall_k"
+  // Of a step that was not taken, where it is known; samples are those of the batch otherwise.
+  std::vector<std::string> bad_tensors;
+  std::vector<std::string> bad_samples;
 };
 
 /// Options of all steps of a phase; the temperature that it wants is the parameter already.
@@ -32,10 +34,17 @@ ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& paramet
 /// What counts of such a phase's batches.
 StepFlopsOptions flops_options(const PhaseConfig& phase, const ForwardOptions& options);
 
-/// Takes a step unless the loss is above `limit` or something is not finite. Waits for the device.
-/// `step` names it in the outcome.
+struct StepRule {
+  int64_t step = 0;  // its number in the outcome
+  double rate = 0;
+  StepLimits limits;
+};
+
+/// Takes a step unless it passes a limit or something is not finite: a weight, what the optimizer
+/// remembers, an activation at the border of a layer, the loss, a gradient. One that is not taken
+/// changes no parameter and no state by a bit. Waits for the device once, and
+/// more often only to say what was wrong.
 StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& optimizer,
-                     const samples::Batch& batch, ForwardOptions options, double rate, double limit,
-                     int64_t step);
+                     const samples::Batch& batch, ForwardOptions options, const StepRule& rule);
 
 }  // namespace msa::train

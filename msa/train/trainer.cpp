@@ -4,14 +4,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <optional>
+#include <set>
+#include <span>
 
 #include "msa/base/error.h"
 #include "msa/samples/batch_maker.h"
 #include "msa/samples/similar_documents.h"
 #include "msa/train/compute_device.h"
+#include "msa/train/config_changes.h"
 #include "msa/train/mining.h"
 #include "msa/train/model_folder.h"
+#include "msa/train/run_needs.h"
 #include "msa/train/run_report.h"
 
 namespace msa::train {
@@ -19,6 +24,7 @@ namespace {
 
 constexpr double kSecondsBetweenLines = 2;
 constexpr int64_t kBatchThreads = 6;
+constexpr size_t kQuestionsOfSearch = 1000;  // between two looks whether to stop
 
 using Clock = std::chrono::steady_clock;
 
@@ -47,89 +53,132 @@ std::unique_ptr<Evaluation> evaluation_of(const RunSetup& setup) {
   return std::make_unique<Evaluation>(*setup.corpus, *setup.layout, options);
 }
 
-std::filesystem::path made_folder(FileSystem& files, const std::filesystem::path& folder) {
-  if (!files.exists(folder)) files.create_directory(folder);
-  return folder;
-}
-
 }  // namespace
+
+struct Trainer::PhaseBatches {
+  samples::BatchMaker maker;
+  std::optional<samples::BatchStream> stream;
+
+  void open(int64_t first_step) {
+    stream.emplace(
+        [this](int64_t step) { return maker.make(step); },
+        samples::BatchStreamOptions{.first_step = first_step, .num_threads = kBatchThreads});
+  }
+};
 
 Trainer::Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line)
     : files_(files),
       setup_(std::move(setup)),
       on_line_(std::move(on_line)),
-      output_(made_folder(files, setup_.config.run.output)),
+      output_(setup_.config.run.output),
       math_(setup_.model(), num_positions(setup_), setup_.device),
       peak_flops_(setup_.type == at::kBFloat16 ? peak_flops(name_of(setup_.device)) : 0),
       optimizer_(setup_.parameters->all(), setup_.config.optimizer),
       guard_(setup_.config.guard),
       checkpoints_(files, output_ / "checkpoints", setup_.config.run.keep),
       evaluation_(evaluation_of(setup_)) {
+  MSA_CHECK(setup_.lock != nullptr, "the output folder of a run must be locked");
   MSA_CHECK(!files.exists(output_ / "model"), (output_ / "model").string(),
             " is there already: the run is done, or wants another output");
-  if (!resumes) {
-    MSA_CHECK(checkpoints_.steps().empty(), output_.string(),
-              " holds checkpoints of a run: continue it with --resume, or choose another output");
-  } else if (auto saved = checkpoints_.newest(on_line_)) {
-    setup_.parameters->copy_from(saved->parameters);
-    optimizer_.load_state(saved->optimizer);
-    guard_.restore(saved->run.more.at("guard"));
-    recall_ = saved->run.more.at("recall").get<double>();
-    mined_ = to_groups(saved->similar);
-    state_ = std::move(saved->run);
-    on_line_("resumed behind step " + std::to_string(state_.step));
+  MSA_CHECK(resumes || checkpoints_.steps().empty(), output_.string(),
+            " holds checkpoints of a run: continue it with --resume, or choose another output");
+  expect_room(files_, setup_, optimizer_.state());
+  if (auto saved = resumes ? checkpoints_.newest(on_line_) : std::nullopt) {
+    resume(std::move(*saved));
   }
   state_.config = print_config(setup_.config);
   saved_at_ = state_.seconds;
-  log_ = RunLog::open(files, output_ / "log.jsonl", state_.step);
+  std::set<std::string> to_come;
+  const bool is_in_phase = state_.phase_step > 0;
+  if (is_evaluation_due_ || (is_in_phase && is_phase_over())) to_come.insert("evaluation");
+  if (is_mining_due_) to_come.insert("mining");
+  log_ = RunLog::open(files, output_ / "log.jsonl", state_.step, to_come);
+}
+
+void Trainer::resume(Checkpoint saved) {
+  setup_.parameters->copy_from(saved.parameters);
+  optimizer_.load_state(saved.optimizer);
+  const Json& more = saved.run.more;
+  guard_.restore(more.at("guard"));
+  recall_ = more.at("recall").get<double>();
+  is_evaluation_due_ = more.value("is_evaluation_due", false);
+  is_mining_due_ = more.value("is_mining_due", false);
+  mined_ = to_groups(saved.similar);
+  state_ = std::move(saved.run);
+  const auto num_phases = static_cast<int64_t>(setup_.config.phases.size());
+  if (state_.phase > num_phases || (state_.phase == num_phases && state_.phase_step > 0)) {
+    throw Error(ErrorCode::kMismatch, output_.string(), ": the checkpoint of step ", state_.step,
+                " is of phase ", state_.phase, ", the config has ", num_phases, " phases");
+  }
+  on_line_("resumed behind step " + std::to_string(state_.step));
+  for (const std::string& change : config_changes(state_.config, print_config(setup_.config))) {
+    on_line_("the config is another now: " + change);
+  }
 }
 
 const PhaseConfig& Trainer::phase() const {
   return setup_.config.phases[static_cast<size_t>(state_.phase)];
 }
 
-bool Trainer::run(const std::atomic<bool>& stop) {
+bool Trainer::run(const StopAsked& stop) {
+  stop_ = stop;
   const auto num_phases = static_cast<int64_t>(setup_.config.phases.size());
-  for (; state_.phase < num_phases; ++state_.phase) {
-    begin_phase();
-    samples::BatchMaker maker(*setup_.corpus, *setup_.layout, phase().mixture,
-                              {.seed = static_cast<uint64_t>(setup_.config.run.seed)});
-    if (phase().mixture.similar_share > 0) {
-      maker.set_similar(mined_.empty() ? groups_by_words() : mined_);
+  try {
+    for (; state_.phase < num_phases; ++state_.phase) {
+      run_phase();
+      state_.phase_step = 0;
+      state_.phase_tokens = 0;
+      state_.phase_seconds = 0;
     }
-    ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
-    options.recomputes_layers = setup_.config.run.recompute == Recompute::kLayers;
-    std::optional<samples::BatchStream> stream;
-    const auto open_stream = [&] {
-      stream.emplace(
-          [&](int64_t step) { return maker.make(step); },
-          samples::BatchStreamOptions{.first_step = state_.step, .num_threads = kBatchThreads});
-    };
-    open_stream();
-    while (!is_phase_over()) {
-      if (stop) {
-        write_checkpoint();
-        write_report();
-        return false;
-      }
-      step(*stream, options);
-      const int64_t every = setup_.config.evaluation.every_steps;
-      if (every > 0 && state_.step % every == 0 && !is_phase_over()) evaluate();
-      if (is_to_mine()) {  // batches that were made ahead are of the groups before
-        stream.reset();
-        mine_misses();
-        if (!mined_.empty()) maker.set_similar(mined_);
-        open_stream();
-      }
-      if (state_.seconds - saved_at_ >= setup_.config.run.checkpoint_seconds) write_checkpoint();
-    }
-    evaluate();
-    state_.phase_step = 0;
-    state_.phase_tokens = 0;
-    state_.phase_seconds = 0;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInterrupted) throw;
+    write_checkpoint();
+    write_report();
+    return false;
   }
   finish();
   return true;
+}
+
+void Trainer::run_phase() {
+  begin_phase();
+  PhaseBatches batches{
+      .maker = samples::BatchMaker(*setup_.corpus, *setup_.layout, phase().mixture,
+                                   {.seed = static_cast<uint64_t>(setup_.config.run.seed)}),
+      .stream = {}};
+  if (phase().mixture.similar_share > 0) {
+    batches.maker.set_similar(mined_.empty() ? groups_by_words() : mined_);
+  }
+  ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
+  options.recomputes_layers = setup_.config.run.recompute == Recompute::kLayers;
+  batches.open(state_.step);
+  while (true) {
+    work_behind_step(batches);
+    // Of a run that skips step after step the last checkpoint shall be from before them.
+    const bool is_skipping = guard_.num_skipped_in_row() > 0;
+    const double seconds = state_.seconds - saved_at_;
+    if (seconds >= setup_.config.run.checkpoint_seconds && !is_skipping) write_checkpoint();
+    if (is_phase_over()) break;
+    expect_no_stop(stop_, "training");
+    step(*batches.stream, options);
+    const int64_t every = setup_.config.evaluation.every_steps;
+    is_evaluation_due_ = every > 0 && state_.step % every == 0 && !is_phase_over();
+    is_mining_due_ = is_to_mine();
+  }
+  evaluate();
+}
+
+/// What is due behind a step; again if it was stopped before.
+void Trainer::work_behind_step(PhaseBatches& batches) {
+  if (is_evaluation_due_) evaluate();
+  is_evaluation_due_ = false;
+  if (is_mining_due_ && !is_phase_over()) {
+    batches.stream.reset();  // batches that were made ahead are of the groups before
+    mine_misses();
+    if (!mined_.empty()) batches.maker.set_similar(mined_);
+    batches.open(state_.step);
+  }
+  is_mining_due_ = false;
 }
 
 /// What a phase changes before its first step; nothing where it goes on.
@@ -158,9 +207,15 @@ std::vector<std::vector<int32_t>> Trainer::groups_by_words() const {
   const samples::WordIndex index(corpus, mixture);
   const auto questions = samples::draw_searched(
       corpus, mixture, {.seed = static_cast<uint64_t>(setup_.config.run.seed)});
-  return samples::similar_documents(
-      corpus, mixture, questions, index.search(questions, num_documents + samples::kMoreDocuments),
-      num_documents);
+  std::vector<std::vector<int32_t>> found;
+  for (size_t first = 0; first < questions.size(); first += kQuestionsOfSearch) {
+    expect_no_stop(stop_, "the search for similar documents");
+    const size_t count = std::min(kQuestionsOfSearch, questions.size() - first);
+    std::ranges::move(index.search(std::span(questions).subspan(first, count),
+                                   num_documents + samples::kMoreDocuments),
+                      std::back_inserter(found));
+  }
+  return samples::similar_documents(corpus, mixture, questions, found, num_documents);
 }
 
 bool Trainer::is_to_mine() const {
@@ -178,7 +233,8 @@ void Trainer::mine_misses() {
                       .seed = static_cast<uint64_t>(setup_.config.run.seed),
                       .step = state_.step,
                       .top_k = setup_.model().msa.top_k,
-                      .type = setup_.type});
+                      .type = setup_.type,
+                      .stop = stop_});
   const MiningReport report{.step = state_.step,
                             .phase = phase().name,
                             .memory_tokens = mined.recall.memory_tokens,
@@ -212,8 +268,9 @@ void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) 
       phase().stop,
       {.steps = state_.phase_step, .tokens = state_.phase_tokens, .seconds = state_.phase_seconds});
   const double rate = phase().rate * rate_factor(phase().schedule, state_.phase_step, progress);
-  const StepResult result = take_step(math_, *setup_.parameters, optimizer_, batch, options, rate,
-                                      guard_.limit(), state_.step);
+  const StepResult result =
+      take_step(math_, *setup_.parameters, optimizer_, batch, options,
+                {.step = state_.step, .rate = rate, .limits = guard_.limits()});
   const double seconds = seconds_since(start);
   const StepFlops flops = step_flops(setup_.model(), batch, flops_options(phase(), options));
   ++state_.step;
@@ -223,15 +280,12 @@ void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) 
   state_.seconds += seconds;
   state_.phase_seconds += seconds;
 
+  std::string skipped;
   const std::string reason = guard_.add(result.outcome);
   if (!reason.empty()) {
-    on_line_(skipped_message(result.outcome, reason, result.bad, batch.names));
-    if (guard_.must_stop()) {
-      write_report();
-      throw Error(ErrorCode::kInternal, guard_.num_skipped_in_row(),
-                  " steps skipped one after the other: the run stops; its last checkpoint is from "
-                  "before them");
-    }
+    skipped = skipped_message(result.outcome, reason, result.bad_tensors,
+                              result.bad_samples.empty() ? batch.names : result.bad_samples);
+    on_line_(skipped);
   }
   StepReport line{.step = state_.step,
                   .phase = phase().name,
@@ -244,8 +298,15 @@ void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) 
                   .flop_utilisation = peak_flops_ > 0 ? flops.total() / seconds / peak_flops_ : 0,
                   .num_skipped = guard_.num_skipped(),
                   .losses = result.losses,
-                  .routing = result.routing};
+                  .routing = result.routing,
+                  .skipped = skipped};
   log_->add(to_json(line));
+  if (guard_.must_stop()) {
+    write_report();
+    throw Error(ErrorCode::kInternal, guard_.num_skipped_in_row(),
+                " steps skipped one after the other: the run stops; its last checkpoint is from "
+                "before them");
+  }
   if (state_.seconds - shown_at_ < kSecondsBetweenLines) return;
   shown_at_ = state_.seconds;
   on_line_(progress_line(line));
@@ -255,7 +316,7 @@ void Trainer::evaluate() {
   if (evaluation_ == nullptr || !setup_.model().has_memory()) return;
   const ModelTensors tensors = gather_tensors(
       setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
-  const auto lines = evaluation_->run(math_, tensors);
+  const auto lines = evaluation_->run(math_, tensors, stop_);
   for (const Recall& recall : lines) {
     const EvaluationReport report{.step = state_.step,
                                   .phase = phase().name,
@@ -269,7 +330,10 @@ void Trainer::evaluate() {
 
 void Trainer::write_checkpoint() {
   log_->sync();
-  state_.more = {{"guard", guard_.state()}, {"recall", recall_}};
+  state_.more = {{"guard", guard_.state()},
+                 {"recall", recall_},
+                 {"is_evaluation_due", is_evaluation_due_},
+                 {"is_mining_due", is_mining_due_}};
   checkpoints_.write({.run = state_,
                       .parameters = setup_.parameters->all(),
                       .optimizer = optimizer_.state(),

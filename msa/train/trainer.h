@@ -1,10 +1,10 @@
 #pragma once
 // A training run: the phases of a config one after the other, watched, logged, and never lost.
 
-#include <atomic>
 #include <memory>
 #include <vector>
 
+#include "msa/base/stop.h"
 #include "msa/samples/batch_stream.h"
 #include "msa/train/checkpoint.h"
 #include "msa/train/evaluation.h"
@@ -18,21 +18,29 @@ namespace msa::train {
 /// end. One thread at a time.
 class Trainer {
  public:
-  /// Resumes from the newest checkpoint that verifies if `resumes`; there may be none.
-  /// Throws Error(kInvalidArgument) if the folder holds a run already and `resumes` is false, or
-  /// Error(kMismatch) if the checkpoint is of another model.
+  /// Resumes from the newest checkpoint that verifies if `resumes`; there may be none. Says which
+  /// keys of the config are not those of the checkpoint. `setup` holds the lock of the folder.
+  /// Throws Error(kInvalidArgument) if the folder holds a run already and `resumes` is false,
+  /// Error(kMismatch) if the checkpoint is of another model, or as expect_room.
   Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line);
 
-  /// Trains until the last phase ends, and returns true; or until `stop` is set, and returns false
-  /// with a checkpoint written. Throws Error(kInternal) after too many skipped steps one after the
-  /// other: the last checkpoint is from before them.
-  bool run(const std::atomic<bool>& stop);
+  /// Trains until the last phase ends, and returns true; or until it is stopped, in a step, an
+  /// evaluation or a search for groups, and returns false with a checkpoint written: what was not
+  /// done behind its step is done when the run goes on. Throws Error(kInternal) after too many
+  /// skipped steps one after the other: the last checkpoint is from before them.
+  bool run(const StopAsked& stop);
 
  private:
   const PhaseConfig& phase() const;
+  /// Batches of a phase; new groups of similar documents count for those that are made later.
+  struct PhaseBatches;
+
+  void resume(Checkpoint saved);
+  void run_phase();
   void begin_phase();
   std::vector<std::vector<int32_t>> groups_by_words() const;
   bool is_to_mine() const;
+  void work_behind_step(PhaseBatches& batches);
   void mine_misses();
   bool is_phase_over() const;
   void step(samples::BatchStream& stream, const ForwardOptions& options);
@@ -56,6 +64,9 @@ class Trainer {
   std::unique_ptr<RunLog> log_;
   std::vector<std::vector<int32_t>> mined_;  // groups in force; empty: those found by words
   RunState state_;
+  bool is_evaluation_due_ = false;  // behind the last step
+  bool is_mining_due_ = false;      // the same
+  StopAsked stop_;
   double recall_ = 0;     // at 1, of the last evaluation's smallest memory in this phase
   double shown_at_ = -1;  // seconds of the run when a line was shown last
   double saved_at_ = 0;

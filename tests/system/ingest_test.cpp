@@ -150,7 +150,7 @@ TEST_F(IngestTest, StoppedAtAnyPassItKeepsWhatIsEncodedAndGoesOnLater) {
     const std::string bank = "stopped_" + std::to_string(passes);
     std::atomic<bool> stop = false;
     auto wanted = options(bank, true);
-    wanted.stop = &stop;
+    wanted.stop = [&] { return stop.load(); };
     int64_t seen = 0;  // tokens, which only grow
     int64_t done = 0;
     wanted.on_progress = [&](const IngestProgress& progress) {
