@@ -56,7 +56,7 @@ void add_bench_tokenize(CLI::App& bench) {
   add_flag(command, "--model", flags->folder, "Folder with a tokenizer")->required();
   command.add_option("FILE", flags->file, "Text, also .zst")->required();
   flags->bench.add_to(command);
-  command.footer("Example: msa bench tokenize --model models/msa-proto book.txt");
+  command.footer("Example: msa bench tokenize --model models/msa-tiny book.txt");
   command.callback([flags] { run(*flags); });
 }
 

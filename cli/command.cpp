@@ -19,7 +19,7 @@ namespace {
 std::filesystem::path embedded_model() {
   std::error_code error;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-  for (const char* place : {"../../models/msa-proto", "../share/msa/models/msa-proto"}) {
+  for (const char* place : {"../../models/msa-tiny", "../share/msa/models/msa-tiny"}) {
     auto folder = (program / place).lexically_normal();
     if (std::filesystem::exists(folder / "config.json", error)) return folder;
   }

@@ -86,7 +86,7 @@ void add_tokenize(CLI::App& app) {
   command.add_option("--jsonl", flags->jsonl, "File of {\"text\"} lines, - for standard input");
   command.add_flag("--json", flags->is_json, "The output is JSON, with or without this flag");
   command.add_option("TEXT", flags->texts, "Texts");
-  command.footer("Example: msa tokenize --model models/msa-proto \"How many tokens?\"");
+  command.footer("Example: msa tokenize --model models/msa-tiny \"How many tokens?\"");
   command.callback([flags] { tokenize(flags->folder, flags->jsonl, flags->texts); });
 }
 
@@ -96,7 +96,7 @@ void add_info(CLI::App& app) {
   command.add_option("MODEL", flags->first.folder, "Model folder (default: the embedded model)")
       ->envname("MSA_MODEL");
   command.add_flag("--json", flags->second, "Print JSON");
-  command.footer("Example: msa info models/msa-proto --json");
+  command.footer("Example: msa info models/msa-tiny --json");
   command.callback([flags] { info(flags->first, flags->second); });
 }
 

@@ -4,7 +4,7 @@
     hold_back.py SETS OUTPUT [--questions 1000]
 
 SETS holds train/squad, train/qed and made/rule_questions in the schema of docs/training.md. OUTPUT gets qed.txt (questions
-of the file models/msa-proto/qed_heldback.txt), squad.txt (questions of whole articles), made.txt (one question each of as
+of the file models/msa-tiny/qed_heldback.txt), squad.txt (questions of whole articles), made.txt (one question each of as
 many introductions) and held_back.txt, which names all of these and every other question of those articles. With a
 question that is held back go its documents and whatever else is asked of them.
 The choice follows the digests of ids, so that it is the same anywhere.
@@ -16,7 +16,7 @@ import json
 import pathlib
 import subprocess
 
-QED = pathlib.Path(__file__).resolve().parents[2] / "models" / "msa-proto" / "qed_heldback.txt"
+QED = pathlib.Path(__file__).resolve().parents[2] / "models" / "msa-tiny" / "qed_heldback.txt"
 
 QUESTIONS_HELD = 4  # for each that is asked, so that these come from many articles
 

@@ -12,7 +12,7 @@ namespace msa::samples {
 namespace {
 
 TEST(AskedMemory, KeepsWithinItsTokensAndGivesADocumentOnePlace) {
-  const BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto");
+  const BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   const TrainCorpus& corpus = fixture.corpus();
   AskedMemory memory(corpus, fixture.layout(), 600);
   int64_t added = 0;

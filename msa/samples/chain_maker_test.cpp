@@ -13,7 +13,7 @@ namespace msa::samples {
 namespace {
 
 const BatchFixture& fixture() {
-  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto");
+  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   return made;
 }
 

@@ -86,7 +86,7 @@ const std::vector<std::string>& characters() {
 const std::filesystem::path kRepository = MSA_SOURCE_DIR;
 
 const text::PromptLayout& proto() {
-  static const LoadedLayout loaded(kRepository / "models/msa-proto");
+  static const LoadedLayout loaded(kRepository / "models/msa-tiny");
   return loaded.layout();
 }
 

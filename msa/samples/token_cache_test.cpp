@@ -24,7 +24,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 const FrameEncoder& encoder() {
-  static const LoadedLayout loaded(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto");
+  static const LoadedLayout loaded(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   static const FrameEncoder made(loaded.layout());
   return made;
 }

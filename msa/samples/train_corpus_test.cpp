@@ -23,7 +23,7 @@ using testing::IsEmpty;
 using testing::StartsWith;
 
 const text::PromptLayout& layout() {
-  static const LoadedLayout loaded(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto");
+  static const LoadedLayout loaded(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   return loaded.layout();
 }
 

@@ -22,7 +22,7 @@ using Tokens = std::vector<int32_t>;
 
 const Tokenizer& tokenizer() {
   static const auto loaded = Tokenizer::load(
-      real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto");
+      real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   return *loaded;
 }
 

@@ -15,7 +15,7 @@ constexpr int64_t kTopK = 4;
 
 const Tokenizer& tokenizer() {
   static const auto loaded = Tokenizer::load(
-      real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto");
+      real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   return *loaded;
 }
 

@@ -337,7 +337,7 @@ TEST(Tokenizer, EveryValueOfAWrongTypeIsRefusedAndTheFileNamed) {
   const TokenizerFolder folder;
   const std::string valid =
       read_file(real_file_system(),
-                std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto/tokenizer.json", 1 << 26);
+                std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny/tokenizer.json", 1 << 26);
   folder.write("tokenizer.json", valid);
   EXPECT_NO_THROW(folder.load());
   const auto damage = [&](const char* pointer, const Json& value) {

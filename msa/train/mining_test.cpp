@@ -21,7 +21,7 @@ constexpr int64_t kPositions = 1'024;
 
 const samples::BatchFixture& fixture() {
   static const samples::BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) /
-                                          "models/msa-proto");
+                                          "models/msa-tiny");
   return made;
 }
 

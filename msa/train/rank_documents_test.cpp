@@ -18,7 +18,7 @@ TEST(RankDocuments, FollowsTheMeanScoreOfInferencesRoutingOverAllPasses) {
   const LayerMath math(config, 1'024, at::kCPU);
   const ModelTensors tensors =
       gather_tensors(config, [&](const std::string& name) { return parameters.find(name); });
-  const samples::BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto");
+  const samples::BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   const samples::TrainCorpus& corpus = fixture.corpus();
   samples::AskedMemory memory(corpus, fixture.layout(), 1 << 20);
   const auto questions = samples::draw_searched(corpus, {}, {.seed = 4, .num_questions = 270});

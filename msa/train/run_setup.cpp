@@ -47,6 +47,13 @@ void check_phase(const PhaseConfig& phase, const model::ModelConfig& model) {
             ", and aux_loss_method of the model's config.json says otherwise");
 }
 
+/// With the folders above it, where they are not there.
+void create_folder(FileSystem& files, const std::filesystem::path& folder) {
+  if (folder.empty() || files.exists(folder)) return;
+  create_folder(files, folder.parent_path());
+  files.create_directory(folder);
+}
+
 }  // namespace
 
 std::filesystem::path RunSetup::tokenizer_folder() const {
@@ -62,7 +69,7 @@ RunSetup set_up(FileSystem& files, TrainConfig config, const SetUpOptions& optio
   MSA_CHECK(setup.device.is_cuda() || setup.type == at::kFloat,
             "model.precision bfloat16 needs a GPU; on the CPU it is float32");
   if (options.writes) {
-    if (!files.exists(wanted.run.output)) files.create_directory(wanted.run.output);
+    create_folder(files, wanted.run.output);
     setup.lock = FileLock::acquire(wanted.run.output / "lock");
   }
   at::set_num_threads(

@@ -29,7 +29,7 @@ output = "run"
 threads = 1
 [model]
 config = "model.json"
-tokenizer = "MODELS/msa-proto"
+tokenizer = "MODELS/msa-tiny"
 [data]
 cache = "cache"
 held_back = ["held_back.txt"]
@@ -233,7 +233,7 @@ TEST_F(TrainerTest, ASecondRunIntoTheSameFolderIsRefused) {
   const RunSetup first = set_up("run");
   EXPECT_EQ(error_of([&] { set_up("run"); }), ErrorCode::kLocked);
   EXPECT_THAT(message_, HasSubstr("is being written by process"));
-  EXPECT_NO_THROW(set_up("another"));
+  EXPECT_NO_THROW(set_up("new/folders/another"));
 }
 
 TEST_F(TrainerTest, SaysWhichKeysChangedWhenItGoesOn) {

@@ -19,7 +19,7 @@ constexpr double kSafeMargin = 0.01;  // below it another order of sums may choo
 class EmbeddedModel : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
+    folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny";
     model_ = engine::LoadedModel::load(real_file_system(),
                                        {.folder = folder_, .transformer = {}, .gpu = nullptr})
                  .release();
@@ -169,13 +169,18 @@ TEST_F(EmbeddedModel, AnswersFromAMemoryOf200DocumentsExactly) {
     const auto held = static_cast<size_t>(session.num_tokens());
     logits = session.prefill(std::span(prompt.tokens).subspan(held), routing_marks(prompt.roles));
     expect_routes(line.at("round2"), session.routing(), router_layers, ids, question + " round 2");
-    const auto end =
-        greedy(session, logits, layout.end_of_retrieve().size(), {layout.ids_end_token()});
+    // Either the retrieval ends or other ids follow.
+    const auto said = line.at("round2_text").get<std::string>();
+    const bool has_ended = said == "<End-of-Retrieve>";
+    const auto end = greedy(session, logits, has_ended ? layout.end_of_retrieve().size() : 6,
+                            {layout.ids_end_token()});
     const std::vector<int32_t> end_tokens(end.begin(), end.end());
-    ASSERT_EQ(model_->tokenizer().decode(end_tokens), line.at("round2_text").get<std::string>());
+    ASSERT_EQ(model_->tokenizer().decode(end_tokens), said);
     text::RetrievalRound ending(layout, model_->config().end_tokens);
     for (const int32_t token : end_tokens) ending.add(token);
-    ASSERT_EQ(ending.state(), text::RoundState::kRetrievalEnded) << question;
+    ASSERT_EQ(ending.state(),
+              has_ended ? text::RoundState::kRetrievalEnded : text::RoundState::kIdsFinished)
+        << question;
     session.extend(std::span(&end_tokens.back(), 1));
     logits = session.extend(layout.answer_prompt(question).tokens);
     EXPECT_EQ(greedy(session, logits, 40, {layout.end_token()}), integers(line.at("answer_tokens")))

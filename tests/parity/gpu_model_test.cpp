@@ -21,7 +21,7 @@ namespace {
 class GpuModel : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
+    folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny";
     engine::LoadOptions options;
     options.folder = folder_;
     cpu_ = engine::LoadedModel::load(real_file_system(), std::move(options)).release();

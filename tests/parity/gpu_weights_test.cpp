@@ -23,9 +23,7 @@ namespace {
 
 using kernels::WeightType;
 
-std::filesystem::path folder() {
-  return std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
-}
+std::filesystem::path folder() { return std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"; }
 
 std::vector<std::vector<int32_t>> documents(const engine::LoadedModel& model) {
   std::vector<std::vector<int32_t>> tokens;

@@ -24,7 +24,7 @@ class IngestTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     LoadOptions options;
-    options.folder = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-proto";
+    options.folder = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny";
     model_ = LoadedModel::load(real_file_system(), std::move(options)).release();
   }
   static void TearDownTestSuite() { delete model_; }
