@@ -71,6 +71,7 @@ OrderedJson to_json(const engine::Answer& answer) {
   }
   return {{"question", answer.question},
           {"answer", answer.answer},
+          {"declined", answer.is_declined},
           {"documents", documents_json(answer.documents)},
           {"evidence", std::move(evidence)},
           {"rounds", std::move(rounds)},

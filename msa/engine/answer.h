@@ -83,6 +83,7 @@ struct Answer {
   std::vector<ScoredPassage> documents;  // named ones first in the order written, then by score
   std::vector<ScoredPassage> routed;     // by falling score alone, as many at most
   std::vector<Evidence> evidence;  // one for each passage read; the one that holds the answer first
+  bool is_declined = false;        // the model says that it does not know: nothing is evidence
   std::vector<Round> rounds;
   Usage usage;
   Timing timing;

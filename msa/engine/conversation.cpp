@@ -260,6 +260,8 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
 }
 
 void Conversation::add_evidence() {
+  answer_.is_declined = answer_.answer == text::kUnknownAnswer;
+  if (answer_.is_declined) return;
   size_t num_holding = 0;
   for (const int64_t id : read_ids_) {
     const PassageView passage = view(id);

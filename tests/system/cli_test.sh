@@ -42,7 +42,10 @@ expect "stat" 0 '"documents":30' "$msa" bank stat "$bank" --json
 expect "verify" 0 "is as it was written" "$msa" bank verify "$bank"
 expect "ls" 0 "qed-" "$msa" bank ls "$bank" --limit 5
 expect "show by id" 0 "[1] bytes 0-" "$msa" bank show "$bank" 1
-expect "ask" 0 '"evidence":[{"document":' "$msa" ask "$bank" "when was MGM Resorts founded" --json
+expect "ask" 0 '"declined":false,' "$msa" ask "$bank" "when was MGM Resorts founded" --json
+expect "evidence" 0 '"evidence":[{"document":' "$msa" ask "$bank" "when was MGM Resorts founded" --json
+expect "what no document says" 0 'true []' bash -c "'$msa' ask '$bank' 'who was the president of Atlantis in 1820' --json |
+  jq -cj '.declined, \" \", .evidence'"
 expect "trace" 0 "layer 7:" "$msa" ask "$bank" "when was MGM Resorts founded" --trace
 expect "route" 0 '"layers":[{"layer":4' "$msa" route "$bank" "when was MGM Resorts founded" --json
 expect "constrained ids" 0 "ms (" "$msa" ask "$bank" "what is a casino" --ids constrained
