@@ -8,7 +8,9 @@
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
 #include "msa/model/cpu_session.h"
+#include "msa/model/gpu_model.h"
 #include "msa/model/random_weights.h"
+#include "msa/model/transformer.h"
 
 namespace msa::cli {
 void SubjectFlags::add_to(CLI::App& command) {
@@ -41,7 +43,16 @@ Subject::Subject(const SubjectFlags& flags, bool prefers_bf16) {
   if (gpu_ == nullptr) return;
   gpu_name_ = gpu_->facts().name;
   weight_type_ = kernels::weight_type_of(flags.model.weights);
-  gpu_model_ = std::make_unique<model::GpuModel>(*gpu_, *transformer_, no_head_, weight_type_);
+  no_head_ = std::make_unique<const model::PromptHead>();
+  gpu_model_ = std::make_unique<model::GpuModel>(*gpu_, *transformer_, *no_head_, weight_type_);
+}
+
+Subject::~Subject() = default;
+
+const model::ModelConfig& Subject::config() const { return transformer().config(); }
+
+const model::Transformer& Subject::transformer() const {
+  return loaded_ != nullptr ? loaded_->transformer() : *transformer_;
 }
 
 bool Subject::is_exact() const {

@@ -13,8 +13,13 @@
 #include "msa/kernels/weight_rows.h"
 #include "msa/memory/chunk_source.h"
 #include "msa/memory/encoded_documents.h"
-#include "msa/model/gpu_model.h"
 #include "msa/model/session.h"
+
+namespace msa::model {
+class GpuModel;
+struct PromptHead;
+class Transformer;
+}  // namespace msa::model
 
 namespace msa::cli {
 
@@ -32,8 +37,9 @@ struct SubjectFlags {
 class Subject {
  public:
   Subject(const SubjectFlags& flags, bool prefers_bf16);
+  ~Subject();
 
-  const model::ModelConfig& config() const { return transformer().config(); }
+  const model::ModelConfig& config() const;
   bool is_exact() const;          // float32 on the CPU
   std::string_view type() const;  // of the weights that are decoded with
   std::string place() const;      // the GPU's name, or how many threads
@@ -50,13 +56,11 @@ class Subject {
   std::unique_ptr<model::Session> new_session(const memory::ChunkSource* memory) const;
 
  private:
-  const model::Transformer& transformer() const {
-    return loaded_ != nullptr ? loaded_->transformer() : *transformer_;
-  }
+  const model::Transformer& transformer() const;
 
   std::unique_ptr<engine::LoadedModel> loaded_;
   std::unique_ptr<model::Transformer> transformer_;
-  model::PromptHead no_head_;
+  std::unique_ptr<const model::PromptHead> no_head_;
   std::unique_ptr<kernels::Gpu> gpu_;
   std::unique_ptr<model::GpuModel> gpu_model_;
   std::string gpu_name_;

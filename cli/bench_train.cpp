@@ -1,6 +1,7 @@
 // msa bench train: a step of training, forward and backward, on random weights and tokens.
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/isfinite.h>
 
 #include <cmath>
 #include <cstdio>

@@ -47,7 +47,7 @@ void info(const ModelFlags& flags, bool is_json) {
   const OrderedJson json{{"name", model->name()},
                          {"fingerprint", model->fingerprint()},
                          {"tokenizer_fingerprint", model->tokenizer_fingerprint()},
-                         {"parameters", model->transformer().weights().num_parameters},
+                         {"parameters", model->num_parameters()},
                          {"layers", config.num_layers},
                          {"hidden_size", config.embed_dim},
                          {"intermediate_size", config.ffn_dim},

@@ -1,7 +1,8 @@
 # msa_library(<folder> [DEPENDS <target>...]): one CMake target per folder of msa/.
 #   *.cpp          -> library msa_<folder>
 #   *_test.cpp     -> program <folder>_test, run by CTest (*_cuda_test.cpp: see msa/kernels)
-#   Headers form a header set, so that each is compiled on its own.
+#   Each header compiles on its own: the source beside it includes it first (scripts/check_layers.py sees to that), and headers without
+#   one form a set that CMake verifies.
 function(msa_library folder)
   cmake_parse_arguments(arg "" "" "DEPENDS;TEST_DEPENDS" ${ARGN})
   set(target msa_${folder})
@@ -13,7 +14,16 @@ function(msa_library folder)
     list(FILTER tests EXCLUDE REGEX "_cuda_test\\.cpp$")
   endif()
   add_library(${target} STATIC ${sources})
-  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS "${CMAKE_SOURCE_DIR}" FILES ${headers})
+  set(alone ${headers})
+  foreach(source ${sources})
+    string(REGEX REPLACE "\\.cpp$" ".h" header "${source}")
+    list(REMOVE_ITEM alone "${header}")
+  endforeach()
+  list(REMOVE_ITEM headers ${alone})
+  target_sources(${target} PUBLIC
+    FILE_SET HEADERS BASE_DIRS "${CMAKE_SOURCE_DIR}" FILES ${headers}
+    FILE_SET alone TYPE HEADERS BASE_DIRS "${CMAKE_SOURCE_DIR}" FILES ${alone})
+  set_target_properties(${target} PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY alone)
   target_link_libraries(${target} PUBLIC ${arg_DEPENDS} PRIVATE $<BUILD_INTERFACE:msa_flags>)
   if(tests AND MSA_BUILD_TESTS)
     msa_test(${folder}_test ${tests} DEPENDS ${target} ${arg_TEST_DEPENDS})
@@ -34,7 +44,8 @@ function(msa_test name)
   msa_program(${name} ${arg_UNPARSED_ARGUMENTS} DEPENDS ${arg_DEPENDS} GTest::gtest_main GTest::gmock rapidcheck)
   target_compile_definitions(${name} PRIVATE MSA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MSA_BINARY_DIR="${CMAKE_BINARY_DIR}")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" ENVIRONMENT "${MSA_TEST_ENVIRONMENT}")
+  # Most compute with all threads: alone, since OpenMP's threads wait for each other.
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" ENVIRONMENT "${MSA_TEST_ENVIRONMENT}" RUN_SERIAL ON)
   if(arg_TIMEOUT)
     set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT})
   else()

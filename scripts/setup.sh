@@ -3,10 +3,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates python3 python3-pip unzip clang-format clang-tidy
+packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates python3 python3-pip unzip clang-format
   libcli11-dev libutf8proc-dev libxxhash-dev libsqlite3-dev nlohmann-json3-dev libzstd-dev liburing-dev libtomlplusplus-dev
   librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev libomp-14-dev libssl-dev zstd jq)
 torch_version=2.11.0
+tidy_version=23.1.4  # Debian's walks through all system headers and takes four times as long
 export MSA_TORCH_DIR="${MSA_TORCH_DIR:-$HOME/.cache/msa/torch-$torch_version}"
 
 step() { # step NAME COMMAND...: runs it and says how long it took
@@ -33,18 +34,21 @@ install_packages() {
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# One wheel, unpacked once outside the checkout, so that a second checkout finds it. No Python is needed afterwards.
-install_torch() {
-  [ -e "$MSA_TORCH_DIR/.complete" ] && return
-  local folder
-  mkdir -p "$(dirname "$MSA_TORCH_DIR")"
-  folder=$(mktemp -d "$MSA_TORCH_DIR.XXXXXX")
-  python3 -m pip download "torch==$torch_version" --no-deps --quiet --only-binary=:all: \
+# install_wheel NAME VERSION FOLDER PATHS...: parts of a wheel, unpacked once outside the checkout, so that a second checkout finds them.
+# No Python is needed afterwards.
+install_wheel() {
+  local name=$1 version=$2 target=$3 folder
+  shift 3
+  [ -e "$target/.complete" ] && return
+  mkdir -p "$(dirname "$target")"
+  folder=$(mktemp -d "$target.XXXXXX")
+  python3 -m pip download "$name==$version" --no-deps --quiet --only-binary=:all: \
     --python-version 3.11 --platform manylinux_2_28_x86_64 --dest "$folder"
-  unzip -q "$folder"/torch-*.whl 'torch/lib/*' 'torch/include/*' -d "$folder"
-  touch "$folder/torch/.complete"
-  rm -rf "$MSA_TORCH_DIR"
-  mv "$folder/torch" "$MSA_TORCH_DIR"
+  unzip -q "$folder"/*.whl "$@" -d "$folder/unpacked"
+  local unpacked=("$folder"/unpacked/*)
+  touch "${unpacked[0]}/.complete"
+  rm -rf "$target"
+  mv "${unpacked[0]}" "$target"
   rm -rf "$folder"
 }
 
@@ -55,5 +59,7 @@ build() {
 }
 
 step "Debian packages" install_packages
-step "torch $torch_version" install_torch
+step "torch $torch_version" install_wheel torch "$torch_version" "$MSA_TORCH_DIR" 'torch/lib/*' 'torch/include/*'
+step "clang-tidy $tidy_version" install_wheel clang-tidy "$tidy_version" "$HOME/.cache/msa/clang-tidy-$tidy_version" \
+  clang_tidy/data/bin/clang-tidy 'clang_tidy/data/lib/*'
 step "build" build

@@ -1,5 +1,7 @@
 #include "msa/autograd/attention_heads.h"
 
+#include <ATen/ops/cat.h>
+
 #include "msa/autograd/norm_rope.h"
 #include "msa/autograd/test_tensors.h"
 

@@ -1,5 +1,8 @@
 #include "msa/autograd/best_scores.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+
 #include "msa/autograd/test_tensors.h"
 
 namespace msa::autograd {

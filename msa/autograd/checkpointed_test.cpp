@@ -1,5 +1,7 @@
 #include "msa/autograd/checkpointed.h"
 
+#include <ATen/ops/equal.h>
+
 #include <optional>
 
 #include "msa/autograd/linear.h"

@@ -1,6 +1,9 @@
 // Every rule on a GPU against the CPU in float64. Torch's CUDA half is loaded where it can be.
 
 #include <ATen/Context.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <torch/csrc/autograd/function.h>

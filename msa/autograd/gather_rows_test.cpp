@@ -1,5 +1,8 @@
 #include "msa/autograd/gather_rows.h"
 
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
 #include "msa/autograd/test_tensors.h"
 
 namespace msa::autograd {

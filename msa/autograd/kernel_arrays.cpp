@@ -1,6 +1,8 @@
 #include "msa/autograd/kernel_arrays.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 namespace msa::autograd {
 namespace {

@@ -1,6 +1,7 @@
 #include "msa/autograd/pair_scores.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 
 #include "msa/autograd/gather_rows.h"
 #include "msa/autograd/wide_type.h"

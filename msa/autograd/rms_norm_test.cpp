@@ -1,5 +1,7 @@
 #include "msa/autograd/rms_norm.h"
 
+#include <ATen/ops/cat.h>
+
 #include "msa/autograd/test_tensors.h"
 
 namespace msa::autograd {

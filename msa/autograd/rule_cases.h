@@ -2,6 +2,11 @@
 // The rules that have kernels, in the shapes and surroundings that may go wrong: tests of a GPU and
 // of the wiring on the host run the same ones.
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
 #include <string>
 #include <utility>
 

@@ -1,7 +1,10 @@
 #pragma once
 // What the tests of this folder share: seeded tensors, checks of gradients, and refusing.
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,7 @@
 #include "msa/autograd/token_loss.h"
 
+#include <ATen/ops/ones.h>
+
 #include "msa/autograd/test_tensors.h"
 
 namespace msa::autograd {

@@ -4,6 +4,8 @@
 
 #include "msa/base/error.h"
 #include "msa/model/cpu_session.h"
+#include "msa/model/gpu_model.h"
+#include "msa/model/transformer.h"
 
 namespace msa::engine {
 
@@ -31,6 +33,9 @@ void expect_belongs(const text::Tokenizer& tokenizer, const model::ModelConfig& 
 
 }  // namespace
 
+LoadedModel::LoadedModel() = default;
+LoadedModel::~LoadedModel() = default;
+
 std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, LoadOptions options) {
   const auto& folder = options.folder;
   if (!files.exists(folder / "config.json")) {
@@ -46,13 +51,14 @@ std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, LoadOptions op
   const model::ModelConfig& config = model->config();
   expect_belongs(*model->tokenizer_, config, folder.string());
   model->layout_ = std::make_unique<text::PromptLayout>(*model->tokenizer_, config.msa.top_k);
-  model->prompt_head_ = model->transformer_->encode_head(model->layout_->prompt_head().tokens);
+  model->prompt_head_ = std::make_unique<const model::PromptHead>(
+      model->transformer_->encode_head(model->layout_->prompt_head().tokens));
   model->fingerprint_ = model->transformer_->weights().fingerprint;
   model->tokenizer_fingerprint_ = model->tokenizer_->fingerprint();
   if (options.gpu == nullptr) return model;
   try {
     model->gpu_model_ = std::make_unique<model::GpuModel>(*options.gpu, *model->transformer_,
-                                                          model->prompt_head_, options.step_type);
+                                                          *model->prompt_head_, options.step_type);
     model->gpu_ = std::move(options.gpu);
   } catch (const Error& error) {
     const bool is_of_gpu = error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kLimit;
@@ -61,6 +67,10 @@ std::unique_ptr<LoadedModel> LoadedModel::load(FileSystem& files, LoadOptions op
   }
   return model;
 }
+
+const model::ModelConfig& LoadedModel::config() const { return transformer_->config(); }
+
+int64_t LoadedModel::num_parameters() const { return transformer_->weights().num_parameters; }
 
 memory::EncodedDocuments LoadedModel::encode_documents(
     std::span<const std::vector<int32_t>> documents) const {
@@ -80,7 +90,7 @@ std::unique_ptr<model::Session> LoadedModel::new_session(const memory::ChunkSour
   model::SessionOptions options;
   if (memory != nullptr) {
     options = {
-        .head = &prompt_head_, .memory = memory, .first_position = layout_->question_start()};
+        .head = prompt_head_.get(), .memory = memory, .first_position = layout_->question_start()};
   }
   if (gpu_model_ != nullptr) return gpu_model_->new_session(options);
   return std::make_unique<model::CpuSession>(*transformer_, options);

@@ -13,11 +13,16 @@
 #include "msa/memory/chunk_source.h"
 #include "msa/memory/encoded_documents.h"
 #include "msa/model/config.h"
-#include "msa/model/gpu_model.h"
 #include "msa/model/session.h"
-#include "msa/model/transformer.h"
+#include "msa/model/transformer_options.h"
 #include "msa/text/prompt_layout.h"
 #include "msa/text/tokenizer.h"
+
+namespace msa::model {
+class GpuModel;
+struct PromptHead;
+class Transformer;
+}  // namespace msa::model
 
 namespace msa::engine {
 
@@ -35,12 +40,14 @@ class LoadedModel {
   /// Throws Error with the file's name if a part is missing or damaged, or if tokenizer and weights
   /// disagree; Error(kDevice) or Error(kLimit) if the GPU cannot take the model.
   static std::unique_ptr<LoadedModel> load(FileSystem& files, LoadOptions options);
+  ~LoadedModel();
 
   const model::Transformer& transformer() const { return *transformer_; }
-  const model::ModelConfig& config() const { return transformer_->config(); }
+  const model::ModelConfig& config() const;
+  int64_t num_parameters() const;
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   const text::PromptLayout& layout() const { return *layout_; }
-  const model::PromptHead& prompt_head() const { return prompt_head_; }
+  const model::PromptHead& prompt_head() const { return *prompt_head_; }
 
   /// Documents on their way into a memory; see Transformer::encode_documents.
   memory::EncodedDocuments encode_documents(std::span<const std::vector<int32_t>> documents) const;
@@ -70,14 +77,14 @@ class LoadedModel {
   const std::string& tokenizer_fingerprint() const { return tokenizer_fingerprint_; }
 
  private:
-  LoadedModel() = default;
+  LoadedModel();
 
   std::string name_;
   std::filesystem::path folder_;
   std::unique_ptr<model::Transformer> transformer_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   std::unique_ptr<text::PromptLayout> layout_;
-  model::PromptHead prompt_head_;
+  std::unique_ptr<const model::PromptHead> prompt_head_;
   std::unique_ptr<kernels::Gpu> gpu_;
   std::unique_ptr<model::GpuModel> gpu_model_;
   std::string gpu_refusal_;

@@ -24,18 +24,16 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 class Kept {
  public:
   Kept(std::optional<Statement>& statement, const Database& database, const std::string& sql)
-      : statement_(statement) {
-    if (!statement_) statement_ = database.prepare(sql);
-  }
-  ~Kept() { statement_->reset(); }  // a statement amid its rows holds what it reads
+      : statement_(statement ? *statement : statement.emplace(database.prepare(sql))) {}
+  ~Kept() { statement_.reset(); }  // a statement amid its rows holds what it reads
   Kept(const Kept&) = delete;
   Kept& operator=(const Kept&) = delete;
 
-  Statement& operator*() const { return *statement_; }
-  Statement* operator->() const { return &*statement_; }
+  Statement& operator*() const { return statement_; }
+  Statement* operator->() const { return &statement_; }
 
  private:
-  std::optional<Statement>& statement_;
+  Statement& statement_;
 };
 
 std::string without_space(std::string text) {

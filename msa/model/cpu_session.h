@@ -9,6 +9,7 @@
 
 #include "msa/model/decode_step.h"
 #include "msa/model/session.h"
+#include "msa/model/transformer.h"
 
 namespace msa::model {
 

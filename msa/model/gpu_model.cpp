@@ -1,6 +1,7 @@
 #include "msa/model/gpu_model.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 
 #include <algorithm>
 #include <utility>

@@ -1,6 +1,10 @@
 #include "msa/model/layer.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/pow.h>
 
 #include "msa/base/error.h"
 #include "msa/ops/elementwise.h"

@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "msa/memory/chunk_source.h"
-#include "msa/model/transformer.h"
+#include "msa/model/config.h"
 
 namespace msa::model {
+
+struct PromptHead;
 
 struct SessionOptions {
   const PromptHead* head = nullptr;             // null: no prompt head

@@ -1,6 +1,9 @@
 #include "msa/model/transformer.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <numeric>

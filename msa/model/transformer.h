@@ -14,14 +14,10 @@
 #include "msa/base/file_system.h"
 #include "msa/memory/encoded_documents.h"
 #include "msa/model/config.h"
+#include "msa/model/transformer_options.h"
 #include "msa/model/weights.h"
 
 namespace msa::model {
-
-struct TransformerOptions {
-  Precision precision = Precision::kFloat32;
-  ConfigOptions config;
-};
 
 /// K and V of the prompt head in every layer, shared by all sessions.
 struct PromptHead {

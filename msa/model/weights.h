@@ -10,15 +10,9 @@
 
 #include "msa/base/file_system.h"
 #include "msa/model/config.h"
+#include "msa/model/transformer_options.h"
 
 namespace msa::model {
-
-/// In what numbers matrices are multiplied. Sums, norms, attention and the residual stream are
-/// float32 in both.
-enum class Precision {
-  kFloat32,
-  kBFloat16,  // inputs of the products of prefill and encoding rounded to bfloat16
-};
 
 /// All projections that read the attention input stand in one matrix, so that each job is one
 /// product over a run of rows: a document needs [rk k v q], the last router layer of a document [rk

@@ -1,5 +1,8 @@
 #include "msa/ops/attention.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 #include <cmath>
 

@@ -1,6 +1,9 @@
 #include "msa/ops/elementwise.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include "msa/kernels/elementwise.h"
 #include "msa/ops/rows.h"

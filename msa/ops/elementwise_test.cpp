@@ -1,5 +1,8 @@
 #include "msa/ops/elementwise.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
 #include <cmath>
 
 #include "msa/ops/test_tensors.h"

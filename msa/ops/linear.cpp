@@ -1,7 +1,10 @@
 #include "msa/ops/linear.h"
 
-#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/linear.h>
 
 #include <cstdlib>
 #include <optional>
@@ -15,6 +18,16 @@ using OneDnnLinear = at::Tensor(const at::Tensor&, const at::Tensor&,
                                 const std::optional<at::Tensor>&, c10::string_view,
                                 c10::List<std::optional<at::Scalar>>,
                                 std::optional<c10::string_view>);
+
+/// Whether oneDNN multiplies bfloat16 on this processor; it throws where it does not.
+bool onednn_takes_bfloat16() {
+  static const bool takes = [] {
+    const auto schema =
+        c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_bf16_supported", ""});
+    return schema && schema->typed<bool()>().call();
+  }();
+  return takes;
+}
 
 /// oneDNN's product, or nothing in a torch built without it. at::linear sends float32 to MKL, which
 /// runs at half the speed on processors of other makers than its own.
@@ -40,7 +53,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight) {
             ", weight is ", weight.scalar_type());
   constexpr int64_t kFewestRows = 16;
   const auto* onednn = onednn_linear();
-  if (onednn != nullptr && x.size(0) >= kFewestRows) {
+  const bool takes_type = x.scalar_type() != at::kBFloat16 || onednn_takes_bfloat16();
+  if (onednn != nullptr && takes_type && x.size(0) >= kFewestRows) {
     return onednn->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(),
                         "");
   }

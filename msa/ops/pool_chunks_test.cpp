@@ -1,5 +1,7 @@
 #include "msa/ops/pool_chunks.h"
 
+#include <ATen/ops/empty.h>
+
 #include <algorithm>
 #include <cmath>
 

@@ -1,7 +1,9 @@
 #pragma once
 // What the tests of this folder share: seeded tensors, and reading and refusing.
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

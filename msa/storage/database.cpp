@@ -33,8 +33,8 @@ bool has_no_room(sqlite3* database) {
   for (const int which : {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER}) {
     sqlite3_file* file = nullptr;
     int error = 0;
-    if (sqlite3_file_control(database, "main", which, &file) != SQLITE_OK || file == nullptr ||
-        file->pMethods == nullptr ||
+    if (sqlite3_file_control(database, "main", which, static_cast<void*>(&file)) != SQLITE_OK ||
+        file == nullptr || file->pMethods == nullptr ||
         file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error) != SQLITE_OK) {
       continue;
     }

@@ -89,7 +89,7 @@ Prompt PromptLayout::appended_texts(std::span<const AppendedText> texts) const {
   for (const AppendedText& appended : texts) {
     std::string whole = bracketed(appended.id) + ". ";
     whole += appended.text;
-    whole += "\n";
+    whole += '\n';
     builder.text(whole, kQuestionRole);
   }
   return builder.special(ids_end_, kResponseRole).take();
@@ -98,7 +98,7 @@ Prompt PromptLayout::appended_texts(std::span<const AppendedText> texts) const {
 Prompt PromptLayout::answer_prompt(std::string_view question) const {
   std::string whole = "The user's question is: ";
   whole += question;
-  whole += "\n";
+  whole += '\n';
   return Builder(tokenizer_)
       .special(start_, kResponseRole)
       .text(whole, kResponseRole)

@@ -1,6 +1,9 @@
 #include "msa/train/auxiliary_loss.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/log_sigmoid.h>
+#include <ATen/ops/logaddexp.h>
 
 #include <limits>
 

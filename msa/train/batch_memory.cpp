@@ -1,6 +1,9 @@
 #include "msa/train/batch_memory.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
 
 #include "msa/autograd/linear.h"
 #include "msa/autograd/packed_attention.h"

@@ -1,6 +1,7 @@
 #include "msa/train/checkpointed_layer.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 
 #include "msa/autograd/checkpointed.h"
 

@@ -1,6 +1,9 @@
 #include "msa/train/forward.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/zeros.h>
 
 #include <memory>
 

@@ -1,6 +1,8 @@
 #include "msa/train/layer_math.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
 
 #include "msa/autograd/attention_heads.h"
 #include "msa/autograd/linear.h"

@@ -1,6 +1,7 @@
 #include "msa/train/model_folder.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 
 #include <string>
 #include <vector>

@@ -1,6 +1,11 @@
 #include "msa/train/parameters.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/ones.h>
 #include <c10/core/GradMode.h>
 
 #include <cmath>

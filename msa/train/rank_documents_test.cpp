@@ -1,6 +1,8 @@
 #include "msa/train/rank_documents.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/allclose.h>
 #include <gtest/gtest.h>
 
 #include "msa/samples/asked_memory.h"

@@ -1,6 +1,9 @@
 #include "msa/train/routing.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/argsort.h>
+#include <ATen/ops/ones_like.h>
 
 #include <algorithm>
 #include <limits>

@@ -1,6 +1,8 @@
 #include "msa/train/sequence_layers.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
 
 #include "msa/autograd/gather_rows.h"
 #include "msa/autograd/linear.h"

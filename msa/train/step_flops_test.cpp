@@ -1,6 +1,7 @@
 #include "msa/train/step_flops.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/record_function.h>
 #include <gtest/gtest.h>
 

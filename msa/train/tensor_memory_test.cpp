@@ -1,6 +1,8 @@
 #include "msa/train/tensor_memory.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
 namespace msa::train {

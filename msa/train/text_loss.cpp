@@ -1,6 +1,7 @@
 #include "msa/train/text_loss.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 
 #include "msa/base/error.h"

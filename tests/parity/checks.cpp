@@ -1,6 +1,6 @@
 // What is computed and compared for each part of a golden set.
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <algorithm>
 #include <set>

@@ -1,6 +1,10 @@
 #include "tests/parity/golden_step.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
 #include "msa/model/parameter_shapes.h"
 #include "msa/storage/safetensors.h"

@@ -1,7 +1,8 @@
 // The embedded model decoding from quantised weights on a GPU: the same logits as from the same
 // weights on the CPU, and what their rounding costs.
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 // Rules by kernels on the host equal the composed ones, and kernels are called as they allow it.
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -1,6 +1,7 @@
 // Losses and gradients of a training step whose rules have kernels on the host.
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
