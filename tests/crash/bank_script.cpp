@@ -32,6 +32,8 @@ int set_checkpoint_pages(sqlite3* database, const char** /*message*/,
   return sqlite3_wal_autocheckpoint(database, checkpoint_pages);
 }
 
+struct Operation;
+
 class Script {
  public:
   Script(const ScriptOptions& options, const DiskModel& start, BankContents held)
@@ -55,7 +57,7 @@ class Script {
   Script(const Script&) = delete;
   Script& operator=(const Script&) = delete;
 
-  BankRecording run(int num_operations);
+  BankRecording run(const ScriptOptions& options);
 
   // The operations. Each draws what it needs.
   void open_writer();
@@ -63,6 +65,7 @@ class Script {
   void reopen();
   void kill_and_reopen();
   void commit();
+  void commit_killed();
   void commit_without_room();
   void commit_with_failing_log_write();
   void commit_with_failing_sync();
@@ -82,9 +85,13 @@ class Script {
   size_t now() const { return recorder_.events().size(); }
   void new_writer() { writer_ = BankWriter::open(files_, bank(), memory::crash_facts()); }
 
+  const Operation& choose();
+  static const Operation& named(const std::string& name);
   void begin(BankContents after);
   void end(bool is_acknowledged, bool may_come_back = false);
+  RandomBatch next_batch();
   void commit_batch();
+  void reopen_after_kill();
   void fail_from(int64_t good_calls, int error, std::function<bool(const DiskCall&)> counts);
   void kill();
 
@@ -110,7 +117,9 @@ struct Operation {
 // Further operations on a bank are added here: each calls begin() with what the bank holds if it
 // succeeds, and end().
 constexpr Operation kOperations[] = {
+    {"open", 0, &Script::open_writer},
     {"commit", 12, &Script::commit},
+    {"commit killed", 2, &Script::commit_killed},
     {"commit without room", 2, &Script::commit_without_room},
     {"commit with a failing write to the log", 2, &Script::commit_with_failing_log_write},
     {"commit with a failing sync", 2, &Script::commit_with_failing_sync},
@@ -131,7 +140,7 @@ void Script::begin(BankContents after) {
 }
 
 /// After a success the bank holds what was acknowledged; after a failure what it held before, and
-/// what a failed sync left may come back until the next success.
+/// what a failed sync left may come back after a crash, until the next success.
 void Script::end(bool is_acknowledged, bool may_come_back) {
   auto acceptable = recording_.spans.back().acceptable;
   if (is_acknowledged) {
@@ -147,21 +156,33 @@ void Script::end(bool is_acknowledged, bool may_come_back) {
   recording_.operations.back().is_acknowledged = is_acknowledged;
 }
 
-BankRecording Script::run(int num_operations) {
+const Operation& Script::choose() {
+  static constexpr Operation kOpen{"open", 0, &Script::open_writer};
+  static constexpr Operation kOpenWithoutRoom{"open without room", 0,
+                                              &Script::open_writer_without_room};
+  if (writer_ == nullptr) return draw(4) == 0 ? kOpenWithoutRoom : kOpen;
   int sum = 0;
   for (const Operation& operation : kOperations) sum += operation.weight;
-  for (int n = 0; n < num_operations; ++n) {
-    const Operation* chosen = std::begin(kOperations);
-    if (writer_ == nullptr) {
-      static constexpr Operation kOpen{"open", 0, &Script::open_writer};
-      chosen = &kOpen;
-      if (draw(4) == 0) chosen = std::end(kOperations) - 2;
-    } else {
-      auto place = static_cast<int>(draw(sum));
-      while (place >= chosen->weight) place -= chosen++->weight;
-    }
-    recording_.operations.push_back({.name = chosen->name, .first = now()});
-    (this->*chosen->run)();
+  auto place = static_cast<int>(draw(sum));
+  const Operation* chosen = std::begin(kOperations);
+  while (place >= chosen->weight) place -= chosen++->weight;
+  return *chosen;
+}
+
+const Operation& Script::named(const std::string& name) {
+  for (const Operation& operation : kOperations) {
+    if (operation.name == name) return operation;
+  }
+  throw Error(ErrorCode::kInvalidArgument, "there is no operation ", name);
+}
+
+BankRecording Script::run(const ScriptOptions& options) {
+  const auto count = options.operations.empty() ? static_cast<size_t>(options.num_operations)
+                                                : options.operations.size();
+  for (size_t n = 0; n < count; ++n) {
+    const Operation& chosen = options.operations.empty() ? choose() : named(options.operations[n]);
+    recording_.operations.push_back({.name = chosen.name, .first = now()});
+    (this->*chosen.run)();
     recording_.operations.back().end = now();
     recorder_.set_fault({});
   }
@@ -212,8 +233,38 @@ void Script::kill() {
 void Script::kill_and_reopen() {
   begin(contents_);
   kill();
+  reopen_after_kill();
+}
+
+/// What was in flight, or what a failed sync left, is in the bank for good then, or gone for good.
+void Script::reopen_after_kill() {
+  if (draw(2) == 0) Bank::open(files_, bank());
   new_writer();
+  BankContents held = contents_of(*Bank::open(files_, bank()));
+  const auto& acceptable = recording_.spans.back().acceptable;
+  if (std::find(acceptable.begin(), acceptable.end(), held) == acceptable.end()) {
+    throw Error(ErrorCode::kInternal, "the bank holds what was never committed");
+  }
+  after_ = std::move(held);
   end(true);
+}
+
+/// At any call of a commit.
+void Script::commit_killed() {
+  int64_t good_calls = static_cast<int64_t>(draw(40));
+  recorder_.set_fault([this, good_calls](const DiskCall&) mutable {
+    if (good_calls-- > 0) return 0;
+    recorder_.set_paused(true);
+    return EIO;
+  });
+  RandomBatch batch = next_batch();
+  try {
+    writer_->commit(std::move(batch.documents), batch.encoded);
+  } catch (const Error&) {
+    // It is dead.
+  }
+  kill();
+  reopen_after_kill();
 }
 
 void Script::fail_from(int64_t good_calls, int error, std::function<bool(const DiskCall&)> counts) {
@@ -225,7 +276,8 @@ void Script::fail_from(int64_t good_calls, int error, std::function<bool(const D
       });
 }
 
-void Script::commit_batch() {
+/// Begins the commit of a batch.
+RandomBatch Script::next_batch() {
   RandomBatch batch = make_random_batch(memory::crash_facts().shape,
                                         {.first_id = writer_->next_passage_id(),
                                          .num_documents = 1 + static_cast<int64_t>(draw(3)),
@@ -235,6 +287,11 @@ void Script::commit_batch() {
   BankContents after = contents_;
   add_batch(after, batch, memory::crash_facts().shape.key_dim());
   begin(std::move(after));
+  return batch;
+}
+
+void Script::commit_batch() {
+  RandomBatch batch = next_batch();
   try {
     writer_->commit(std::move(batch.documents), batch.encoded);
   } catch (const Error& error) {
@@ -271,14 +328,13 @@ void Script::commit_with_failing_sync() {
 
 /// Looks at the bank while the power is on, and keeps it open until the next time.
 void Script::read() {
-  begin(contents_);
   reader_.reset();
   reader_ = Bank::open(files_, bank());
   if (!(contents_of(*reader_) == contents_)) {
     throw Error(ErrorCode::kInternal, "the bank does not hold what was acknowledged");
   }
   if (draw(2) == 0) reader_.reset();
-  end(true);
+  recording_.operations.back().is_acknowledged = true;  // of what may come back it says nothing
 }
 
 }  // namespace
@@ -291,12 +347,12 @@ const std::vector<BankContents>& BankRecording::acceptable_at(size_t position) c
 }
 
 BankRecording record_script(const ScriptOptions& options) {
-  return Script(options, {}, {}).run(options.num_operations);
+  return Script(options, {}, {}).run(options);
 }
 
 BankRecording record_recovery(const ScriptOptions& options, const DiskModel& start,
                               const BankContents& held) {
-  return Script(options, start, held).run(options.num_operations);
+  return Script(options, start, held).run(options);
 }
 
 }  // namespace msa::crash

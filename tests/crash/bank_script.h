@@ -44,10 +44,11 @@ struct ScriptOptions {
   std::filesystem::path folder;  // made and removed
   uint64_t seed = 0;             // the same seed gives the same recording, byte for byte
   int num_operations = 25;
+  std::vector<std::string> operations{};  // by name, in place of random ones
 };
 
 /// Creates a bank and does random operations of the table in bank_script.cpp to it. Throws
-/// Error(kInternal) if an operation does what it should not, the power being on.
+/// Error(kInternal) if the bank does not hold what it should while the power is on.
 BankRecording record_script(const ScriptOptions& options);
 
 /// The same on a disk that came back after a power loss, of which all is durable, with a bank that

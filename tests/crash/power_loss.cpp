@@ -7,7 +7,6 @@
 // Prints failures, each with the flags that make it again, and a line of counts. Exit code 1: some.
 
 #include <omp.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -19,14 +18,6 @@
 
 namespace msa::crash {
 namespace {
-
-std::filesystem::path new_folder() {
-  std::error_code error;
-  const std::filesystem::path shared = "/dev/shm";
-  const bool has_shared = std::filesystem::is_directory(shared, error);
-  return (has_shared ? shared : std::filesystem::temp_directory_path()) /
-         ("msa_power_" + std::to_string(getpid()));
-}
 
 void print_recording(const BankRecording& recording, size_t end) {
   for (const RecordedOperation& operation : recording.operations) {
@@ -41,7 +32,6 @@ void print_recording(const BankRecording& recording, size_t end) {
 
 int run(int argc, char** argv) {
   PowerSweepOptions options;
-  options.folder = new_folder();
   for (int n = 1; n + 1 < argc; n += 2) {
     const std::string_view flag = argv[n];
     if (flag == "--without") {
@@ -71,8 +61,8 @@ int run(int argc, char** argv) {
   for (const std::string& failure : sweep.failures) std::printf("FAILED %s\n", failure.c_str());
   const auto n = [](int64_t number) { return static_cast<long long>(number); };
   std::printf(
-      "power: %lld states, %lld of them after a second loss; %lld boundaries of %lld operations, "
-      "%lld commits acknowledged; %zu failures; %.1f s\n",
+      "power: %lld states %lld after a second loss, %lld boundaries %lld operations "
+      "%lld commits acknowledged, %zu failures, %.1f s\n",
       n(sweep.states), n(sweep.second_losses), n(sweep.boundaries), n(sweep.operations),
       n(sweep.commits), sweep.failures.size(), seconds.count());
   return sweep.failures.empty() ? 0 : 1;

@@ -1,5 +1,7 @@
 #include "tests/crash/power_sweep.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -11,9 +13,9 @@
 namespace msa::crash {
 namespace {
 
-constexpr size_t kMaxFailures = 100;
 constexpr int kStatesASecondLoss = 16;  // one of so many is followed by another loss
 constexpr int kSecondPositions = 4;
+constexpr int kStatesAThoroughCheck = 8;
 
 uint64_t mix(std::initializer_list<uint64_t> numbers) {
   uint64_t mixed = 0;
@@ -52,18 +54,9 @@ const std::map<std::string, Matches>& syncs() {
   return all;
 }
 
-/// Takes calls out of a recording, without moving the others.
-void forget(std::vector<DiskEvent>& events, const Matches& matches) {
-  for (DiskEvent& event : events) {
-    if (matches(event)) event = {.kind = DiskEvent::Kind::kSyncFolder, .path = "nowhere"};
-  }
-}
-
 class Sweep {
  public:
-  explicit Sweep(const PowerSweepOptions& options) : options_(options) {
-    if (!options.without.empty()) without_ = syncs().at(options.without);
-  }
+  explicit Sweep(const PowerSweepOptions& options) : options_(options) {}
 
   PowerSweep run() {
     for (int64_t n = 0; n < options_.num_scripts && !is_over(); ++n) {
@@ -75,12 +68,13 @@ class Sweep {
 
  private:
   bool is_over() const {
-    return result_.states >= options_.max_states || result_.failures.size() >= kMaxFailures;
+    return result_.states >= options_.max_states ||
+           result_.failures.size() >= options_.max_failures;
   }
 
   void run_script(int64_t script) {
     BankRecording recording = record_script_of(options_, script);
-    if (without_) forget(recording.events, without_);
+    if (!options_.without.empty()) forget_sync(recording, options_.without);
     ++result_.scripts;
     result_.operations += static_cast<int64_t>(recording.operations.size());
     for (const RecordedOperation& operation : recording.operations) {
@@ -108,7 +102,7 @@ class Sweep {
                              " --variant " + std::to_string(variant);
     const Loss loss = draw_loss(static_cast<int>(std::min<int64_t>(variant, 2)), random);
     const DiskModel after = disk.after_power_loss(loss, random);
-    const BankVerdict verdict = check(after, recording, position, name);
+    const BankVerdict verdict = check(after, recording, position, name, random);
     if (verdict.problem.empty() && random() % kStatesASecondLoss == 0) {
       lose_again(after, verdict.held, name, random);
     }
@@ -120,7 +114,7 @@ class Sweep {
     BankRecording recording = record_recovery(
         {.folder = options_.folder / "recovery", .seed = random(), .num_operations = 3}, disk,
         held);
-    if (without_) forget(recording.events, without_);
+    if (!options_.without.empty()) forget_sync(recording, options_.without);
     std::vector<size_t> positions;
     for (int n = 0; n < kSecondPositions; ++n) {
       positions.push_back(random() % (recording.events.size() + 1));
@@ -132,19 +126,21 @@ class Sweep {
       for (; done < position; ++done) again.apply(recording.events[done]);
       const Loss loss = draw_loss(static_cast<int>(random() % 6), random);
       const DiskModel after = again.after_power_loss(loss, random);
-      check(after, recording, position, name + " and again at " + std::to_string(position));
+      check(after, recording, position, name + " and again at " + std::to_string(position), random);
       ++result_.second_losses;
     }
   }
 
   BankVerdict check(const DiskModel& disk, const BankRecording& recording, size_t position,
-                    const std::string& name) {
+                    const std::string& name, std::mt19937_64& random) {
     const auto folder = options_.folder / "state";
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
     disk.write_to(folder);
-    BankVerdict verdict = check_bank(folder / kBankName, recording.acceptable_at(position));
     ++result_.states;
+    const bool is_thorough = random() % kStatesAThoroughCheck == 0 || options_.only_position >= 0;
+    BankVerdict verdict =
+        check_bank(folder / kBankName, recording.acceptable_at(position), is_thorough);
     if (!verdict.problem.empty()) {
       std::string last = position == 0 ? "" : to_string(recording.events[position - 1]);
       for (const RecordedOperation& operation : recording.operations) {
@@ -158,11 +154,18 @@ class Sweep {
   }
 
   const PowerSweepOptions& options_;
-  Matches without_;
   PowerSweep result_;
 };
 
 }  // namespace
+
+std::filesystem::path folder_in_memory() {
+  std::error_code error;
+  const std::filesystem::path shared = "/dev/shm";
+  const bool has_shared = std::filesystem::is_directory(shared, error);
+  return (has_shared ? shared : std::filesystem::temp_directory_path()) /
+         ("msa_power_" + std::to_string(getpid()));
+}
 
 std::vector<std::string> syncs_that_matter() {
   std::vector<std::string> names;
@@ -170,10 +173,17 @@ std::vector<std::string> syncs_that_matter() {
   return names;
 }
 
+void forget_sync(BankRecording& recording, const std::string& name) {
+  for (DiskEvent& event : recording.events) {
+    if (syncs().at(name)(event)) event = {.kind = DiskEvent::Kind::kSyncFolder, .path = "nowhere"};
+  }
+}
+
 BankRecording record_script_of(const PowerSweepOptions& options, int64_t script) {
   return record_script({.folder = options.folder / "script",
                         .seed = mix({options.seed, static_cast<uint64_t>(script)}),
-                        .num_operations = options.num_operations});
+                        .num_operations = options.num_operations,
+                        .operations = options.operations});
 }
 
 PowerSweep sweep_power(const PowerSweepOptions& options) { return Sweep(options).run(); }
