@@ -1,6 +1,8 @@
 #include "msa/storage/database.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -143,8 +145,11 @@ void Database::open(const std::string& name, int flags) {
   execute("PRAGMA cell_size_check = ON");
 }
 
-/// A write-ahead log needs files beside the database, even to be read.
+/// A write-ahead log needs files beside the database, even to be read. What fails for other reasons,
+/// such as a lack of descriptors, must not be taken for it: a writer may be at work.
 bool Database::is_on_read_only_media() const {
+  const auto folder = std::filesystem::absolute(path_).parent_path();
+  if (faccessat(AT_FDCWD, folder.c_str(), W_OK, AT_EACCESS) == 0) return false;
   const int result =
       sqlite3_exec(database_.get(), "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
   if ((result & 0xff) != SQLITE_CANTOPEN && (result & 0xff) != SQLITE_READONLY) return false;
