@@ -15,8 +15,8 @@ struct BankVerdict {
 };
 
 /// Opens the bank: verification finds nothing, it holds exactly one of `acceptable`, and a new
-/// writer opens it and commits a document that is there afterwards, beside all others. Where
-/// `is_thorough`, all is verified and read once more then. Changes the bank.
+/// writer opens it and commits a document. Where `is_thorough`, all is verified and read once more
+/// then, that document with it. Changes the bank.
 BankVerdict check_bank(const std::filesystem::path& bank,
                        const std::vector<BankContents>& acceptable, bool is_thorough);
 

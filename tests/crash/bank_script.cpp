@@ -1,5 +1,6 @@
 #include "tests/crash/bank_script.h"
 
+#include <omp.h>
 #include <sqlite3.h>
 
 #include <algorithm>
@@ -43,6 +44,7 @@ class Script {
         vfs_(recorder_),
         files_(recorder_),
         contents_(std::move(held)) {
+    omp_set_num_threads(1);  // small files: threads would wait for each other
     recording_.start = start;
     recording_.spans.push_back({.first = 0, .acceptable = {contents_}});
     constexpr int kPages[] = {8, 30, 1000};

@@ -229,6 +229,19 @@ void DiskModel::write_to(const std::filesystem::path& folder) const {
   }
 }
 
+storage::Digest DiskModel::digest() const {
+  storage::Digester digester;
+  for (const auto& [path, name] : names_) {
+    if (!name.durable) continue;
+    digester.add(path + '\0');
+    if (*name.durable == kFolder) continue;
+    const std::string& bytes = contents_.at(*name.durable).durable;
+    digester.add(std::to_string(bytes.size()) + '\0');
+    digester.add(bytes);
+  }
+  return digester.finish();
+}
+
 std::map<std::string, int> DiskModel::files() const {
   std::map<std::string, int> files;
   for (const auto& [path, name] : names_) {

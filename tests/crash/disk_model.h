@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/storage/digest.h"
 #include "tests/crash/disk_recorder.h"
 
 namespace msa::crash {
@@ -46,6 +47,9 @@ class DiskModel {
 
   /// Writes it into an empty folder. Names that it does not hold are those that are not there.
   void write_to(const std::filesystem::path& folder) const;
+
+  /// Over all that is durable: equal for equal disks.
+  storage::Digest digest() const;
 
   /// By path.
   std::map<std::string, int> files() const;

@@ -6,8 +6,6 @@
 //
 // Prints failures, each with the flags that make it again, and a line of counts. Exit code 1: some.
 
-#include <omp.h>
-
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -61,10 +59,10 @@ int run(int argc, char** argv) {
   for (const std::string& failure : sweep.failures) std::printf("FAILED %s\n", failure.c_str());
   const auto n = [](int64_t number) { return static_cast<long long>(number); };
   std::printf(
-      "power: %lld states %lld after a second loss, %lld boundaries %lld operations "
+      "power: %lld states %lld distinct %lld after a second loss, %lld boundaries %lld operations "
       "%lld commits acknowledged, %zu failures, %.1f s\n",
-      n(sweep.states), n(sweep.second_losses), n(sweep.boundaries), n(sweep.operations),
-      n(sweep.commits), sweep.failures.size(), seconds.count());
+      n(sweep.states), n(sweep.distinct), n(sweep.second_losses), n(sweep.boundaries),
+      n(sweep.operations), n(sweep.commits), sweep.failures.size(), seconds.count());
   return sweep.failures.empty() ? 0 : 1;
 }
 
@@ -73,7 +71,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    omp_set_num_threads(1);  // many small files: several processes do better than several threads
     return msa::crash::run(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "power_loss: %s\n", error.what());

@@ -36,6 +36,7 @@ struct PowerSweep {
   int64_t commits = 0;  // acknowledged
   int64_t boundaries = 0;
   int64_t states = 0;
+  int64_t distinct = 0;       // of the states: not the same bytes as an earlier one of the script
   int64_t second_losses = 0;  // of the states: during what a bank did after a first loss
   std::vector<std::string> failures;
 };

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -15,13 +15,15 @@
 namespace msa::crash {
 namespace {
 
-constexpr int kScripts = 8;
+constexpr int kScripts = 18;
+constexpr int kOperations = 12;  // of a script
 constexpr int kProcesses = 2;
 
 TEST(PowerLoss, AtAnyCallLosesNothingThatWasAcknowledged) {
   std::vector<FILE*> outputs;
   for (int n = 0; n < kProcesses; ++n) {
-    const std::string command = MSA_BINARY_DIR "/power_loss --variants 2 --scripts " +
+    const std::string command = MSA_BINARY_DIR "/power_loss --variants 3 --operations " +
+                                std::to_string(kOperations) + " --scripts " +
                                 std::to_string(kScripts / kProcesses) + " --first-script " +
                                 std::to_string(n) + " --step " + std::to_string(kProcesses);
     outputs.push_back(popen(command.c_str(), "r"));
@@ -33,11 +35,13 @@ TEST(PowerLoss, AtAnyCallLosesNothingThatWasAcknowledged) {
     char line[4096];
     while (std::fgets(line, sizeof line, output) != nullptr) {
       std::fputs(line, stdout);
-      long long numbers[4] = {};
-      if (std::sscanf(line, "power: %lld states %lld after a second loss, %lld boundaries %lld",
-                      &numbers[0], &numbers[1], &numbers[2], &numbers[3]) == 4) {
+      long long numbers[5] = {};
+      if (std::sscanf(line,
+                      "power: %lld states %lld distinct %lld after a second loss, %lld boundaries "
+                      "%lld",
+                      &numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4]) == 5) {
         states += numbers[0];
-        operations += numbers[3];
+        operations += numbers[4];
       }
     }
     EXPECT_EQ(pclose(output), 0);
@@ -52,7 +56,7 @@ TEST(PowerLoss, WhatAWriterLeftInTheLogIsDurableBeforeTheNextBuildsOnIt) {
   for (const char* end : {"commit with a failing sync", "commit killed"}) {
     PowerSweepOptions options;
     options.operations = {"open", "commit", end, "kill and reopen", "commit"};
-    options.num_scripts = 4;
+    options.num_scripts = 2;
     options.num_variants = 1;
     EXPECT_EQ(sweep_power(options).failures, std::vector<std::string>()) << end;
   }
@@ -62,7 +66,7 @@ class PowerLossWithout : public testing::TestWithParam<std::string> {};
 
 TEST_P(PowerLossWithout, ASyncIsFound) {
   PowerSweepOptions options;
-  options.num_scripts = 2;
+  options.num_operations = 12;
   options.max_failures = 1;
   options.without = GetParam();
   EXPECT_FALSE(sweep_power(options).failures.empty());
@@ -75,34 +79,38 @@ INSTANTIATE_TEST_SUITE_P(All, PowerLossWithout, testing::ValuesIn(syncs_that_mat
                            return name;
                          });
 
-/// What is wrong with the order of the acknowledged commits of all scripts; counts them.
-std::vector<std::string> order_problems(const std::string& without, int64_t* commits) {
-  PowerSweepOptions options;
+std::vector<std::string> order_problems(const std::vector<BankRecording>& recordings) {
   std::vector<std::string> problems;
-  for (int script = 0; script < kScripts; ++script) {
-    BankRecording recording = record_script_of(options, script);
-    if (!without.empty()) forget_sync(recording, without);
-    for (const RecordedOperation& operation : recording.operations) {
+  for (size_t script = 0; script < recordings.size(); ++script) {
+    for (const RecordedOperation& operation : recordings[script].operations) {
       if (!operation.has_committed) continue;
-      ++*commits;
-      const std::string problem = CommitOrder(recording, operation).problem();
-      if (!problem.empty()) {
-        problems.push_back("script " + std::to_string(script) + ", call " +
-                           std::to_string(operation.first) + ": " + problem);
-      }
+      const std::string problem = CommitOrder(recordings[script], operation).problem();
+      if (problem.empty()) continue;
+      problems.push_back("script " + std::to_string(script) + ", call " +
+                         std::to_string(operation.first) + ": " + problem);
     }
   }
-  std::filesystem::remove_all(options.folder);
   return problems;
 }
 
 TEST(CommitOrder, EveryAcknowledgementComesAfterAllSyncs) {
-  int64_t commits = 0;
-  EXPECT_EQ(order_problems("", &commits), std::vector<std::string>());
-  EXPECT_GE(commits, 80);
-  std::printf("%lld commits\n", static_cast<long long>(commits));
+  PowerSweepOptions options;
+  std::vector<BankRecording> recordings;
+  long commits = 0;
+  for (int script = 0; script < 40; ++script) {
+    recordings.push_back(record_script_of(options, script));
+    for (const RecordedOperation& operation : recordings.back().operations) {
+      commits += operation.has_committed;
+    }
+  }
+  std::filesystem::remove_all(options.folder);
+  EXPECT_EQ(order_problems(recordings), std::vector<std::string>());
+  EXPECT_GE(commits, 400);
+  std::printf("%ld acknowledged commits\n", commits);
   for (const char* sync : {"segment", "segments folder", "log", "bank folder"}) {
-    EXPECT_FALSE(order_problems(sync, &commits).empty()) << "without the sync of the " << sync;
+    auto without = recordings;
+    for (BankRecording& recording : without) forget_sync(recording, sync);
+    EXPECT_FALSE(order_problems(without).empty()) << "without the sync of the " << sync;
   }
 }
 
