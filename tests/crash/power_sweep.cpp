@@ -57,12 +57,14 @@ const std::map<std::string, Matches>& syncs() {
 class Sweep {
  public:
   explicit Sweep(const PowerSweepOptions& options) : options_(options) {}
+  ~Sweep() { std::filesystem::remove_all(options_.folder); }
+  Sweep(const Sweep&) = delete;
+  Sweep& operator=(const Sweep&) = delete;
 
   PowerSweep run() {
     for (int64_t n = 0; n < options_.num_scripts && !is_over(); ++n) {
       run_script(options_.first_script + n * options_.script_step);
     }
-    std::filesystem::remove_all(options_.folder);
     return std::move(result_);
   }
 
