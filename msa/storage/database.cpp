@@ -145,8 +145,8 @@ void Database::open(const std::string& name, int flags) {
   execute("PRAGMA cell_size_check = ON");
 }
 
-/// A write-ahead log needs files beside the database, even to be read. What fails for other reasons,
-/// such as a lack of descriptors, must not be taken for it: a writer may be at work.
+/// A write-ahead log needs files beside the database, even to be read. What fails for other
+/// reasons, such as a lack of descriptors, must not be taken for it: a writer may be at work.
 bool Database::is_on_read_only_media() const {
   const auto folder = std::filesystem::absolute(path_).parent_path();
   if (faccessat(AT_FDCWD, folder.c_str(), W_OK, AT_EACCESS) == 0) return false;

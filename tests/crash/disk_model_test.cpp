@@ -54,7 +54,7 @@ class DiskModelTest : public testing::Test {
   /// All that can be left.
   std::set<std::string> all_losses() {
     std::set<std::string> all;
-    for (uint64_t seed = 0; seed < 200; ++seed) {
+    for (uint64_t seed = 0; seed < 600; ++seed) {
       std::mt19937_64 random(seed);
       all.insert(lose(draw_loss(2, random), seed));
     }
