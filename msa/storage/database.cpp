@@ -1,9 +1,13 @@
 #include "msa/storage/database.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <vector>
 
 #include "msa/base/error.h"
 
@@ -11,6 +15,7 @@ namespace msa::storage {
 namespace {
 
 constexpr int kBusyTimeoutMs = 10'000;
+constexpr int kLogPieceBytes = 1 << 16;  // SQLite writes less than 128 KiB at once
 
 /// Names a file that nobody changes while it is read.
 std::string immutable_uri(const std::filesystem::path& path) {
@@ -99,7 +104,7 @@ std::string Statement::blob(int column) const {
   return bytes == nullptr ? std::string() : std::string(bytes, static_cast<size_t>(length));
 }
 
-Database::Database(const std::filesystem::path& path, Mode mode) : path_(path) {
+Database::Database(const std::filesystem::path& path, Mode mode) : path_(path), mode_(mode) {
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (mode == Mode::kCreate) flags |= SQLITE_OPEN_CREATE;
   std::error_code error;
@@ -119,6 +124,15 @@ Database::Database(const std::filesystem::path& path, Mode mode) : path_(path) {
   execute("PRAGMA synchronous = FULL");
   execute("PRAGMA secure_delete = ON");
   execute("PRAGMA foreign_keys = ON");
+  if (mode == Mode::kWrite && log_bytes() > 0) rewrite_log();
+}
+
+// The last connection that closes moves the log into the database, which rewrite_log makes safe for
+// writers alone.
+Database::~Database() {
+  if (mode_ == Mode::kRead && log_bytes() > 0) {
+    sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
 }
 
 void Database::open(const std::string& name, int flags) {
@@ -131,14 +145,46 @@ void Database::open(const std::string& name, int flags) {
   execute("PRAGMA cell_size_check = ON");
 }
 
-/// A write-ahead log needs files beside the database, even to be read.
+/// A write-ahead log needs files beside the database, even to be read. What fails for other
+/// reasons, such as a lack of descriptors, must not be taken for it: a writer may be at work.
 bool Database::is_on_read_only_media() const {
+  const auto folder = std::filesystem::absolute(path_).parent_path();
+  if (faccessat(AT_FDCWD, folder.c_str(), W_OK, AT_EACCESS) == 0) return false;
   const int result =
       sqlite3_exec(database_.get(), "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
   if ((result & 0xff) != SQLITE_CANTOPEN && (result & 0xff) != SQLITE_READONLY) return false;
+  return log_bytes() == 0;
+}
+
+uint64_t Database::log_bytes() const {
   std::error_code error;
-  const auto log_bytes = std::filesystem::file_size(path_.string() + "-wal", error);
-  return error || log_bytes == 0;
+  const auto bytes = std::filesystem::file_size(path_.string() + "-wal", error);
+  return error ? 0 : bytes;
+}
+
+/// What a process left in the log may be in the system's memory only: it died before it had synced
+/// it, or its sync failed, after which the system takes the bytes for written and syncs them no
+/// more. Nothing may build on them before they have been written again.
+void Database::rewrite_log() const {
+  const Transaction transaction(*this);  // nobody else writes to the log meanwhile
+  sqlite3_file* log = nullptr;
+  check(sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log));
+  if (log == nullptr || log->pMethods == nullptr) return;
+  const auto expect_done = [&](int result) {
+    if (result == SQLITE_OK) return;
+    const bool is_full = result == SQLITE_FULL || has_no_room(database_.get());
+    throw Error(is_full ? ErrorCode::kNoSpace : ErrorCode::kIo, path_.string(),
+                ": cannot make its log durable: ", sqlite3_errstr(result));
+  };
+  sqlite3_int64 size = 0;
+  expect_done(log->pMethods->xFileSize(log, &size));
+  std::vector<std::byte> bytes(kLogPieceBytes);
+  for (sqlite3_int64 offset = 0; offset < size; offset += kLogPieceBytes) {
+    const int count = static_cast<int>(std::min<sqlite3_int64>(kLogPieceBytes, size - offset));
+    expect_done(log->pMethods->xRead(log, bytes.data(), count, offset));
+    expect_done(log->pMethods->xWrite(log, bytes.data(), count, offset));
+  }
+  expect_done(log->pMethods->xSync(log, SQLITE_SYNC_NORMAL));
 }
 
 void Database::checkpoint() const {

@@ -54,9 +54,15 @@ class Database {
   enum class Mode { kRead, kWrite, kCreate };
 
   /// Write-ahead log, full synchronisation, deleted rows overwritten. kRead works beside a writer;
-  /// where the folder cannot be written to, only if no log is left over to be replayed.
+  /// where the folder cannot be written to, only if no log is left over to be replayed. Once kWrite
+  /// has opened a database, all that it shows is durable, whatever the writer before it died of.
   /// Throws Error(kNotFound), or Error(kCorruption) if the file is no database.
   Database(const std::filesystem::path& path, Mode mode);
+
+  /// kRead leaves a log that is not empty to the next writer.
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
 
   Statement prepare(std::string_view sql) const;
   void execute(const std::string& sql) const;
@@ -74,8 +80,11 @@ class Database {
 
   void open(const std::string& name, int flags);
   bool is_on_read_only_media() const;
+  uint64_t log_bytes() const;
+  void rewrite_log() const;
 
   std::filesystem::path path_;
+  Mode mode_;
   std::unique_ptr<sqlite3, Close> database_;
 };
 

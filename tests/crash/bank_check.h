@@ -1,0 +1,23 @@
+#pragma once
+// Whether a bank is good after the power was lost.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tests/crash/bank_contents.h"
+
+namespace msa::crash {
+
+struct BankVerdict {
+  std::string problem{};  // empty: none
+  BankContents held{};    // before the new writer
+};
+
+/// Opens the bank: verification finds nothing, it holds exactly one of `acceptable`, and a new
+/// writer opens it and commits a document. Where `is_thorough`, all is verified and read once more
+/// then, that document with it. Changes the bank.
+BankVerdict check_bank(const std::filesystem::path& bank,
+                       const std::vector<BankContents>& acceptable, bool is_thorough);
+
+}  // namespace msa::crash
