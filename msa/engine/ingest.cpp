@@ -14,6 +14,7 @@
 #include "msa/engine/batch_reader.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/bank.h"
+#include "msa/memory/bank_writer.h"
 
 namespace msa::engine {
 namespace {

@@ -11,6 +11,7 @@ namespace msa::storage {
 namespace {
 
 constexpr int kBusyTimeoutMs = 10'000;
+constexpr int kLogTimeoutMs = 1'000;
 
 /// Names a file that nobody changes while it is read.
 std::string immutable_uri(const std::filesystem::path& path) {
@@ -143,9 +144,22 @@ bool Database::is_on_read_only_media() const {
 
 void Database::checkpoint() const {
   Statement row = prepare("PRAGMA wal_checkpoint(TRUNCATE)");
-  if (row.next() && row.integer(0) != 0) {
+  check(sqlite3_busy_timeout(database_.get(), kLogTimeoutMs));
+  const bool is_busy = row.next() && row.integer(0) != 0;
+  check(sqlite3_busy_timeout(database_.get(), kBusyTimeoutMs));
+  if (is_busy) {
     throw Error(ErrorCode::kLocked, path_.string(), ": its log is in use");
   }
+}
+
+void Database::rebuild(const std::filesystem::path& temporary) const {
+  prepare("VACUUM INTO ?").bind(1, temporary.string()).run();
+  const Database copy(temporary, Mode::kRead);
+  sqlite3_backup* backup =
+      sqlite3_backup_init(database_.get(), "main", copy.database_.get(), "main");
+  if (backup == nullptr) check(sqlite3_extended_errcode(database_.get()));
+  sqlite3_backup_step(backup, -1);  // all pages; what fails is told by the next call
+  check(sqlite3_backup_finish(backup));
 }
 
 Statement Database::prepare(std::string_view sql) const {
@@ -193,8 +207,8 @@ void Database::check(int result) const {
   throw Error(code, path_.string(), ": ", reason);
 }
 
-Transaction::Transaction(const Database& database) : database_(database) {
-  database_.execute("BEGIN IMMEDIATE");
+Transaction::Transaction(const Database& database, Kind kind) : database_(database) {
+  database_.execute(kind == Kind::kRead ? "BEGIN" : "BEGIN IMMEDIATE");
 }
 
 Transaction::~Transaction() {

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "msa/base/error.h"
-#include "msa/memory/bank.h"
+#include "msa/memory/bank_writer.h"
 #include "tests/crash/batches.h"
 
 namespace msa::memory {
