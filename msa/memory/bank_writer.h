@@ -33,7 +33,7 @@ struct Compacted {
   int64_t retained_bytes = 0;
 };
 
-/// The one writer of a bank. Not for use by several threads at once, but for knows().
+/// The one writer of a bank. Not for use by several threads at once, but for knows() and holds().
 ///
 /// Whatever a call does to the bank is one state after another: after a crash at any moment the
 /// bank is as it was before the call, or as after it (compact() keeps the documents as they are,
@@ -61,6 +61,9 @@ class BankWriter {
   /// Whether a document of that name is in the bank, with this title and text or others. May run
   /// while another thread commits.
   Known knows(const std::string& name, const std::string& title, const std::string& text) const;
+
+  /// Whether a document of that name is in the bank. May run while another thread commits.
+  bool holds(const std::string& name) const { return catalog_->has(name); }
 
   /// Makes documents durable: when it returns they survive any crash; if it throws, none of them is
   /// in the bank (after a crash that follows a failed sync, all of them may be). With kReplace a
