@@ -34,6 +34,29 @@ inline void append(RandomBatch& all, const RandomBatch& part) {
   }
 }
 
+/// The n-th document of a batch.
+inline RandomBatch document_of(const RandomBatch& batch, size_t n, const MemoryShape& shape) {
+  size_t first = 0;  // passage
+  for (size_t i = 0; i < n; ++i) first += batch.documents[i].passages.size();
+  const size_t end = first + batch.documents[n].passages.size();
+  const auto& chunks = batch.encoded.num_chunks;
+  const auto begin = chunks.begin();
+  const int64_t row = std::accumulate(begin, begin + static_cast<ptrdiff_t>(first), int64_t{0});
+  RandomBatch one{.documents = {batch.documents[n]}, .encoded = {}};
+  one.encoded.num_chunks.assign(begin + static_cast<ptrdiff_t>(first),
+                                begin + static_cast<ptrdiff_t>(end));
+  const int64_t count =
+      std::accumulate(one.encoded.num_chunks.begin(), one.encoded.num_chunks.end(), int64_t{0});
+  for (const auto rows :
+       {&EncodedDocuments::key, &EncodedDocuments::value, &EncodedDocuments::routing_key}) {
+    for (const std::vector<float>& layer : batch.encoded.*rows) {
+      const auto from = layer.begin() + row * shape.key_dim();
+      (one.encoded.*rows).emplace_back(from, from + count * shape.key_dim());
+    }
+  }
+  return one;
+}
+
 /// Live documents by rising passage id, each a batch of its own.
 class BankOracle {
  public:
