@@ -1,6 +1,4 @@
-#include <algorithm>
 #include <optional>
-#include <ranges>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -57,9 +55,10 @@ void BankWriter::merge_groups(CompactionGoal goal) {
   if (has_failed_) clean();
   const auto groups = plan_compaction(uses_, stored_chunk_bytes(facts_), policy_, goal);
   std::optional<Error> damage;
-  for (const SegmentGroup& group : std::views::reverse(groups)) {
+  // From the last one on: the places of those before it stay as they are.
+  for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
     try {
-      merge(group);
+      merge(*group);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kCorruption) throw;
       if (!damage) damage = error;
