@@ -89,6 +89,8 @@ bool has_terminal();
 
 // One function a subcommand: adds it to the program.
 void add_ingest(CLI::App& app);
+void add_forget(CLI::App& app);
+void add_compact(CLI::App& app);
 void add_ask(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_route(CLI::App& app);

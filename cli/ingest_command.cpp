@@ -81,6 +81,7 @@ void run(Flags& flags) {
                 {"passages", done.passages},
                 {"chunks", done.chunks},
                 {"tokens", done.tokens},
+                {"replaced", done.replaced},
                 {"skipped", done.skipped},
                 {"failed", done.failed},
                 {"seconds", done.seconds},
@@ -90,6 +91,9 @@ void run(Flags& flags) {
   std::printf("%lld documents in %lld passages, %lld tokens, %.1f s, %.0f tokens/s",
               static_cast<long long>(done.documents), static_cast<long long>(done.passages),
               static_cast<long long>(done.tokens), done.seconds, rate);
+  if (done.replaced > 0) {
+    std::printf("; %lld in place of others", static_cast<long long>(done.replaced));
+  }
   if (done.skipped > 0) std::printf("; %lld there already", static_cast<long long>(done.skipped));
   if (done.failed > 0) std::printf("; %lld not taken", static_cast<long long>(done.failed));
   std::printf("\n");
@@ -110,6 +114,8 @@ void add_ingest(CLI::App& app) {
            "Longer texts are cut at paragraphs or sentences");
   add_flag(command, "--commit-tokens", flags->options.commit_tokens,
            "A durable commit at least this often; bounds memory");
+  command.add_flag("--upsert", flags->options.replaces,
+                   "A document replaces the one of its name in the bank, where it differs");
   command.add_flag("--json", flags->is_json, "Print the summary as JSON");
   command.footer("Example: msa ingest notes.bank ~/notes handbook.md articles.jsonl.zst");
   command.callback([flags] { run(*flags); });

@@ -109,6 +109,8 @@ int main(int argc, char** argv) {
   msa::cli::add_chat(app);
   msa::cli::add_route(app);
   msa::cli::add_bank(app);
+  msa::cli::add_forget(app);
+  msa::cli::add_compact(app);
   msa::cli::add_tokenize(app);
   msa::cli::add_info(app);
   msa::cli::add_eval(app);

@@ -81,7 +81,9 @@ class LosingFileSystem final : public FileSystem {
   }
   void create_directory(const std::filesystem::path& path) override {
     spend();
+    const bool is_new = !exists(path);
     real_file_system().create_directory(path);
+    if (!is_new) return;
     names_.push_back({path.parent_path(), [path] { std::filesystem::remove_all(path); }});
   }
   void remove_directory(const std::filesystem::path& path) override {

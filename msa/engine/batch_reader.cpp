@@ -96,6 +96,7 @@ bool BatchReader::is_wanted(const corpus::SourceDocument& source, int64_t batch)
       on_skip_();
       return false;
     case memory::BankWriter::Known::kOther:
+      if (options_.replaces) break;
       return report("the bank holds another document named \"" + source.name + "\"");
     case memory::BankWriter::Known::kNo:
       break;

@@ -11,7 +11,7 @@
 #include "msa/base/file_system.h"
 #include "msa/corpus/document_reader.h"
 #include "msa/engine/ingest.h"
-#include "msa/memory/bank.h"
+#include "msa/memory/bank_writer.h"
 
 namespace msa::engine {
 

@@ -304,9 +304,9 @@ void Conversation::list_documents() {
   for (const Round& round : answer_.rounds) {
     for (const int64_t id : round.ids) {
       if (is_listed(id)) continue;
-      const auto place = bank_.place_of(id);
-      all.push_back({id, bank_.document_of(bank_.passages()[*place]).name,
-                     first_scores_.empty() ? 0.0F : first_scores_[*place]});
+      const int64_t place = bank_.place_of(id).value();  // ids are those of the bank alone
+      all.push_back({id, bank_.document_of(bank_.passages()[place]).name,
+                     first_scores_.empty() ? 0.0F : first_scores_[place]});
     }
   }
   for (const ScoredPassage& passage : answer_.routed) {

@@ -14,6 +14,7 @@
 #include "msa/engine/batch_reader.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/bank.h"
+#include "msa/memory/bank_writer.h"
 
 namespace msa::engine {
 namespace {
@@ -286,12 +287,18 @@ class Ingest {
     expect_room();
     const auto& num_chunks = batch.encoded.num_chunks;
     const auto num_documents = static_cast<int64_t>(batch.documents.size());
-    writer_->commit(std::move(batch.documents), batch.encoded);
+    int64_t num_replaced = 0;
+    if (options_.replaces) {
+      for (const auto& document : batch.documents) num_replaced += writer_->holds(document.name);
+    }
+    writer_->commit(std::move(batch.documents), batch.encoded,
+                    options_.replaces ? memory::KnownName::kReplace : memory::KnownName::kRefuse);
     reader_.forget_names(batch.number);
     progress_.update_and_show([&](IngestProgress& p) {
       p.chunks += std::accumulate(num_chunks.begin(), num_chunks.end(), int64_t{0});
       p.passages += static_cast<int64_t>(num_chunks.size());
       p.documents += num_documents;
+      p.replaced += num_replaced;
     });
   }
 

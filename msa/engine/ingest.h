@@ -23,6 +23,7 @@ struct IngestProgress {
   int64_t passages = 0;           // committed
   int64_t tokens = 0;             // encoded; at the end all are committed
   int64_t chunks = 0;             // committed
+  int64_t replaced = 0;           // of these documents: the bank held others of their names
   int64_t skipped = 0;            // already in the bank with the same text
   int64_t failed = 0;             // reported through on_problem
   uint64_t input_bytes = 0;       // of all inputs
@@ -43,6 +44,8 @@ struct IngestOptions {
   int64_t max_passage_tokens = 480;  // longer texts are cut; kept in the bank's facts
   int64_t commit_tokens =
       200'000;  // a durable commit at least this often: bounds memory and what a kill costs
+  bool replaces = false;  // a document takes the place of another one of its name in the bank; else
+                          // that is a problem of the document
   // Reads the next batch and writes the one before while one is encoded: for a model on a GPU,
   // where the processor has nothing else to do. Takes the memory of two batches more.
   bool overlaps = false;

@@ -1,10 +1,14 @@
 #include "msa/memory/bank.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "msa/base/error.h"
 #include "msa/memory/bank_source.h"
 #include "msa/memory/gpu_source.h"
+#include "msa/memory/segment_layout.h"
 
 namespace msa::memory {
 
@@ -18,35 +22,47 @@ std::unique_ptr<Bank> Bank::open(FileSystem& files, const std::filesystem::path&
   }
   auto bank = std::unique_ptr<Bank>(new Bank(files, folder));
   bank->catalog_ = Catalog::open(folder, storage::Database::Mode::kRead);
-  bank->facts_ = bank->catalog_->facts();
-  bank->segments_ = bank->catalog_->segments();
-  // A writer may have committed between the two reads: what the segments do not hold is left out.
-  bank->passages_ = bank->catalog_->passages();
-  const int64_t last = bank->last_segment();
-  std::erase_if(bank->passages_, [&](const Passage& passage) { return passage.segment > last; });
+  // All is held until it is known what is needed: a writer may be retiring files now.
+  std::shared_ptr<GenerationLock> lock = GenerationLock::hold_all(folder / kReadersFile);
+  bank->snapshot_ = bank->catalog_->snapshot();
+  if (lock) lock->narrow_to(bank->snapshot_.generation);
+  bank->lock_ = std::move(lock);
   return bank;
+}
+
+bool Bank::is_current() const {
+  return catalog_->generation() == snapshot_.generation &&
+         catalog_->next_passage_id() == snapshot_.next_passage_id;
 }
 
 BankStats Bank::stats() const {
   BankStats stats;
   int64_t document = -1;  // every one has passages, side by side
-  for (const Passage& passage : passages_) {
+  for (const Passage& passage : snapshot_.passages) {
     stats.documents += passage.document != document;
     document = passage.document;
+    stats.chunks += passage.chunks;
+    stats.tokens += passage.tokens;
   }
-  stats.segments = static_cast<int64_t>(segments_.size());
-  for (const SegmentRow& segment : segments_) {
-    stats.passages += segment.passages;
-    stats.chunks += segment.chunks;
-    stats.tokens += segment.tokens;
+  stats.passages = static_cast<int64_t>(snapshot_.passages.size());
+  stats.segments = static_cast<int64_t>(snapshot_.segments.size());
+  int64_t stored_chunks = 0;
+  std::set<std::string> in_use;
+  for (const SegmentRow& segment : snapshot_.segments) {
+    stored_chunks += segment.chunks;
+    in_use.insert(segment.file);
   }
-  for (const char* part : {"", "segments"}) {
+  stats.live_bytes = stats.chunks * stored_chunk_bytes(snapshot_.facts);
+  stats.dead_bytes = (stored_chunks - stats.chunks) * stored_chunk_bytes(snapshot_.facts);
+  for (const std::string part : {"", "segments"}) {
     for (const std::string& name : files_.list(folder_ / part)) {
       std::error_code error;
       const auto path = folder_ / part / name;
-      if (std::filesystem::is_regular_file(path, error)) {
-        stats.bytes += static_cast<int64_t>(std::filesystem::file_size(path, error));
-      }
+      if (!std::filesystem::is_regular_file(path, error)) continue;
+      const auto size = std::filesystem::file_size(path, error);
+      if (error) continue;  // it has gone meanwhile
+      stats.bytes += static_cast<int64_t>(size);
+      if (!part.empty() && !in_use.contains(name)) stats.dead_bytes += static_cast<int64_t>(size);
     }
   }
   return stats;
@@ -54,40 +70,64 @@ BankStats Bank::stats() const {
 
 std::optional<int64_t> Bank::place_of(int64_t passage_id) const {
   const auto found =
-      std::lower_bound(passages_.begin(), passages_.end(), passage_id,
+      std::lower_bound(snapshot_.passages.begin(), snapshot_.passages.end(), passage_id,
                        [](const Passage& passage, int64_t id) { return passage.id < id; });
-  if (found == passages_.end() || found->id != passage_id) return std::nullopt;
-  return found - passages_.begin();
-}
-
-bool Bank::is_later(const Document& document) const {
-  return !document.passages.empty() && document.passages.front().segment > last_segment();
+  if (found == snapshot_.passages.end() || found->id != passage_id) return std::nullopt;
+  return found - snapshot_.passages.begin();
 }
 
 std::optional<Document> Bank::find(const std::string& name) const {
   auto document = catalog_->find(name);
-  if (document && is_later(*document)) return std::nullopt;
+  // Rows rise: a later one is of a document that was added or replaced since.
+  const int64_t last = snapshot_.passages.empty() ? 0 : snapshot_.passages.back().document;
+  if (document && document->row > last) return std::nullopt;
+  return document;
+}
+
+/// Nothing if it has been deleted since the bank was opened.
+std::optional<Document> Bank::read_document(int64_t row) const {
+  auto document = catalog_->find(row);
+  if (!document && catalog_->generation() == snapshot_.generation) {
+    throw Error(ErrorCode::kCorruption, (folder_ / Catalog::kFile).string(), ": the document ", row,
+                " is missing");
+  }
   return document;
 }
 
 std::vector<Document> Bank::list(int64_t offset, int64_t limit) const {
-  auto documents = catalog_->list(offset, limit);
-  std::erase_if(documents, [&](const Document& document) { return is_later(document); });
+  std::vector<Document> documents;
+  int64_t place = -1;
+  int64_t row = -1;
+  for (const Passage& passage : snapshot_.passages) {
+    if (passage.document == row) continue;
+    row = passage.document;
+    if (++place < offset) continue;
+    if (place - offset >= limit) break;
+    auto document = read_document(row);
+    if (!document) continue;
+    document->text.clear();
+    documents.push_back(*std::move(document));
+  }
   return documents;
 }
 
 Document Bank::document_of(const Passage& passage) const {
-  auto document = catalog_->find(passage.document);
-  if (!document || passage.start < 0 || passage.end < passage.start ||
+  auto document = read_document(passage.document);
+  if (!document) {
+    throw Error(ErrorCode::kNotFound, folder_.string(), ": the document of passage ", passage.id,
+                " has been deleted or replaced since the bank was opened");
+  }
+  if (passage.start < 0 || passage.end < passage.start ||
       passage.end > static_cast<int64_t>(document->text.size())) {
     throw Error(ErrorCode::kCorruption, (folder_ / Catalog::kFile).string(), ": passage ",
-                passage.id, " has no document");
+                passage.id, " is not within its document");
   }
   return *std::move(document);
 }
 
 std::unique_ptr<const BankSegments> Bank::open_segments() const {
-  return std::make_unique<BankSegments>(files_, folder_, facts_, segments_, passages_);
+  return std::make_unique<BankSegments>(files_, folder_, snapshot_.facts, snapshot_.segments,
+                                        snapshot_.passages, lock_);
 }
 
 std::unique_ptr<ChunkSource> Bank::source() const {

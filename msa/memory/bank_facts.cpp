@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "msa/base/error.h"
+#include "msa/memory/catalog_rows.h"
 
 namespace msa::memory {
 namespace {
@@ -59,6 +60,11 @@ BankFacts facts_from(const std::map<std::string, std::string>& all, const std::s
   if (number("format") > kBankFormatVersion) {
     throw Error(ErrorCode::kInvalidFormat, what, " has the format ", number("format"),
                 ", this program reads up to ", kBankFormatVersion, ": use a newer one");
+  }
+  if (number("format") >= kFormatWithDead) {
+    for (const char* key : {kGenerationFact, kNextDocumentFact, kDocumentsFact, kPassagesFact}) {
+      number(key);
+    }
   }
   const auto side = [&](const char* key, int64_t most) {
     const int64_t value = number(key);

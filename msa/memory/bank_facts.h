@@ -24,8 +24,13 @@ struct BankFacts {
 };
 
 /// The newest format that this program knows; older ones are read, newer ones are refused. Format 1
-/// has no quantised content; a bank is written in the oldest format that can hold it.
-constexpr int64_t kBankFormatVersion = 2;
+/// has no quantised content, 1 and 2 no dead records; a bank is written in the oldest format that
+/// can hold it.
+constexpr int64_t kBankFormatVersion = 3;
+
+/// The first format in which records of deleted documents may stay in segments, and segments may be
+/// merged.
+constexpr int64_t kFormatWithDead = 3;
 
 /// Facts as the texts that the catalog keeps, and back. facts_from throws Error(kCorruption) naming
 /// `what` and the fact that is missing or no number, Error(kInvalidFormat) for a newer format.
@@ -42,7 +47,9 @@ struct BankStats {
   int64_t chunks = 0;
   int64_t tokens = 0;
   int64_t segments = 0;
-  int64_t bytes = 0;  // of all files of the bank
+  int64_t bytes = 0;       // of all files of the bank
+  int64_t live_bytes = 0;  // of keys and content in segments
+  int64_t dead_bytes = 0;  // the same of deleted documents, and files that are no longer in use
 };
 
 /// The unit of memory: what is encoded, routed to and named. A short document is one passage.

@@ -56,7 +56,7 @@ void set_fact(const std::filesystem::path& catalog, const std::string& key,
 
 TEST_F(BankTest, ANewerFormatIsRefusedWithAWordOnWhatToDo) {
   write(1, 1);
-  set_fact(catalog(), "format", "3");
+  set_fact(catalog(), "format", "4");
   try {
     open();
     FAIL();
@@ -77,6 +77,7 @@ TEST_F(BankTest, FactsThatNoBankCanHaveAreRefused) {
            {"key_type", "f99"},
            {"content_type", "int8"},  // of format 1
            {"content_type", "int2"},
+           {"format", "3"},  // has no facts of that format
            {"format", "x"}}) {
     std::filesystem::remove_all(folder());
     write(1, 1);
@@ -84,6 +85,11 @@ TEST_F(BankTest, FactsThatNoBankCanHaveAreRefused) {
     EXPECT_THROW(open(), Error) << key << " = " << value;
     EXPECT_EQ(verify().size(), 1U) << key << " = " << value;
   }
+  std::filesystem::remove_all(folder());
+  write(1, 1);
+  set_fact(catalog(), "generation", "0");
+  EXPECT_THROW(open(), Error);
+  EXPECT_EQ(verify().size(), 1U);
   std::filesystem::remove_all(folder());
   write(1, 1);
   set_fact(catalog(), "next_passage_id", "99999999999999999999999");

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "msa/memory/bank.h"
+#include "msa/memory/bank_writer.h"
 #include "msa/memory/random_batch.h"
 
 namespace msa::memory {

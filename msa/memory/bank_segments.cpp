@@ -1,7 +1,10 @@
 #include "msa/memory/bank_segments.h"
 
+#include <utility>
+
 #include "msa/base/error.h"
 #include "msa/memory/segment_layout.h"
+#include "msa/memory/segment_use.h"
 
 namespace msa::memory {
 namespace {
@@ -19,26 +22,42 @@ auto naming_passage(int64_t passage_id, const Work& work) {
 }  // namespace
 
 BankSegments::BankSegments(FileSystem& files, const std::filesystem::path& folder,
-                           const BankFacts& facts, const std::vector<SegmentRow>& segments,
-                           const std::vector<Passage>& passages)
-    : facts_(facts), pool_(files, share_of_descriptors()) {
-  for (const SegmentRow& segment : segments) {
-    auto file = storage::SegmentFile::open(pool_, folder / "segments" / segment.file,
-                                           static_cast<uint64_t>(segment.bytes), segment.digest);
-    const std::span<const Passage> own = passages_in(passages, segment.id);
-    expect_segment(*file, facts, segment, own);
-    segments_.push_back({.file = std::move(file),
-                         .first_chunk = first_chunk_.back(),
-                         .num_chunks = segment.chunks});
-    for (const Passage& passage : own) {
-      first_chunk_.push_back(first_chunk_.back() + passage.chunks);
-      places_.push_back({.segment = segments_.size() - 1, .passage_id = passage.id});
+                           const BankFacts& facts, std::span<const SegmentRow> segments,
+                           std::span<const Passage> passages,
+                           std::shared_ptr<const GenerationLock> lock)
+    : lock_(std::move(lock)), facts_(facts), pool_(files, share_of_descriptors()) {
+  SegmentUseCount count({segments.begin(), segments.end()}, folder.string());
+  for (const Passage& passage : passages) count.add(passage);
+  for (const SegmentUse& use : count.finish()) {
+    add_segment(storage::SegmentFile::open(pool_, folder / "segments" / use.row.file,
+                                           static_cast<uint64_t>(use.row.bytes), use.row.digest),
+                use.row, passages.first(static_cast<size_t>(use.passages)));
+    passages = passages.subspan(static_cast<size_t>(use.passages));
+  }
+}
+
+void BankSegments::add_segment(std::unique_ptr<storage::SegmentFile> file, const SegmentRow& row,
+                               std::span<const Passage> passages) {
+  const std::vector<int64_t> stored =
+      stored_chunks_of(*file, read_tables(*file, facts_, row), passages);
+  Segment segment{.file = std::move(file), .num_stored_chunks = row.chunks, .runs = {}};
+  for (size_t n = 0; n < passages.size(); ++n) {
+    const int64_t chunks = passages[n].chunks;
+    const bool continues =
+        !segment.runs.empty() &&
+        segment.runs.back().first_stored + segment.runs.back().count == stored[n];
+    if (continues) {
+      segment.runs.back().count += chunks;
+    } else if (chunks > 0) {
+      segment.runs.push_back(
+          {.first_stored = stored[n], .first = first_chunk_.back(), .count = chunks});
     }
+    places_.push_back({.segment = segments_.size(),
+                       .passage_id = passages[n].id,
+                       .first_stored_chunk = stored[n]});
+    first_chunk_.push_back(first_chunk_.back() + chunks);
   }
-  if (places_.size() != passages.size()) {
-    throw Error(ErrorCode::kCorruption, folder.string(), ": ", passages.size() - places_.size(),
-                " passages of the catalog are in no segment");
-  }
+  segments_.push_back(std::move(segment));
 }
 
 void BankSegments::read_record(int64_t document, int64_t first_layer,
@@ -67,10 +86,8 @@ void BankSegments::check_record(int64_t document, const storage::SegmentRead& re
 
 /// In the tensor of content.
 uint64_t BankSegments::record_offset(int64_t document, int64_t first_layer) const {
-  const int64_t chunks_before =
-      first_chunk_[document] - segments_[places_[document].segment].first_chunk;
-  const int64_t first =
-      chunks_before * facts_.shape.num_layers + first_layer * num_chunks(document);
+  const int64_t first = places_[document].first_stored_chunk * facts_.shape.num_layers +
+                        first_layer * num_chunks(document);
   return static_cast<uint64_t>(first * content_chunk_bytes(facts_));
 }
 

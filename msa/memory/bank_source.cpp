@@ -23,12 +23,14 @@ BankSource::BankSource(std::unique_ptr<const BankSegments> segments)
   parallel_for(static_cast<int64_t>(segments_->segments().size()) * num_layers, [&](int64_t i) {
     const BankSegments::Segment& segment = segments_->segments()[i / num_layers];
     const int64_t layer = i % num_layers;
-    const int64_t count = segment.num_chunks;
-    segment.file->read(kRoutingKeyTensor, static_cast<uint64_t>(layer * count * row_bytes),
-                       index_.rows(layer, segment.first_chunk, count));
-    if (facts.key_type == kernels::NumberType::kInt8) {
-      segment.file->read(kRoutingScaleTensor, static_cast<uint64_t>(layer * count * 4),
-                         std::as_writable_bytes(index_.scales(layer, segment.first_chunk, count)));
+    for (const ChunkRun& run : segment.runs) {
+      const int64_t stored = layer * segment.num_stored_chunks + run.first_stored;
+      segment.file->read(kRoutingKeyTensor, static_cast<uint64_t>(stored * row_bytes),
+                         index_.rows(layer, run.first, run.count));
+      if (facts.key_type == kernels::NumberType::kInt8) {
+        segment.file->read(kRoutingScaleTensor, static_cast<uint64_t>(stored * 4),
+                           std::as_writable_bytes(index_.scales(layer, run.first, run.count)));
+      }
     }
   });
 }

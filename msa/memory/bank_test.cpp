@@ -10,6 +10,7 @@
 #include "msa/base/error.h"
 #include "msa/kernels/content_rows.h"
 #include "msa/memory/bank_fixture.h"
+#include "msa/memory/bank_oracle.h"
 #include "msa/memory/memory_source.h"
 #include "msa/memory/segment_layout.h"
 #include "msa/storage/database.h"
@@ -316,6 +317,34 @@ class RecordedBank : public BankTest {
 
 TEST_F(RecordedBank, OfFormatOneIsReadForEver) {
   expect_read("bank_format_1", ContentType::kBFloat16);
+}
+
+/// As the two above, merged; then two documents of seed 3, the first in place of doc-3, and doc-7
+/// deleted.
+TEST_F(RecordedBank, OfFormatThreeIsReadForEver) {
+  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/bank_format_3", folder(),
+                        std::filesystem::copy_options::recursive);
+  BankOracle oracle;
+  int64_t first_id = 1;
+  for (const auto& [documents, seed] : {std::pair(3, 1U), std::pair(2, 2U), std::pair(2, 3U)}) {
+    RandomBatch batch = make_random_batch(
+        kShape,
+        {.first_id = first_id, .num_documents = documents, .max_passages = 2, .seed = seed});
+    first_id = batch.documents.back().passages.back().id + 1;
+    if (seed == 3) batch.documents[0].name = "doc-3";
+    for (size_t n = 0; n < batch.documents.size(); ++n) {
+      const RandomBatch one = document_of(batch, n, kShape);
+      oracle.put(std::span(&one, 1));
+    }
+  }
+  oracle.erase("doc-7");
+  EXPECT_TRUE(verify().empty());
+  EXPECT_EQ(open()->format(), 3);
+  EXPECT_GT(open()->stats().dead_bytes, 0);
+  EXPECT_EQ(open()->stats().documents, 5);
+  oracle.expect_equal(*open(), folder().string() + ".fresh");
+  BankWriter::open_existing(real_file_system(), folder())->compact(true);
+  oracle.expect_equal(*open(), folder().string() + ".fresh");
 }
 
 TEST_F(RecordedBank, OfFormatTwoIsReadForEver) {

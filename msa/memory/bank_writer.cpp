@@ -1,119 +1,24 @@
+#include "msa/memory/bank_writer.h"
+
 #include <algorithm>
 #include <set>
+#include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "msa/base/error.h"
-#include "msa/base/threads.h"
-#include "msa/kernels/content_rows.h"
-#include "msa/kernels/quantize_rows.h"
+#include "msa/base/generation_lock.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/segment_layout.h"
-#include "msa/storage/segment_file.h"
+#include "msa/memory/segment_writer.h"
 
 namespace msa::memory {
 namespace {
 
-/// The tensors of a segment, in the types of the bank.
-struct SegmentData {
-  std::vector<std::byte> routing_key;
-  std::vector<float> routing_scale;
-  std::vector<std::byte> content;
-  std::vector<int64_t> first_chunk{0};
-  std::vector<int64_t> passage_id;
-};
-
-SegmentData convert(const EncodedDocuments& encoded, const BankFacts& facts) {
-  SegmentData data;
-  for (const int64_t count : encoded.num_chunks) {
-    data.first_chunk.push_back(data.first_chunk.back() + count);
-  }
-  const int64_t num_chunks = data.first_chunk.back();
-  const int64_t num_layers = facts.shape.num_layers;
-  const int64_t dim = facts.shape.key_dim();
-  const int64_t key_bytes = num_chunks * dim * kernels::bytes_of(facts.key_type);
-  data.routing_key.resize(num_layers * key_bytes);
-  const bool is_scaled = facts.key_type == kernels::NumberType::kInt8;
-  data.routing_scale.resize(is_scaled ? num_layers * num_chunks : 0);
-  for (int64_t layer = 0; layer < num_layers; ++layer) {
-    kernels::quantize_rows({.row = encoded.routing_key[layer].data(),
-                            .num_rows = num_chunks,
-                            .dim = dim,
-                            .type = facts.key_type,
-                            .out = data.routing_key.data() + layer * key_bytes,
-                            .scale = data.routing_scale.data() + layer * num_chunks * is_scaled});
-  }
-  const int64_t row_bytes = content_layout(facts).row_bytes;
-  data.content.resize(num_layers * num_chunks * 2 * row_bytes);
-  parallel_for(static_cast<int64_t>(encoded.num_chunks.size()), [&](int64_t n) {
-    std::byte* out = data.content.data() + data.first_chunk[n] * num_layers * 2 * row_bytes;
-    for (int64_t layer = 0; layer < num_layers; ++layer) {
-      for (int64_t c = data.first_chunk[n]; c < data.first_chunk[n + 1]; ++c) {
-        for (const auto* rows : {&encoded.key[layer], &encoded.value[layer]}) {
-          kernels::quantize_content({.row = rows->data() + c * dim,
-                                     .num_rows = 1,
-                                     .num_kv_heads = facts.shape.num_kv_heads,
-                                     .head_dim = facts.shape.head_dim,
-                                     .type = facts.content_type,
-                                     .out = out});
-          out += row_bytes;
-        }
-      }
-    }
-  });
-  return data;
-}
-
-template <typename Value>
-storage::TensorToWrite tensor(const char* name, storage::DataType type,
-                              const std::vector<int64_t>& shape, const std::vector<Value>& values) {
-  return {.name = name, .type = type, .shape = shape, .bytes = std::as_bytes(std::span(values))};
-}
-
-storage::WrittenSegment write(FileSystem& files, const std::filesystem::path& path,
-                              const SegmentData& data, const BankFacts& facts) {
-  const int64_t num_chunks = data.first_chunk.back();
-  const auto num_passages = static_cast<int64_t>(data.passage_id.size());
-  const int64_t num_layers = facts.shape.num_layers;
-  std::vector<storage::TensorToWrite> tensors{
-      tensor(kFirstChunkTensor, storage::DataType::kI64, {num_passages + 1}, data.first_chunk),
-      tensor(kPassageIdTensor, storage::DataType::kI64, {num_passages}, data.passage_id)};
-  if (!data.routing_scale.empty()) {
-    tensors.push_back(tensor(kRoutingScaleTensor, storage::DataType::kF32, {num_layers, num_chunks},
-                             data.routing_scale));
-  }
-  tensors.push_back(tensor(kRoutingKeyTensor, data_type(facts.key_type),
-                           {num_layers, num_chunks, facts.shape.key_dim()}, data.routing_key));
-  const ContentTensor content = content_tensor(facts, num_chunks);
-  tensors.push_back(tensor(kContentTensor, content.type, content.shape, data.content));
-  return storage::write_segment(files, path, std::move(tensors),
-                                {{"format", "msa-segment-1"},
-                                 {"model_fingerprint", facts.model_fingerprint},
-                                 {"chunk_tokens", std::to_string(facts.shape.chunk_tokens)}});
-}
-
-void expect_storable(const EncodedDocuments& encoded, const MemoryShape& shape) {
-  int64_t num_chunks = 0;
-  for (const int64_t count : encoded.num_chunks) {
-    MSA_CHECK(count >= 0, "a passage has ", count, " chunks");
-    num_chunks += count;
-  }
-  for (const auto* layers : {&encoded.key, &encoded.value, &encoded.routing_key}) {
-    MSA_CHECK(static_cast<int64_t>(layers->size()) == shape.num_layers, "the bank has ",
-              shape.num_layers, " router layers, ", layers->size(), " were encoded");
-    for (const std::vector<float>& rows : *layers) {
-      MSA_CHECK(static_cast<int64_t>(rows.size()) == num_chunks * shape.key_dim(), num_chunks,
-                " chunks of ", shape.key_dim(), " numbers are ", num_chunks * shape.key_dim(),
-                ", got ", rows.size());
-      if (!std::all_of(rows.begin(), rows.end(), [](float x) { return x - x == 0.0F; })) {
-        throw Error(ErrorCode::kInternal, "the encoded documents hold a value that is not finite");
-      }
-    }
-  }
-}
-
 /// Throws unless the folder holds nothing but what an interrupted creation may have left, or a bank
 /// that another process has just made.
 void expect_ours(FileSystem& files, const std::filesystem::path& folder) {
-  const std::set<std::string> own{"LOCK", "segments", "tmp"};
+  const std::set<std::string> own{"LOCK", Bank::kReadersFile, "segments", "tmp"};
   for (const std::string& name : files.list(folder)) {
     if (own.contains(name) || name.starts_with(Catalog::kNewFile) ||
         name.starts_with(Catalog::kFile)) {
@@ -126,12 +31,14 @@ void expect_ours(FileSystem& files, const std::filesystem::path& folder) {
 
 }  // namespace
 
-BankWriter::BankWriter(FileSystem& files, std::filesystem::path folder, BankFacts facts)
-    : files_(files), folder_(std::move(folder)), facts_(std::move(facts)) {}
+BankWriter::BankWriter(FileSystem& files, std::filesystem::path folder,
+                       const CompactionPolicy& policy)
+    : files_(files), folder_(std::move(folder)), policy_(policy), retired_(files_, folder_) {}
 
 std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::filesystem::path& folder,
-                                             const BankFacts& facts) {
-  auto writer = std::unique_ptr<BankWriter>(new BankWriter(files, folder, facts));
+                                             const BankFacts& facts,
+                                             const CompactionPolicy& policy) {
+  auto writer = std::unique_ptr<BankWriter>(new BankWriter(files, folder, policy));
   if (!files.exists(folder / Catalog::kFile)) {
     files.create_directory(folder);
     // The folder may be there without being durable: made by a creation that then failed.
@@ -143,31 +50,58 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
   files.create_directory(folder / "tmp");
   if (!files.exists(folder / Catalog::kFile)) Catalog::create(files, folder, facts);
   writer->catalog_ = Catalog::open(folder, storage::Database::Mode::kWrite);
-  expect_equal(writer->catalog_->facts(), facts, "the bank " + folder.string());
-  writer->next_passage_id_ = writer->catalog_->next_passage_id();
-  writer->next_segment_ = writer->catalog_->next_segment();
-  writer->clean();
+  writer->load(facts);
   return writer;
 }
 
+std::unique_ptr<BankWriter> BankWriter::open_existing(FileSystem& files,
+                                                      const std::filesystem::path& folder,
+                                                      const CompactionPolicy& policy) {
+  return open(files, folder, Bank::open(files, folder)->facts(), policy);
+}
+
+void BankWriter::load(const BankFacts& facts) {
+  expect_equal(catalog_->facts(), facts, "the bank " + folder_.string());
+  facts_ = facts;
+  next_segment_ = catalog_->next_segment();
+  // Made now, since a reader that may not write here can then lock it too.
+  GenerationLock::hold_all(folder_ / Bank::kReadersFile);
+  // A log that SQLite removed when the last writer closed must not come back: what a change that
+  // failed has left may be in it.
+  files_.sync_directory(folder_);
+  clean();
+}
+
+/// Reads again what the catalog holds, and removes what it does not name.
 void BankWriter::clean() {
   for (const std::string& name : files_.list(folder_ / "tmp")) {
     files_.remove(folder_ / "tmp" / name);
   }
+  next_passage_id_ = catalog_->next_passage_id();
+  generation_ = catalog_->generation();
+  uses_ = catalog_->segment_uses();
   std::set<std::string> known;
-  for (const SegmentRow& segment : catalog_->segments()) {
-    known.insert(segment.file);
-    next_segment_ = std::max(next_segment_, segment.id + 1);
+  for (const SegmentUse& use : uses_) {
+    known.insert(use.row.file);
+    next_segment_ = std::max(next_segment_, use.row.id + 1);
   }
   std::vector<std::string> unknown = files_.list(folder_ / "segments");
   std::erase_if(unknown, [&](const std::string& name) { return known.contains(name); });
-  if (unknown.empty()) return;
-  // A commit that failed after its segment was published may have left a whole transaction in
-  // SQLite's log that nothing points to yet. Overwrite it before its segment goes: a crash must not
-  // bring it back.
+  retired_.clear();
+  if (unknown.empty() && !has_failed_) return;
+  // A change that failed may have left a whole transaction in SQLite's log that nothing points to
+  // yet. Overwrite it, and before its segment goes: a crash must not bring it back.
   catalog_->reserve_segments_below(next_segment_ + static_cast<int64_t>(unknown.size()));
   next_segment_ = catalog_->next_segment();
-  for (const std::string& name : unknown) files_.remove(folder_ / "segments" / name);
+  for (const std::string& name : unknown) retired_.add(name, 0, generation_);
+  retired_.remove_unneeded();
+  has_failed_ = false;
+}
+
+/// Before the first file is touched. has_failed_ is set until the change is whole.
+void BankWriter::start_change() {
+  if (has_failed_) clean();
+  has_failed_ = true;
 }
 
 BankWriter::Known BankWriter::knows(const std::string& name, const std::string& title,
@@ -177,17 +111,44 @@ BankWriter::Known BankWriter::knows(const std::string& name, const std::string& 
   return *is_same ? Known::kSame : Known::kOther;
 }
 
-void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments& encoded) {
-  expect_storable(encoded, facts_.shape);
-  SegmentRow row;
-  std::vector<int64_t> passage_id;
+std::vector<HeldDocument> BankWriter::held_documents(std::span<const Document> documents,
+                                                     KnownName known) const {
+  std::vector<HeldDocument> held;
   std::set<std::string_view> names;
   for (const Document& document : documents) {
-    MSA_CHECK(names.insert(document.name).second && !catalog_->has(document.name),
-              "the document \"", document.name, "\" is in the bank already");
+    MSA_CHECK(names.insert(document.name).second, "the document \"", document.name,
+              "\" is to be committed twice");
+    auto found = catalog_->where_is(document.name);
+    if (!found) continue;
+    MSA_CHECK(known == KnownName::kReplace, "the document \"", document.name,
+              "\" is in the bank already");
+    held.push_back(*std::move(found));
+  }
+  return held;
+}
+
+std::vector<SegmentUse> BankWriter::uses_without(std::span<const HeldDocument> documents) const {
+  std::vector<SegmentUse> uses = uses_;
+  for (const HeldDocument& document : documents) {
+    for (const Passage& passage : document.passages) {
+      SegmentUse& use = use_of(uses, passage);
+      --use.passages;
+      use.chunks -= passage.chunks;
+    }
+  }
+  return uses;
+}
+
+void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments& encoded,
+                        KnownName known) {
+  expect_storable(encoded, facts_.shape);
+  std::vector<int64_t> passage_ids;
+  int64_t num_tokens = 0;
+  int64_t num_chunks = 0;
+  for (const Document& document : documents) {
     MSA_CHECK(!document.passages.empty(), "the document \"", document.name, "\" has no passage");
     for (const Passage& passage : document.passages) {
-      const size_t place = passage_id.size();
+      const size_t place = passage_ids.size();
       const int64_t id = next_passage_id_ + static_cast<int64_t>(place);
       MSA_CHECK(passage.id == id, "passage ids must rise by one from ", next_passage_id_, ", got ",
                 passage.id, " for ", id);
@@ -196,31 +157,94 @@ void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments&
       MSA_CHECK(passage.start >= 0 && passage.start <= passage.end && passage.tokens >= 0 &&
                     passage.end <= static_cast<int64_t>(document.text.size()),
                 "passage ", passage.id, " is not within its document");
-      passage_id.push_back(passage.id);
-      row.tokens += passage.tokens;
+      passage_ids.push_back(passage.id);
+      num_tokens += passage.tokens;
+      num_chunks += passage.chunks;
     }
   }
-  MSA_CHECK(passage_id.size() == encoded.num_chunks.size() && !passage_id.empty(),
-            encoded.num_chunks.size(), " passages were encoded, ", passage_id.size(),
+  const auto num_passages = static_cast<int64_t>(passage_ids.size());
+  MSA_CHECK(passage_ids.size() == encoded.num_chunks.size() && num_passages > 0,
+            encoded.num_chunks.size(), " passages were encoded, ", num_passages,
             " are to be committed");
-  SegmentData data = convert(encoded, facts_);
-  data.passage_id = std::move(passage_id);
-  row.passages = static_cast<int64_t>(data.passage_id.size());
-  row.chunks = data.first_chunk.back();
-
+  const auto plan = [&] {
+    CatalogChange change;
+    change.deleted = held_documents(documents, known);
+    std::vector<SegmentUse> after = uses_without(change.deleted);
+    after.push_back({.row = {.file = {}, .passages = num_passages, .chunks = num_chunks},
+                     .first_passage_id = next_passage_id_,
+                     .passages = num_passages,
+                     .chunks = num_chunks});
+    return std::pair(std::move(change), std::move(after));
+  };
   if (has_failed_) clean();
-  has_failed_ = true;
-  row.id = next_segment_++;  // never used again, even if this commit fails
-  row.file = segment_file_name(row.id);
-  const auto temporary = folder_ / "tmp" / row.file;
-  const storage::WrittenSegment written = write(files_, temporary, data, facts_);
-  row.bytes = static_cast<int64_t>(written.num_bytes);
-  row.digest = written.digest;
+  auto [change, after] = plan();
+  if (!is_bounded(after)) {
+    keep_up();
+    std::tie(change, after) = plan();
+    if (!is_bounded(after)) refuse_more();
+  }
+
+  start_change();
+  const int64_t id = next_segment_++;  // never used again, even if this commit fails
+  const auto temporary = folder_ / "tmp" / segment_file_name(id);
+  SegmentRow row = write_segment(files_, temporary, id, encoded, passage_ids, facts_);
+  row.tokens = num_tokens;
+  publish(temporary, row);
+  after.back().row = row;
+  change.segment = std::move(row);
+  change.documents = std::move(documents);
+  apply(std::move(change), std::move(after));
+  next_passage_id_ += num_passages;
+  has_failed_ = false;
+  keep_up();
+}
+
+Forgotten BankWriter::forget(std::span<const std::string> names) {
+  if (has_failed_) clean();
+  Forgotten forgotten;
+  CatalogChange change;
+  for (const std::string& name : std::set(names.begin(), names.end())) {
+    if (auto found = catalog_->where_is(name)) {
+      change.deleted.push_back(*std::move(found));
+    } else {
+      forgotten.unknown.push_back(name);
+    }
+  }
+  forgotten.documents = static_cast<int64_t>(change.deleted.size());
+  if (change.deleted.empty()) return forgotten;
+  std::vector<SegmentUse> after = uses_without(change.deleted);
+  start_change();
+  apply(std::move(change), std::move(after));
+  has_failed_ = false;
+  keep_up();
+  return forgotten;
+}
+
+void BankWriter::publish(const std::filesystem::path& temporary, const SegmentRow& row) {
   files_.rename(temporary, folder_ / "segments" / row.file);
   files_.sync_directory(folder_ / "segments");
-  catalog_->add(row, documents);
-  next_passage_id_ += row.passages;
-  has_failed_ = false;
+}
+
+/// Commits a change, after which segments are used so. Those without passages are dropped, and the
+/// files of all that are no longer used retired.
+void BankWriter::apply(CatalogChange change, std::vector<SegmentUse> after) {
+  std::erase_if(after, [](const SegmentUse& use) { return use.passages == 0; });
+  std::set<int64_t> used;
+  for (const SegmentUse& use : after) used.insert(use.row.id);
+  std::vector<SegmentUse> dropped;
+  for (const SegmentUse& use : uses_) {
+    if (used.contains(use.row.id)) continue;
+    dropped.push_back(use);
+    change.dropped.push_back(use.row.id);
+  }
+  const auto added = change.segment ? change.segment->id : 0;
+  generation_ = catalog_->apply(std::move(change));
+  uses_ = std::move(after);
+  for (SegmentUse& use : uses_) {
+    if (use.row.id == added) use.since = generation_;
+  }
+  for (const SegmentUse& use : dropped) retired_.add(use.row.file, use.since, generation_);
+  retired_.remove_unneeded();
 }
 
 }  // namespace msa::memory

@@ -1,6 +1,7 @@
 #include "msa/memory/catalog.h"
 
 #include <charconv>
+#include <limits>
 #include <map>
 #include <span>
 
@@ -12,9 +13,6 @@ namespace {
 using storage::Database;
 using storage::Statement;
 using storage::Transaction;
-
-constexpr const char* kNextPassageId = "next_passage_id";
-constexpr const char* kNextSegment = "next_segment";
 
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
@@ -44,7 +42,10 @@ std::string without_space(std::string text) {
 }  // namespace
 
 Catalog::Catalog(const std::filesystem::path& path, Database::Mode mode)
-    : path_(path), database_(path, mode) {}
+    : path_(path), database_(path, mode) {
+  // SQLite would read all passages for each segment that is dropped. verify_bank checks references.
+  if (mode == Database::Mode::kWrite) database_.execute("PRAGMA foreign_keys = OFF");
+}
 
 void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
                      const BankFacts& facts) {
@@ -58,8 +59,8 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
     for (const char* statement : kCatalogSchema) database.execute(statement);
     auto insert = database.prepare("INSERT INTO facts VALUES (?, ?, ?)");
     auto all = facts_to_text(facts);
-    all[kNextPassageId] = "1";
-    all[kNextSegment] = "1";
+    all[kNextPassageIdFact] = "1";
+    all[kNextSegmentFact] = "1";
     for (const auto& [key, value] : all) {
       insert.bind(1, key).bind(2, value).bind(3, bytes_of(row_digest(Fact{key, value}))).run();
     }
@@ -119,7 +120,7 @@ bool Catalog::has_our_tables() const {
   return !rows.next();
 }
 
-int64_t Catalog::number(const char* fact, int64_t otherwise) const {
+int64_t Catalog::number(const char* fact, int64_t otherwise, int64_t least) const {
   const std::lock_guard lock(mutex_);
   auto rows = database_.prepare(std::string(kSelectFact) + "WHERE key = ?");
   rows.bind(1, fact);
@@ -127,84 +128,54 @@ int64_t Catalog::number(const char* fact, int64_t otherwise) const {
   const std::string text = expect_good(rows, read_fact, "the fact").value;
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 1) {
+  if (error != std::errc() || end != text.data() + text.size() || value < least) {
     throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", fact, "\" is no number");
   }
   return value;
 }
 
-void Catalog::set(const char* fact, int64_t value) {
-  const Fact row{fact, std::to_string(value)};
-  database_.prepare("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)")
-      .bind(1, row.key)
-      .bind(2, row.value)
-      .bind(3, bytes_of(row_digest(row)))
-      .run();
+int64_t Catalog::next_passage_id() const { return number(kNextPassageIdFact, 1); }
+int64_t Catalog::next_segment() const { return number(kNextSegmentFact, 1); }
+int64_t Catalog::generation() const { return number(kGenerationFact, 1); }
+
+/// As the facts say, or the segments of a bank in which nothing was deleted.
+int64_t Catalog::num_passages(const std::vector<SegmentRow>& segments) const {
+  if (number(kFormatFact, 1) >= kFormatWithDead) return number(kPassagesFact, -1, 0);
+  int64_t count = 0;
+  for (const SegmentRow& segment : segments) count += segment.passages;
+  return count;
 }
 
-int64_t Catalog::next_passage_id() const { return number(kNextPassageId, 1); }
-int64_t Catalog::next_segment() const { return number(kNextSegment, 1); }
-
-void Catalog::reserve_segments_below(int64_t next) {
+CatalogSnapshot Catalog::snapshot() const {
   const std::lock_guard lock(mutex_);
-  Transaction transaction(database_);
-  set(kNextSegment, next);
-  transaction.commit();
-}
-
-void Catalog::add(const SegmentRow& segment, std::vector<Document>& documents) {
-  const std::lock_guard lock(mutex_);
-  Transaction transaction(database_);
-  const std::string_view table(reinterpret_cast<const char*>(segment.digest.data()),
-                               segment.digest.size());
-  database_.prepare("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-      .bind(1, segment.id)
-      .bind(2, segment.file)
-      .bind(3, segment.passages)
-      .bind(4, segment.chunks)
-      .bind(5, segment.tokens)
-      .bind(6, segment.bytes)
-      .bind(7, bytes_of(table))
-      .bind(8, bytes_of(row_digest(segment)))
-      .run();
-  auto last = database_.prepare("SELECT coalesce(max(id), 0) FROM documents");
-  last.next();
-  int64_t row = last.integer(0);
-  last.run();
-  auto add_document = database_.prepare("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
-  auto add_passage = database_.prepare("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
-  int64_t next_id = next_passage_id();
-  for (Document& document : documents) {
-    document.row = ++row;
-    const std::string content = content_digest(document.title, document.text);
-    add_document.bind(1, document.row)
-        .bind(2, document.name)
-        .bind(3, document.title)
-        .bind(4, document.text)
-        .bind(5, document.attributes)
-        .bind(6, document.source)
-        .bind(7, bytes_of(content))
-        .bind(8, bytes_of(row_digest(document, content)))
-        .run();
-    for (Passage& passage : document.passages) {
-      passage.document = document.row;
-      passage.segment = segment.id;
-      MSA_CHECK(passage.id >= next_id, "passage id ", passage.id, " is not above the last one");
-      next_id = passage.id + 1;
-      add_passage.bind(1, passage.id)
-          .bind(2, passage.document)
-          .bind(3, passage.start)
-          .bind(4, passage.end)
-          .bind(5, passage.tokens)
-          .bind(6, passage.chunks)
-          .bind(7, passage.segment)
-          .bind(8, bytes_of(row_digest(passage)))
-          .run();
-    }
+  const Transaction transaction(database_, Transaction::Kind::kRead);
+  CatalogSnapshot snapshot{.facts = facts(),
+                           .format = number(kFormatFact, 1),
+                           .generation = generation(),
+                           .next_passage_id = next_passage_id(),
+                           .segments = segments(),
+                           .passages = passages()};
+  const int64_t wanted = num_passages(snapshot.segments);
+  if (static_cast<int64_t>(snapshot.passages.size()) != wanted) {
+    throw Error(ErrorCode::kCorruption, path_.string(), ": has ", snapshot.passages.size(),
+                " passages, ", wanted, " are to be there");
   }
-  set(kNextPassageId, next_id);
-  set(kNextSegment, segment.id + 1);
-  transaction.commit();
+  return snapshot;
+}
+
+std::vector<SegmentUse> Catalog::segment_uses() const {
+  const std::lock_guard lock(mutex_);
+  const Transaction transaction(database_, Transaction::Kind::kRead);
+  const std::vector<SegmentRow> all = segments();
+  SegmentUseCount uses(all, path_.string());
+  auto rows = database_.prepare(std::string(kSelectPassage) + "ORDER BY id");
+  int64_t held = 0;
+  for (; rows.next(); ++held) uses.add(expect_good(rows, read_passage, "passage"));
+  if (const int64_t wanted = num_passages(all); held != wanted) {
+    throw Error(ErrorCode::kCorruption, path_.string(), ": has ", held, " passages, ", wanted,
+                " are to be there");
+  }
+  return uses.finish();
 }
 
 std::vector<SegmentRow> Catalog::segments() const {
@@ -216,9 +187,15 @@ std::vector<SegmentRow> Catalog::segments() const {
 }
 
 std::vector<Passage> Catalog::passages() const {
+  return passages_between(0, std::numeric_limits<int64_t>::max());
+}
+
+std::vector<Passage> Catalog::passages_between(int64_t first, int64_t end) const {
   const std::lock_guard lock(mutex_);
   std::vector<Passage> passages;
-  auto rows = database_.prepare(std::string(kSelectPassage) + "ORDER BY id");
+  auto rows =
+      database_.prepare(std::string(kSelectPassage) + "WHERE id >= ? AND id < ? ORDER BY id");
+  rows.bind(1, first).bind(2, end);
   while (rows.next()) passages.push_back(expect_good(rows, read_passage, "passage"));
   return passages;
 }
@@ -262,6 +239,20 @@ bool Catalog::has(const std::string& name) const {
   auto rows = database_.prepare("SELECT 1 FROM documents WHERE name = ?");
   rows.bind(1, name);
   return rows.next();
+}
+
+std::optional<HeldDocument> Catalog::where_is(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  auto found = database_.prepare("SELECT id FROM documents WHERE name = ?");
+  found.bind(1, name);
+  if (!found.next()) return std::nullopt;
+  HeldDocument document{.row = found.integer(0), .passages = {}};
+  auto rows = database_.prepare(std::string(kSelectPassage) + "WHERE document = ? ORDER BY id");
+  rows.bind(1, document.row);
+  while (rows.next()) {
+    document.passages.push_back(expect_good(rows, read_passage, "passage"));
+  }
+  return document;
 }
 
 std::optional<bool> Catalog::is_same(const std::string& name, std::string_view title,

@@ -14,6 +14,7 @@
 #include "msa/base/file_system.h"
 #include "msa/memory/bank_facts.h"
 #include "msa/memory/catalog_rows.h"
+#include "msa/memory/segment_use.h"
 #include "msa/storage/database.h"
 
 namespace msa::memory {
@@ -24,10 +25,36 @@ struct CatalogCheck {
   std::optional<BankFacts> facts;     // if all of them are good
   std::vector<SegmentRow> segments;   // by rising id
   std::vector<SegmentRow> damaged_segments;
-  std::vector<Passage> passages;         // by rising segment, then id; of commits up to segments'
+  std::vector<Passage> passages;         // by rising segment, then id
   std::map<int64_t, std::string> names;  // of documents by row, damaged ones included
   bool has_all_segments = false;         // each row was read and is good
   bool has_all_passages = false;
+  bool may_hold_dead = false;  // the format is one in which records of deleted documents may stay
+};
+
+/// What a catalog held at one moment.
+struct CatalogSnapshot {
+  BankFacts facts;
+  int64_t format = 1;
+  int64_t generation = 1;
+  int64_t next_passage_id = 1;
+  std::vector<SegmentRow> segments;  // by rising id
+  std::vector<Passage> passages;     // by rising id
+};
+
+/// Where a document is.
+struct HeldDocument {
+  int64_t row = 0;
+  std::vector<Passage> passages;
+};
+
+/// What one transaction does.
+struct CatalogChange {
+  std::vector<HeldDocument> deleted;
+  std::optional<SegmentRow> segment;  // that is new
+  std::vector<Document> documents;    // in it; their rows and those of their passages are filled in
+  std::vector<Passage> moved;         // to it
+  std::vector<int64_t> dropped;       // segments, of which no passage is left then
 };
 
 /// Every row carries a digest over its other columns, checked whenever the row is read: all reads
@@ -49,15 +76,36 @@ class Catalog {
   int64_t next_passage_id() const;
   int64_t next_segment() const;
 
+  /// From 1; a higher one after every change that deletes documents or drops segments.
+  int64_t generation() const;
+
+  /// All of it but documents, in one state.
+  CatalogSnapshot snapshot() const;
+
+  /// What of each segment is alive, by rising passage id.
+  std::vector<SegmentUse> segment_uses() const;
+
   /// One transaction that takes every number below `next` out of use for segments. After it,
   /// nothing that a failed commit may have left in SQLite's log can come back.
   void reserve_segments_below(int64_t next);
 
-  /// One transaction: a segment, its documents (rows are filled in) and their passages.
-  void add(const SegmentRow& segment, std::vector<Document>& documents);
+  /// One transaction. A change that deletes or drops makes the catalog one of format 3. Returns the
+  /// generation after it. Throws Error(kInvalidArgument) if a passage's id is in use.
+  int64_t apply(CatalogChange change);
 
   std::vector<SegmentRow> segments() const;  // by rising id
   std::vector<Passage> passages() const;     // by rising id
+
+  /// Those with ids from `first` on, below `end`; by rising id.
+  std::vector<Passage> passages_between(int64_t first, int64_t end) const;
+
+  /// Where the document of that name is; its text is not read.
+  std::optional<HeldDocument> where_is(const std::string& name) const;
+
+  /// Removes from the database file and its log what deleted rows left there. `temporary` holds a
+  /// copy of the database afterwards, which the caller removes. Throws Error(kLocked) if others
+  /// read the log; the rest has been done then.
+  void purge(const std::filesystem::path& temporary) const;
 
   /// Documents by name or row; text included.
   std::optional<Document> find(const std::string& name) const;
@@ -81,8 +129,15 @@ class Catalog {
 
   std::optional<Document> document(storage::Statement& statement) const;
   Document with_passages(storage::Statement& statement) const;
-  int64_t number(const char* fact, int64_t otherwise) const;
+  int64_t number(const char* fact, int64_t otherwise, int64_t least = 1) const;
   void set(const char* fact, int64_t value);
+  int64_t count(const char* of) const;
+  void begin_format_3();
+  int64_t num_passages(const std::vector<SegmentRow>& segments) const;
+  void remove(const std::vector<HeldDocument>& documents);
+  void insert(const SegmentRow& segment);
+  void insert(std::vector<Document>& documents, int64_t segment);
+  void move(std::vector<Passage>& passages, int64_t segment);
   bool has_our_facts() const;
   bool has_our_tables() const;
   template <typename Row>

@@ -29,6 +29,16 @@ std::string segment_file_name(int64_t id);
 /// What creates an empty catalog, one statement each, as SQLite keeps them.
 extern const std::array<const char*, 5> kCatalogSchema;
 
+/// Facts that a writer moves on.
+inline constexpr const char* kFormatFact = "format";
+inline constexpr const char* kNextPassageIdFact = "next_passage_id";
+inline constexpr const char* kNextSegmentFact = "next_segment";
+// From format 3 on:
+inline constexpr const char* kNextDocumentFact = "next_document";
+inline constexpr const char* kGenerationFact = "generation";
+inline constexpr const char* kDocumentsFact = "documents";
+inline constexpr const char* kPassagesFact = "passages";
+
 /// The beginning of a query for whole rows, in the order that the functions below read.
 inline constexpr const char* kSelectFact = "SELECT key, value, digest FROM facts ";
 inline constexpr const char* kSelectSegment =

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -57,12 +58,13 @@ class CatalogReading {
     return is_read && !is_damaged && part([&] { check_.facts = facts_from(all, file_); });
   }
 
+  void set_may_hold_dead(bool may) { check_.may_hold_dead = may; }
+
   void read_segments() {
     check_.has_all_segments = part([&] {
       auto rows = database_.prepare(std::string(kSelectSegment) + "ORDER BY id");
       while (rows.next()) {
         auto [row, is_good] = read_segment(rows);
-        last_segment_ = std::max(last_segment_, row.id);
         if (!is_good) report("", "the row of segment " + std::to_string(row.id) + " is damaged");
         (is_good ? check_.segments : check_.damaged_segments).push_back(std::move(row));
       }
@@ -84,8 +86,6 @@ class CatalogReading {
     has_all_documents_ &= damaged_documents_.empty();
   }
 
-  /// After segments and documents: what has been committed since can be told from what has lost its
-  /// segment or document.
   void read_passages() {
     bool is_damaged = false;
     std::set<int64_t> with_passages;  // documents
@@ -107,14 +107,40 @@ class CatalogReading {
     }
   }
 
+  /// Passages of a segment stand side by side; where none may be dead, segments rise with them.
   void check_order() {
-    if (std::ranges::is_sorted(check_.passages, {}, &Passage::segment)) return;
-    report("", "passage ids do not rise from segment to segment");
+    std::set<int64_t> seen;
+    int64_t last = 0;
+    bool is_in_order = true;
+    for (const Passage& passage : check_.passages) {
+      if (passage.segment == last) continue;
+      is_in_order &= seen.insert(passage.segment).second;
+      is_in_order &= check_.may_hold_dead || passage.segment > last;
+      last = passage.segment;
+    }
+    if (!is_in_order) report("", "passages of a segment stand between those of another one");
     std::ranges::stable_sort(check_.passages, {}, &Passage::segment);
   }
 
-  int64_t last_passage_id() const {
-    return check_.passages.empty() ? 0 : check_.passages.back().id;
+  /// Counts that facts keep, where all rows are good; `wanted` below 0 is none.
+  void check_counts(int64_t documents, int64_t passages) {
+    const auto compare = [&](const char* what, int64_t wanted, size_t count) {
+      if (wanted < 0 || wanted == static_cast<int64_t>(count)) return;
+      report("", "holds " + std::to_string(count) + " " + what + ", " + std::to_string(wanted) +
+                     " are to be there");
+    };
+    if (has_all_documents_) compare("documents", documents, check_.names.size());
+    if (check_.has_all_passages) compare("passages", passages, check_.passages.size());
+  }
+
+  void check_next(int64_t passage, int64_t document, int64_t segment) {
+    const auto is_used = [](int64_t next, int64_t last) { return next > 0 && next <= last; };
+    const auto last_of = [](const auto& rows) { return rows.empty() ? 0 : rows.back().id; };
+    if (is_used(passage, last_of(check_.passages))) report("", "the next passage id is in use");
+    if (is_used(segment, last_of(check_.segments))) report("", "the next segment is in use");
+    if (is_used(document, check_.names.empty() ? 0 : check_.names.rbegin()->first)) {
+      report("", "the next document is in use");
+    }
   }
 
   CatalogCheck take() { return std::move(check_); }
@@ -135,14 +161,13 @@ class CatalogReading {
     if (!has_document && has_all_documents_) report("", name + " has no document");
     const bool has_segment = rows.integer(11) != 0;
     if (!has_segment && check_.has_all_segments) report(document, name + " has no segment");
-    if (row.segment <= last_segment_) check_.passages.push_back(row);
+    check_.passages.push_back(row);
     return true;
   }
 
   const storage::Database& database_;
   std::string file_;
   std::set<std::pair<std::string, std::string>> said_;
-  int64_t last_segment_ = 0;
   std::set<int64_t> damaged_documents_;
   bool has_all_documents_ = false;
   CatalogCheck check_;
@@ -153,6 +178,8 @@ class CatalogReading {
 CatalogCheck Catalog::check() const {
   const std::lock_guard lock(mutex_);
   CatalogReading reading(database_, path_.string());
+  std::optional<storage::Transaction> one_state;
+  reading.part([&] { one_state.emplace(database_, storage::Transaction::Kind::kRead); });
   reading.read_integrity();
   bool is_ours = false;
   if (!reading.part([&] { is_ours = has_our_tables(); }) || !is_ours) {
@@ -160,13 +187,16 @@ CatalogCheck Catalog::check() const {
     return reading.take();
   }
   const bool has_all_facts = reading.read_facts();
+  reading.part([&] { reading.set_may_hold_dead(number(kFormatFact, 1) >= kFormatWithDead); });
   reading.read_segments();
   reading.read_documents();
   reading.read_passages();
   reading.part([&] {
-    if (has_all_facts && next_passage_id() <= reading.last_passage_id()) {
-      reading.report("", "the next passage id is in use");
-    }
+    if (!has_all_facts) return;
+    generation();
+    reading.check_next(next_passage_id(), number(kNextDocumentFact, 0),
+                       number(kNextSegmentFact, 0));
+    reading.check_counts(number(kDocumentsFact, -1, 0), number(kPassagesFact, -1, 0));
   });
   reading.check_order();
   return reading.take();

@@ -93,14 +93,15 @@ std::vector<float> GpuKeys::load_scales(const kernels::Gpu& gpu) {
   const int64_t num_layers = segments_.facts().shape.num_layers;
   const int64_t stride = scale_stride(segments_);
   std::vector<float> scales(num_layers * stride);
-  for (const BankSegments::Segment& segment : segments_.segments()) {
+  segments_.for_each_run([&](const BankSegments::Segment& segment, const ChunkRun& run) {
     parallel_for(num_layers, [&](int64_t layer) {
-      const std::span rows(scales.data() + layer * stride + segment.first_chunk,
-                           static_cast<size_t>(segment.num_chunks));
-      segment.file->read(kRoutingScaleTensor, static_cast<uint64_t>(layer * segment.num_chunks * 4),
+      const std::span rows(scales.data() + layer * stride + run.first,
+                           static_cast<size_t>(run.count));
+      const int64_t stored = layer * segment.num_stored_chunks + run.first_stored;
+      segment.file->read(kRoutingScaleTensor, static_cast<uint64_t>(stored * 4),
                          std::as_writable_bytes(rows));
     });
-  }
+  });
   scales_ = {gpu, std::span<const float>(scales)};
   return scales;
 }
@@ -120,12 +121,13 @@ void GpuKeys::load_keys(const kernels::Gpu& gpu) {
   std::byte* to = options_.are_stored_on_host ? host_keys_.data() : gpu_keys_.data();
   std::atomic<float> longest = 0;
   std::vector<UploadPart> parts;
-  for (const BankSegments::Segment& segment : segments_.segments()) {
+  segments_.for_each_run([&](const BankSegments::Segment& segment, const ChunkRun& run) {
     for (int64_t layer = 0; layer < facts.shape.num_layers; ++layer) {
-      for (int64_t row = 0; row < segment.num_chunks; row += most_rows) {
-        const int64_t count = std::min(most_rows, segment.num_chunks - row);
-        const int64_t chunk = segment.first_chunk + row;
-        const auto offset = static_cast<uint64_t>((layer * segment.num_chunks + row) * bytes);
+      for (int64_t row = 0; row < run.count; row += most_rows) {
+        const int64_t count = std::min(most_rows, run.count - row);
+        const int64_t chunk = run.first + row;
+        const int64_t stored = layer * segment.num_stored_chunks + run.first_stored + row;
+        const auto offset = static_cast<uint64_t>(stored * bytes);
         const float* scale = scales.empty() ? nullptr : scales.data() + layer * stride + chunk;
         const auto read = [&segment, &facts, &longest, offset, count,
                            scale](std::span<std::byte> out) {
@@ -144,7 +146,7 @@ void GpuKeys::load_keys(const kernels::Gpu& gpu) {
                          .read = read});
       }
     }
-  }
+  });
   if (options_.are_stored_on_host) {
     parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i) {
       parts[i].read({parts[i].to, static_cast<size_t>(parts[i].num_bytes)});

@@ -107,17 +107,19 @@ void GpuSource::place(const GpuSourceOptions& options) {
 void GpuSource::load_content(std::byte* to) const {
   const int64_t most_rows = std::max<int64_t>(kMostUploaded / row_bytes_, 1);
   std::vector<UploadPart> parts;
-  for (const BankSegments::Segment& segment : segments_->segments()) {
-    std::byte* const segment_to = to + record_bytes(segment.first_chunk);
-    const int64_t num_rows = segment.num_chunks * shape().num_layers * 2;
-    for (int64_t first = 0; first < num_rows; first += most_rows) {
-      parts.push_back({.to = segment_to + first * row_bytes_,
-                       .num_bytes = std::min(most_rows, num_rows - first) * row_bytes_,
-                       .read = [this, &segment, first](std::span<std::byte> out) {
-                         read_content(*segments_, segment, first, out);
+  segments_->for_each_run([&](const BankSegments::Segment& segment, const ChunkRun& run) {
+    std::byte* const run_to = to + record_bytes(run.first);
+    const int64_t chunk_rows = shape().num_layers * 2;
+    const int64_t num_rows = run.count * chunk_rows;
+    for (int64_t row = 0; row < num_rows; row += most_rows) {
+      const int64_t stored = run.first_stored * chunk_rows + row;
+      parts.push_back({.to = run_to + row * row_bytes_,
+                       .num_bytes = std::min(most_rows, num_rows - row) * row_bytes_,
+                       .read = [this, &segment, stored](std::span<std::byte> out) {
+                         read_content(*segments_, segment, stored, out);
                        }});
     }
-  }
+  });
   if (tiers_.content == ContentPlace::kGpu) {
     upload(gpu_, parts);
     return;

@@ -33,14 +33,19 @@ class GpuSourceCuda : public BankTest {
     }
   }
 
-  /// Three segments of 240 passages or so.
+  /// Three segments of 240 passages or so, with dead records between them.
   void write_bank(NumberType key_type, ContentType content_type) {
     BankFacts own = facts();
     own.key_type = key_type;
     own.content_type = content_type;
     for (uint32_t seed = 0; seed < 3; ++seed) {
-      commit(*BankWriter::open(real_file_system(), folder(), own), 50 + seed, seed);
+      commit(*BankWriter::open(real_file_system(), folder(), own), 60 + seed, seed);
     }
+    std::vector<std::string> names;
+    for (const Document& document : open()->list(0, 1000)) {
+      if (document.row % 6 == 2) names.push_back(document.name);
+    }
+    BankWriter::open(real_file_system(), folder(), own)->forget(names);
     bank_ = open();
     plain_ = bank_->source();
   }

@@ -1,6 +1,7 @@
 #include "msa/memory/segment_layout.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -54,20 +55,16 @@ ContentTensor content_tensor(const BankFacts& facts, int64_t num_chunks) {
   return {};
 }
 
-std::span<const Passage> passages_in(std::span<const Passage> all, int64_t segment) {
-  const auto [first, end] = std::ranges::equal_range(all, segment, {}, &Passage::segment);
+std::span<const Passage> passages_in(std::span<const Passage> by_segment, int64_t segment) {
+  const auto [first, end] = std::ranges::equal_range(by_segment, segment, {}, &Passage::segment);
   return {first, end};
 }
 
-void expect_segment(const storage::SegmentFile& segment, const BankFacts& facts,
-                    const SegmentRow& row, std::span<const Passage> passages) {
-  const auto num_passages = static_cast<int64_t>(passages.size());
-  if (num_passages != row.passages) {
-    refuse(segment, "holds ", row.passages, " passages, the catalog has ", num_passages);
-  }
+SegmentTables read_tables(const storage::SegmentFile& segment, const BankFacts& facts,
+                          const SegmentRow& row) {
   const MemoryShape& shape = facts.shape;
-  expect_tensor(segment, kFirstChunkTensor, storage::DataType::kI64, {num_passages + 1});
-  expect_tensor(segment, kPassageIdTensor, storage::DataType::kI64, {num_passages});
+  expect_tensor(segment, kPassageIdTensor, storage::DataType::kI64, {row.passages});
+  expect_tensor(segment, kFirstChunkTensor, storage::DataType::kI64, {row.passages + 1});
   expect_tensor(segment, kRoutingKeyTensor, data_type(facts.key_type),
                 {shape.num_layers, row.chunks, shape.key_dim()});
   if (facts.key_type == kernels::NumberType::kInt8) {
@@ -80,20 +77,36 @@ void expect_segment(const storage::SegmentFile& segment, const BankFacts& facts,
   if (made_by == segment.metadata().end() || made_by->second != facts.model_fingerprint) {
     refuse(segment, "was made by another model than the bank's");
   }
-  const auto first_chunk = read_numbers(segment, kFirstChunkTensor, passages.size() + 1);
-  const auto ids = read_numbers(segment, kPassageIdTensor, passages.size());
-  int64_t chunk = 0;
-  for (size_t n = 0; n < passages.size(); ++n) {
-    if (ids[n] != passages[n].id || first_chunk[n] != chunk ||
-        passages[n].chunks > row.chunks - chunk) {
-      refuse(segment, "place ", n, " is not that of passage ", passages[n].id,
-             " as the catalog says");
+  const auto num_passages = static_cast<size_t>(row.passages);
+  SegmentTables tables{.passage_id = read_numbers(segment, kPassageIdTensor, num_passages),
+                       .first_chunk = read_numbers(segment, kFirstChunkTensor, num_passages + 1)};
+  const auto is_rising = [](const std::vector<int64_t>& numbers, auto is_out_of_order) {
+    return std::ranges::adjacent_find(numbers, is_out_of_order) == numbers.end();
+  };
+  if (!is_rising(tables.passage_id, std::greater_equal<>()) ||
+      !is_rising(tables.first_chunk, std::greater<>()) || tables.first_chunk.front() != 0 ||
+      tables.first_chunk.back() != row.chunks) {
+    refuse(segment, "its passages or their chunks are out of order");
+  }
+  return tables;
+}
+
+std::vector<int64_t> stored_chunks_of(const storage::SegmentFile& segment,
+                                      const SegmentTables& tables,
+                                      std::span<const Passage> passages) {
+  std::vector<int64_t> stored;
+  stored.reserve(passages.size());
+  auto from = tables.passage_id.begin();
+  for (const Passage& passage : passages) {
+    from = std::lower_bound(from, tables.passage_id.end(), passage.id);
+    const int64_t* first = tables.first_chunk.data() + (from - tables.passage_id.begin());
+    if (from == tables.passage_id.end() || *from != passage.id ||
+        first[1] - first[0] != passage.chunks) {
+      refuse(segment, "passage ", passage.id, " is not in it as the catalog says");
     }
-    chunk += passages[n].chunks;
+    stored.push_back(*first);
   }
-  if (first_chunk.back() != chunk || chunk != row.chunks) {
-    refuse(segment, "holds ", row.chunks, " chunks, the catalog's passages have ", chunk);
-  }
+  return stored;
 }
 
 }  // namespace msa::memory

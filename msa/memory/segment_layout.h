@@ -30,6 +30,13 @@ inline int64_t content_chunk_bytes(const BankFacts& facts) {
   return 2 * content_layout(facts).row_bytes;
 }
 
+/// Bytes of one chunk in a segment, in all layers: routing key, its scale, K and V.
+inline int64_t stored_chunk_bytes(const BankFacts& facts) {
+  const bool is_scaled = facts.key_type == kernels::NumberType::kInt8;
+  const int64_t key_bytes = facts.shape.key_dim() * kernels::bytes_of(facts.key_type);
+  return facts.shape.num_layers * (key_bytes + (is_scaled ? 4 : 0) + content_chunk_bytes(facts));
+}
+
 storage::DataType data_type(kernels::NumberType type);
 
 /// Type and shape of the tensor of content: F32 or BF16 [2 L C, G, D]; where rows are quantised
@@ -40,13 +47,24 @@ struct ContentTensor {
 };
 ContentTensor content_tensor(const BankFacts& facts, int64_t num_chunks);
 
-/// The passages of one segment, of all passages of a bank by rising id. Ids rise from segment to
-/// segment.
-std::span<const Passage> passages_in(std::span<const Passage> all, int64_t segment);
+/// The passages of one segment, of those of a bank by rising segment.
+std::span<const Passage> passages_in(std::span<const Passage> by_segment, int64_t segment);
+
+/// What the file itself says of its passages: those of deleted documents too.
+struct SegmentTables {
+  std::vector<int64_t> passage_id;   // [N], rising
+  std::vector<int64_t> first_chunk;  // [N + 1], from 0 to the segment's chunks
+};
 
 /// Throws Error(kCorruption) unless the file is what the catalog says of it: every tensor of the
-/// type and shape that the facts ask for, made by the same model, and `passages` in their order.
-void expect_segment(const storage::SegmentFile& segment, const BankFacts& facts,
-                    const SegmentRow& row, std::span<const Passage> passages);
+/// type and shape that the facts ask for, made by the same model, and its tables in order.
+SegmentTables read_tables(const storage::SegmentFile& segment, const BankFacts& facts,
+                          const SegmentRow& row);
+
+/// [live] the first stored chunk of each of these passages, by rising id. Throws Error(kCorruption)
+/// naming the file if it does not hold one of them, or with other chunks.
+std::vector<int64_t> stored_chunks_of(const storage::SegmentFile& segment,
+                                      const SegmentTables& tables,
+                                      std::span<const Passage> passages);
 
 }  // namespace msa::memory

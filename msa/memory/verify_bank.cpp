@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <optional>
 #include <set>
 #include <span>
@@ -15,11 +16,38 @@ namespace {
 
 constexpr size_t kMaxNames = 20;  // of documents in one problem
 
+/// Where the chunks of the live passages of a segment begin, which may be damaged. Where none is
+/// dead the catalog says it, else a table of the file; nothing if that cannot be read.
+std::optional<std::vector<int64_t>> find_stored_chunks(FileSystem& files,
+                                                       const std::filesystem::path& path,
+                                                       const BankFacts& facts,
+                                                       const SegmentRow& row,
+                                                       std::span<const Passage> passages) {
+  if (static_cast<int64_t>(passages.size()) == row.passages) {
+    std::vector<int64_t> stored;
+    int64_t chunk = 0;
+    for (const Passage& passage : passages) {
+      stored.push_back(chunk);
+      chunk += passage.chunks;
+    }
+    return stored;
+  }
+  try {
+    FilePool pool(files, 1);
+    const auto file =
+        storage::SegmentFile::open(pool, path, static_cast<uint64_t>(row.bytes), row.digest);
+    return stored_chunks_of(*file, read_tables(*file, facts, row), passages);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 /// Passages whose keys, scales or content lie in the digest block at `offset`; all of the segment's
 /// if the block holds what belongs to every passage, or the segment is not as large as its passages
 /// need. The tensors stand one after the other up to the digest table: no header is needed.
 std::vector<Passage> passages_in_block(const BankFacts& facts, const SegmentRow& row,
-                                       std::span<const Passage> passages, uint64_t offset) {
+                                       std::span<const Passage> passages,
+                                       std::span<const int64_t> stored_chunks, uint64_t offset) {
   std::vector<Passage> hit(passages.begin(), passages.end());
   const auto end = storage::digested_bytes_of(static_cast<uint64_t>(row.bytes));
   const auto block_first = static_cast<int64_t>(offset);
@@ -37,9 +65,10 @@ std::vector<Passage> passages_in_block(const BankFacts& facts, const SegmentRow&
   const auto touches = [&](int64_t start, int64_t chunk, int64_t count, int64_t bytes) {
     return start + chunk * bytes < block_end && start + (chunk + count) * bytes > block_first;
   };
-  int64_t chunk = 0;
   std::vector<Passage> touched;
-  for (const Passage& passage : passages) {
+  for (size_t n = 0; n < passages.size(); ++n) {
+    const Passage& passage = passages[n];
+    const int64_t chunk = stored_chunks[n];
     if (passage.chunks > row.chunks - chunk) return hit;
     bool is_hit = touches(content, chunk, passage.chunks, record_bytes);
     for (int64_t layer = 0; layer < num_layers; ++layer) {
@@ -48,9 +77,14 @@ std::vector<Passage> passages_in_block(const BankFacts& facts, const SegmentRow&
       is_hit |= scale_bytes > 0 && touches(scales, first, passage.chunks, scale_bytes);
     }
     if (is_hit) touched.push_back(passage);
-    chunk += passage.chunks;
   }
   return touched;
+}
+
+bool is_segment_name(const std::string& name) {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  return error == std::errc() && number > 0 && name == segment_file_name(number);
 }
 
 class Verification {
@@ -59,6 +93,7 @@ class Verification {
       : files_(files), folder_(std::move(folder)) {}
 
   std::vector<BankProblem> run() {
+    const auto lock = GenerationLock::hold_all(folder_ / Bank::kReadersFile);
     const std::vector<std::string> present = list_segments();
     try {
       catalog_ = Catalog::open(folder_, storage::Database::Mode::kRead)->check();
@@ -111,19 +146,28 @@ class Verification {
     const auto num_bytes = static_cast<uint64_t>(row.bytes);
     try {
       const auto damage = storage::find_segment_damage(files_, path, num_bytes, row.digest);
+      std::optional<std::vector<int64_t>> stored;
+      if (!damage.empty() && catalog_.facts) {
+        stored = find_stored_chunks(files_, path, *catalog_.facts, row, passages);
+      }
       for (const auto& [offset, what] : damage) {
-        const bool is_block = catalog_.facts && storage::digested_bytes_of(num_bytes) > offset;
-        const auto hit = is_block ? passages_in_block(*catalog_.facts, row, passages, offset)
-                                  : std::vector(passages.begin(), passages.end());
+        const bool is_block = stored && storage::digested_bytes_of(num_bytes) > offset;
+        const auto hit = is_block
+                             ? passages_in_block(*catalog_.facts, row, passages, *stored, offset)
+                             : std::vector(passages.begin(), passages.end());
         report(path, static_cast<int64_t>(offset), names_of(hit), what);
       }
-      // With facts or passages amiss the two cannot agree, which has been said already.
-      const bool is_known =
-          catalog_.has_all_passages || static_cast<int64_t>(passages.size()) == row.passages;
-      if (!damage.empty() || !catalog_.facts || !is_known) return;
+      if (!damage.empty() || !catalog_.facts) return;
       FilePool pool(files_, 1);
-      expect_segment(*storage::SegmentFile::open(pool, path, num_bytes, row.digest),
-                     *catalog_.facts, row, passages);
+      const auto file = storage::SegmentFile::open(pool, path, num_bytes, row.digest);
+      stored_chunks_of(*file, read_tables(*file, *catalog_.facts, row), passages);
+      // With passages amiss the two cannot agree, which has been said already.
+      const auto num_passages = static_cast<int64_t>(passages.size());
+      const bool must_be_whole = catalog_.has_all_passages && !catalog_.may_hold_dead;
+      if (must_be_whole && num_passages != row.passages) {
+        throw Error(ErrorCode::kCorruption, "holds ", row.passages, " passages, the catalog has ",
+                    num_passages);
+      }
     } catch (const Error& error) {
       report(path, -1, names_of(passages), error.what());
     }
@@ -142,9 +186,11 @@ class Verification {
         check_by_itself(path);
         continue;
       }
-      // A number above the catalog's may be of a commit that is under way or was interrupted.
+      // A number above the catalog's may be of a commit that is under way or was interrupted, and
+      // where segments may be dropped any number of one that readers held.
       const bool is_above = std::pair(name.size(), name) > std::pair(last.size(), last);
-      if (!is_above) report(path, -1, "", "the catalog does not know this file");
+      if (!is_above && !(catalog_.may_hold_dead && is_segment_name(name)))
+        report(path, -1, "", "the catalog does not know this file");
     }
   }
 

@@ -37,6 +37,7 @@ const Transformer& expect_known(const Transformer& transformer) {
   }
   return transformer;
 }
+const Transformer& expect_known(const Transformer&&) = delete;  // would not outlive the model
 
 kernels::GpuArray<BFloat16> put_head(const kernels::Gpu& gpu, const ModelConfig& config,
                                      const PromptHead& head) {

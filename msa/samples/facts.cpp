@@ -219,7 +219,7 @@ bool is_wording(const std::vector<PlainWord>& words, size_t place, const Relatio
 
 /// "Rome, Italy": names with commas between.
 Phrase with_parts(const std::vector<PlainWord>& words, Phrase phrase) {
-  while (phrase.end < words.size() && words[phrase.end - 1].whole.ends_with(",")) {
+  while (phrase.end < words.size() && words[phrase.end - 1].whole.ends_with(',')) {
     const auto more = name_at(words, phrase.end);
     if (!more) break;
     phrase.end = more->end;

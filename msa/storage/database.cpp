@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kBusyTimeoutMs = 10'000;
 constexpr int kLogPieceBytes = 1 << 16;  // SQLite writes less than 128 KiB at once
+constexpr int kLogTimeoutMs = 1'000;
 
 /// Names a file that nobody changes while it is read.
 std::string immutable_uri(const std::filesystem::path& path) {
@@ -168,7 +169,8 @@ uint64_t Database::log_bytes() const {
 void Database::rewrite_log() const {
   const Transaction transaction(*this);  // nobody else writes to the log meanwhile
   sqlite3_file* log = nullptr;
-  check(sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log));
+  check(sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER,
+                             static_cast<void*>(&log)));
   if (log == nullptr || log->pMethods == nullptr) return;
   const auto expect_done = [&](int result) {
     if (result == SQLITE_OK) return;
@@ -189,9 +191,22 @@ void Database::rewrite_log() const {
 
 void Database::checkpoint() const {
   Statement row = prepare("PRAGMA wal_checkpoint(TRUNCATE)");
-  if (row.next() && row.integer(0) != 0) {
+  check(sqlite3_busy_timeout(database_.get(), kLogTimeoutMs));
+  const bool is_busy = row.next() && row.integer(0) != 0;
+  check(sqlite3_busy_timeout(database_.get(), kBusyTimeoutMs));
+  if (is_busy) {
     throw Error(ErrorCode::kLocked, path_.string(), ": its log is in use");
   }
+}
+
+void Database::rebuild(const std::filesystem::path& temporary) const {
+  prepare("VACUUM INTO ?").bind(1, temporary.string()).run();
+  const Database copy(temporary, Mode::kRead);
+  sqlite3_backup* backup =
+      sqlite3_backup_init(database_.get(), "main", copy.database_.get(), "main");
+  if (backup == nullptr) check(sqlite3_extended_errcode(database_.get()));
+  sqlite3_backup_step(backup, -1);  // all pages; what fails is told by the next call
+  check(sqlite3_backup_finish(backup));
 }
 
 Statement Database::prepare(std::string_view sql) const {
@@ -239,8 +254,8 @@ void Database::check(int result) const {
   throw Error(code, path_.string(), ": ", reason);
 }
 
-Transaction::Transaction(const Database& database) : database_(database) {
-  database_.execute("BEGIN IMMEDIATE");
+Transaction::Transaction(const Database& database, Kind kind) : database_(database) {
+  database_.execute(kind == Kind::kRead ? "BEGIN" : "BEGIN IMMEDIATE");
 }
 
 Transaction::~Transaction() {

@@ -67,8 +67,13 @@ class Database {
   Statement prepare(std::string_view sql) const;
   void execute(const std::string& sql) const;
 
-  /// Moves everything from the log into the database file. Throws Error(kLocked) if others read it.
+  /// Moves everything from the log into the database file and empties it. Throws Error(kLocked) if
+  /// others read the log for more than a second.
   void checkpoint() const;
+
+  /// Writes the database anew, as small as it can be, without what deleted rows left behind in
+  /// pages. `temporary`, empty or not there, holds a copy afterwards; the caller removes it.
+  void rebuild(const std::filesystem::path& temporary) const;
 
   /// Throws the Error that an SQLite result code stands for unless it is a success.
   void check(int result) const;
@@ -88,10 +93,11 @@ class Database {
   std::unique_ptr<sqlite3, Close> database_;
 };
 
-/// Rolls back unless committed.
+/// Rolls back unless committed. Reads within one see one state, whatever others write meanwhile.
 class Transaction {
  public:
-  explicit Transaction(const Database& database);
+  enum class Kind { kRead, kWrite };
+  explicit Transaction(const Database& database, Kind kind = Kind::kWrite);
   ~Transaction();
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;

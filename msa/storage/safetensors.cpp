@@ -265,7 +265,24 @@ std::string safetensors_header(std::span<const TensorToWrite> tensors,
   return header.finish();
 }
 
+std::string safetensors_header(std::span<const TensorStream> tensors,
+                               const std::map<std::string, std::string>& metadata) {
+  HeaderText header(metadata);
+  for (const TensorStream& tensor : tensors) header.add(tensor.name, tensor.type, tensor.shape);
+  return header.finish();
+}
+
 uint64_t TensorStream::num_bytes() const { return bytes_of(type, shape); }
+
+void TensorStream::write_all(const Append& append) const {
+  uint64_t written = 0;
+  write([&](std::span<const std::byte> bytes) {
+    written += bytes.size();
+    append(bytes);
+  });
+  MSA_CHECK(written == num_bytes(), "tensor \"", name, "\" needs ", num_bytes(), " bytes, got ",
+            written);
+}
 
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorToWrite> tensors,
@@ -280,19 +297,11 @@ void write_safetensors(FileSystem& files, const std::filesystem::path& path,
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorStream> tensors,
                        const std::map<std::string, std::string>& metadata) {
-  HeaderText text(metadata);
-  for (const TensorStream& tensor : tensors) text.add(tensor.name, tensor.type, tensor.shape);
-  const std::string header = text.finish();
+  const std::string header = safetensors_header(tensors, metadata);
   write_file_atomically(files, path, [&](File& file) {
     file.append(std::as_bytes(std::span(header)));
     for (const TensorStream& tensor : tensors) {
-      uint64_t num_bytes = 0;
-      tensor.write([&](std::span<const std::byte> bytes) {
-        num_bytes += bytes.size();
-        file.append(bytes);
-      });
-      MSA_CHECK(num_bytes == tensor.num_bytes(), "tensor \"", tensor.name, "\" needs ",
-                tensor.num_bytes(), " bytes, got ", num_bytes);
+      tensor.write_all([&](std::span<const std::byte> bytes) { file.append(bytes); });
     }
   });
 }

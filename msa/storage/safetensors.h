@@ -119,10 +119,15 @@ struct TensorStream {
   std::function<void(const Append&)> write;  // hands on all its bytes, in pieces of any size
 
   uint64_t num_bytes() const;
+
+  /// Calls `write`. Throws Error(kInvalidArgument) unless it has handed on num_bytes().
+  void write_all(const Append& append) const;
 };
 
 /// The header for tensors in the order given: length, JSON, padding to a multiple of 8 bytes.
 std::string safetensors_header(std::span<const TensorToWrite> tensors,
+                               const std::map<std::string, std::string>& metadata);
+std::string safetensors_header(std::span<const TensorStream> tensors,
                                const std::map<std::string, std::string>& metadata);
 
 /// Publishes a file as write_file_atomically. Names must differ.

@@ -125,32 +125,43 @@ SafetensorsHeader read_header(const File& file, const DigestTable& table) {
 }  // namespace
 
 WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& path,
-                             std::vector<TensorToWrite> tensors,
+                             std::vector<TensorStream> tensors,
                              const std::map<std::string, std::string>& metadata) {
   uint64_t data_bytes = 0;
-  for (const TensorToWrite& tensor : tensors) data_bytes += tensor.bytes.size();
+  for (const TensorStream& tensor : tensors) data_bytes += tensor.num_bytes();
   // The header's length depends on the number of blocks it announces, and that on the header's
   // length.
-  std::vector<Digest> table;
   std::string header;
   const size_t place = tensors.size();
-  tensors.push_back({.name = kDigestTensor, .type = DataType::kU8, .shape = {}, .bytes = {}});
+  tensors.push_back({.name = kDigestTensor, .type = DataType::kU8, .shape = {}, .write = {}});
   for (uint64_t blocks = 1;; blocks = blocks_of(header.size() + data_bytes)) {
-    table.resize(blocks);
     tensors[place].shape = {static_cast<int64_t>(blocks), static_cast<int64_t>(sizeof(Digest))};
-    tensors[place].bytes = std::as_bytes(std::span(table));
     header = safetensors_header(tensors, metadata);
     if (blocks_of(header.size() + data_bytes) == blocks) break;
   }
   const auto file = files.create(path);
   BlockWriter writer(*file);
   writer.append(std::as_bytes(std::span(header)));
-  for (size_t i = 0; i < place; ++i) writer.append(tensors[i].bytes);
-  table = writer.finish();
-  const auto table_bytes = std::as_bytes(std::span(table));
+  for (size_t i = 0; i < place; ++i) {
+    tensors[i].write_all([&](std::span<const std::byte> bytes) { writer.append(bytes); });
+  }
+  const auto table_bytes = std::as_bytes(std::span(writer.finish()));
   file->append(table_bytes);
   file->sync();
   return {writer.num_bytes() + table_bytes.size(), digest_of(table_bytes)};
+}
+
+WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& path,
+                             const std::vector<TensorToWrite>& tensors,
+                             const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorStream> streams;
+  for (const TensorToWrite& tensor : tensors) {
+    streams.push_back({.name = tensor.name,
+                       .type = tensor.type,
+                       .shape = tensor.shape,
+                       .write = [&tensor](const Append& append) { append(tensor.bytes); }});
+  }
+  return write_segment(files, path, std::move(streams), metadata);
 }
 
 std::optional<uint64_t> digested_bytes_of(uint64_t num_bytes) {

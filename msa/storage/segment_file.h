@@ -31,7 +31,10 @@ struct WrittenSegment {
 
 /// Writes a file and syncs it; publishing it under its final name is the caller's.
 WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& path,
-                             std::vector<TensorToWrite> tensors,
+                             std::vector<TensorStream> tensors,
+                             const std::map<std::string, std::string>& metadata);
+WrittenSegment write_segment(FileSystem& files, const std::filesystem::path& path,
+                             const std::vector<TensorToWrite>& tensors,
                              const std::map<std::string, std::string>& metadata);
 
 struct SegmentDamage {

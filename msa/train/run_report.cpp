@@ -156,9 +156,11 @@ class Axis {
   template <typename Draw>
   void ticks(double wanted, Draw draw) const {
     const double distance = tick_distance(high_ - low_, wanted);
-    for (double i = std::ceil(low_ / distance - 1e-9); i * distance <= high_ + 1e-9 * distance;
-         ++i) {
-      draw(i * distance, (*this)(i * distance));
+    const auto first = static_cast<int64_t>(std::ceil(low_ / distance - 1e-9));
+    const auto last = static_cast<int64_t>(std::floor(high_ / distance + 1e-9));
+    for (int64_t i = first; i <= last; ++i) {
+      const double tick = static_cast<double>(i) * distance;
+      draw(tick, (*this)(tick));
     }
   }
 

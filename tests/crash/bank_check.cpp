@@ -4,7 +4,8 @@
 #include <exception>
 #include <utility>
 
-#include "tests/crash/batches.h"
+#include "msa/memory/bank_writer.h"
+#include "tests/crash/changes.h"
 
 namespace msa::crash {
 namespace {

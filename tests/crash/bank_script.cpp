@@ -5,24 +5,18 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <functional>
 #include <iterator>
-#include <memory>
-#include <optional>
-#include <random>
 #include <utility>
 
 #include "msa/base/error.h"
-#include "tests/crash/batches.h"
-#include "tests/crash/recording_file_system.h"
-#include "tests/crash/recording_vfs.h"
+#include "tests/crash/changes.h"
+#include "tests/crash/script_run.h"
 
 namespace msa::crash {
 namespace {
 
 using memory::Bank;
 using memory::BankWriter;
-using memory::RandomBatch;
 
 /// How many pages of its log make SQLite move them into the database: few, so that a short script
 /// sees it happen. Set by each connection as it opens.
@@ -33,82 +27,40 @@ int set_checkpoint_pages(sqlite3* database, const char** /*message*/,
   return sqlite3_wal_autocheckpoint(database, checkpoint_pages);
 }
 
-struct Operation;
+const std::filesystem::path& prepared(const std::filesystem::path& folder, const DiskModel& start) {
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  start.write_to(folder);
+  return folder;
+}
 
-class Script {
- public:
-  Script(const ScriptOptions& options, const DiskModel& start, BankContents held)
-      : folder_(options.folder),
-        random_(options.seed),
-        recorder_(prepared(options.folder, start), start.files()),
-        vfs_(recorder_),
-        files_(recorder_),
-        contents_(std::move(held)) {
-    omp_set_num_threads(1);  // small files: threads would wait for each other
-    recording_.start = start;
-    recording_.spans.push_back({.first = 0, .acceptable = {contents_}});
-    constexpr int kPages[] = {8, 30, 1000};
-    checkpoint_pages = kPages[draw(3)];
-    sqlite3_auto_extension(reinterpret_cast<void (*)()>(set_checkpoint_pages));
-  }
-  ~Script() {
-    kill();
-    sqlite3_cancel_auto_extension(reinterpret_cast<void (*)()>(set_checkpoint_pages));
-    std::filesystem::remove_all(folder_);
-  }
-  Script(const Script&) = delete;
-  Script& operator=(const Script&) = delete;
+}  // namespace
 
-  BankRecording run(const ScriptOptions& options);
+Script::Script(const ScriptOptions& options, const DiskModel& start, BankContents held)
+    : folder_(options.folder),
+      random_(options.seed),
+      recorder_(prepared(options.folder, start), start.files()),
+      vfs_(recorder_),
+      files_(recorder_),
+      contents_(std::move(held)) {
+  omp_set_num_threads(1);  // small files: threads would wait for each other
+  recording_.start = start;
+  recording_.spans.push_back({.first = 0, .acceptable = {contents_}});
+  constexpr int kPages[] = {8, 30, 1000};
+  checkpoint_pages = kPages[draw(3)];
+  sqlite3_auto_extension(reinterpret_cast<void (*)()>(set_checkpoint_pages));
+}
 
-  // The operations. Each draws what it needs.
-  void open_writer();
-  void open_writer_without_room();
-  void reopen();
-  void kill_and_reopen();
-  void commit();
-  void commit_killed();
-  void commit_without_room();
-  void commit_with_failing_log_write();
-  void commit_with_failing_sync();
-  void read();
+Script::~Script() {
+  kill();
+  sqlite3_cancel_auto_extension(reinterpret_cast<void (*)()>(set_checkpoint_pages));
+  std::filesystem::remove_all(folder_);
+}
 
- private:
-  static const std::filesystem::path& prepared(const std::filesystem::path& folder,
-                                               const DiskModel& start) {
-    std::filesystem::remove_all(folder);
-    std::filesystem::create_directories(folder);
-    start.write_to(folder);
-    return folder;
-  }
-
-  uint64_t draw(uint64_t below) { return random_() % below; }
-  std::filesystem::path bank() const { return folder_ / kBankName; }
-  size_t now() const { return recorder_.events().size(); }
-  void new_writer() { writer_ = BankWriter::open(files_, bank(), memory::crash_facts()); }
-
-  const Operation& choose();
-  static const Operation& named(const std::string& name);
-  void begin(BankContents after);
-  void end(bool is_acknowledged, bool may_come_back = false);
-  RandomBatch next_batch();
-  void commit_batch();
-  void reopen_after_kill();
-  void fail_from(int64_t good_calls, int error, std::function<bool(const DiskCall&)> counts);
-  void kill();
-
-  std::filesystem::path folder_;
-  std::mt19937_64 random_;
-  DiskRecorder recorder_;
-  RecordingVfs vfs_;
-  RecordingFileSystem files_;
-  std::unique_ptr<BankWriter> writer_;
-  std::unique_ptr<Bank> reader_;
-  BankContents contents_;  // acknowledged
-  BankContents after_;     // if the operation under way succeeds
-  bool has_failed_sync_ = false;
-  BankRecording recording_;
-};
+void Script::new_writer() {
+  writer_ = BankWriter::open(files_, bank(), memory::crash_facts(),
+                             {.max_segment_bytes = int64_t{64} << 10});
+}
 
 struct Operation {
   const char* name;
@@ -125,6 +77,14 @@ constexpr Operation kOperations[] = {
     {"commit without room", 2, &Script::commit_without_room},
     {"commit with a failing write to the log", 2, &Script::commit_with_failing_log_write},
     {"commit with a failing sync", 2, &Script::commit_with_failing_sync},
+    {"replace", 6, &Script::replace},
+    {"forget", 4, &Script::forget},
+    {"compact", 2, &Script::compact},
+    {"purge", 1, &Script::purge},
+    {"change killed", 3, &Script::change_killed},
+    {"change without room", 2, &Script::change_without_room},
+    {"change with a failing write to the log", 2, &Script::change_with_failing_log_write},
+    {"change with a failing sync", 2, &Script::change_with_failing_sync},
     {"reopen", 2, &Script::reopen},
     {"kill and reopen", 2, &Script::kill_and_reopen},
     {"open without room", 1, &Script::open_writer_without_room},
@@ -251,83 +211,6 @@ void Script::reopen_after_kill() {
   end(true);
 }
 
-/// At any call of a commit.
-void Script::commit_killed() {
-  int64_t good_calls = static_cast<int64_t>(draw(40));
-  recorder_.set_fault([this, good_calls](const DiskCall&) mutable {
-    if (good_calls-- > 0) return 0;
-    recorder_.set_paused(true);
-    return EIO;
-  });
-  RandomBatch batch = next_batch();
-  try {
-    writer_->commit(std::move(batch.documents), batch.encoded);
-  } catch (const Error&) {
-    // It is dead.
-  }
-  kill();
-  reopen_after_kill();
-}
-
-void Script::fail_from(int64_t good_calls, int error, std::function<bool(const DiskCall&)> counts) {
-  recorder_.set_fault(
-      [this, good_calls, error, counts = std::move(counts)](const DiskCall& call) mutable {
-        if (!counts(call) || good_calls-- > 0) return 0;
-        has_failed_sync_ |= call.name == "sync" && call.is_of_sqlite;
-        return error;
-      });
-}
-
-/// Begins the commit of a batch.
-RandomBatch Script::next_batch() {
-  RandomBatch batch = make_random_batch(memory::crash_facts().shape,
-                                        {.first_id = writer_->next_passage_id(),
-                                         .num_documents = 1 + static_cast<int64_t>(draw(3)),
-                                         .max_passages = 2,
-                                         .max_chunks = 3,
-                                         .seed = static_cast<uint32_t>(random_())});
-  BankContents after = contents_;
-  add_batch(after, batch, memory::crash_facts().shape.key_dim());
-  begin(std::move(after));
-  return batch;
-}
-
-void Script::commit_batch() {
-  RandomBatch batch = next_batch();
-  try {
-    writer_->commit(std::move(batch.documents), batch.encoded);
-  } catch (const Error& error) {
-    const bool is_wanted = error.code() == ErrorCode::kNoSpace || error.code() == ErrorCode::kIo;
-    if (!is_wanted) throw;
-    end(false, has_failed_sync_);
-    return;
-  }
-  recording_.operations.back().has_committed = true;
-  end(true);
-}
-
-void Script::commit() { commit_batch(); }
-
-void Script::commit_without_room() {
-  fail_from(static_cast<int64_t>(draw(12)), ENOSPC, [](const DiskCall& call) {
-    return !call.is_of_sqlite && call.name != "list" && call.name != "remove";
-  });
-  commit_batch();
-}
-
-void Script::commit_with_failing_log_write() {
-  vfs_.writes_half = draw(2) == 0;
-  fail_from(static_cast<int64_t>(draw(16)), draw(2) == 0 ? ENOSPC : EIO,
-            [](const DiskCall& call) { return call.is_of_sqlite && call.name == "write"; });
-  commit_batch();
-}
-
-void Script::commit_with_failing_sync() {
-  fail_from(static_cast<int64_t>(draw(2)), EIO,
-            [](const DiskCall& call) { return call.is_of_sqlite && call.name == "sync"; });
-  commit_batch();
-}
-
 /// Looks at the bank while the power is on, and keeps it open until the next time.
 void Script::read() {
   reader_.reset();
@@ -338,8 +221,6 @@ void Script::read() {
   if (draw(2) == 0) reader_.reset();
   recording_.operations.back().is_acknowledged = true;  // of what may come back it says nothing
 }
-
-}  // namespace
 
 const std::vector<BankContents>& BankRecording::acceptable_at(size_t position) const {
   const auto after =

@@ -1,6 +1,7 @@
 #pragma once
-// Starts ingest_child and reads what it has acknowledged.
+// Starts ingest_child and reads what it has printed.
 
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,8 +14,8 @@ namespace msa::memory {
 
 class Child {
  public:
-  /// `commits` 0: until it is killed.
-  Child(const std::filesystem::path& bank, int commits) {
+  /// `changes` 0: until it is killed.
+  Child(const std::filesystem::path& bank, uint32_t seed, const std::string& prefix, int changes) {
     int ends[2];
     if (pipe(ends) != 0) std::abort();
     output_ = ends[0];
@@ -23,9 +24,10 @@ class Child {
       dup2(ends[1], STDOUT_FILENO);
       close(ends[0]);
       close(ends[1]);
-      const std::string text = std::to_string(commits);
-      execl(MSA_BINARY_DIR "/ingest_child", "ingest_child", bank.c_str(),
-            commits == 0 ? nullptr : text.c_str(), nullptr);
+      const std::string seed_text = std::to_string(seed);
+      const std::string text = std::to_string(changes);
+      execl(MSA_BINARY_DIR "/ingest_child", "ingest_child", bank.c_str(), seed_text.c_str(),
+            prefix.c_str(), changes == 0 ? nullptr : text.c_str(), nullptr);
       _exit(127);
     }
     close(ends[1]);
@@ -43,17 +45,21 @@ class Child {
     return status;
   }
 
-  /// The last whole number that the process, which has ended, printed; 0 if none.
-  int64_t last_acknowledged() const {
+  /// Returns once it has printed something: the bank is open then. At most after ten seconds.
+  void await_output() const {
+    pollfd output{.fd = output_, .events = POLLIN, .revents = 0};
+    poll(&output, 1, 10'000);
+  }
+
+  /// What it has printed until its end: it must have ended or end by itself before the pipe is
+  /// full.
+  std::string output() const {
     std::string all;
     char part[4096];
     for (ssize_t count = 0; (count = read(output_, part, sizeof part)) > 0;) {
       all.append(part, static_cast<size_t>(count));
     }
-    const size_t end = all.rfind('\n');
-    if (end == std::string::npos) return 0;
-    const size_t before = end == 0 ? std::string::npos : all.rfind('\n', end - 1);
-    return std::stoll(all.substr(before == std::string::npos ? 0 : before + 1));
+    return all;
   }
 
  private:

@@ -1,29 +1,29 @@
-// Commits small batches to a bank, and prints the last passage's id once a batch is acknowledged.
+// Changes a bank at random and prints what it does (changes.h).
 //
-//   ingest_child BANK            without end
-//   ingest_child BANK COMMITS    so many, each with a writer of its own, waiting for the lock
+//   ingest_child BANK SEED PREFIX            without end
+//   ingest_child BANK SEED PREFIX CHANGES    so many, each with a writer of its own, waiting for
+//                                            the lock
 
 #include <unistd.h>
 
 #include <cstdio>
+#include <random>
 #include <string>
 
 #include "msa/base/error.h"
-#include "msa/memory/bank.h"
-#include "tests/crash/batches.h"
+#include "msa/memory/bank_writer.h"
+#include "tests/crash/changes.h"
 
 namespace msa::memory {
 namespace {
 
-void commit_next(BankWriter& writer) {
-  const RandomBatch batch = crash_batch(writer.next_passage_id());
-  writer.commit(batch.documents, batch.encoded);
-  std::printf("%lld\n", static_cast<long long>(writer.next_passage_id() - 1));
+void say(const std::string& line) {
+  std::puts(line.c_str());
   std::fflush(stdout);
 }
 
 std::unique_ptr<BankWriter> open(const char* folder) {
-  return BankWriter::open(real_file_system(), folder, crash_facts());
+  return BankWriter::open(real_file_system(), folder, crash_facts(), crash_policy());
 }
 
 std::unique_ptr<BankWriter> open_when_free(const char* folder) {
@@ -37,12 +37,22 @@ std::unique_ptr<BankWriter> open_when_free(const char* folder) {
   }
 }
 
+void change(BankWriter& writer, std::mt19937& random, const std::string& prefix) {
+  const Change next = random_change(random, prefix, writer.next_passage_id());
+  say("begin " + next.to_line());
+  make(next, writer);
+  say("done");
+}
+
 int run(int argc, char** argv) {
-  if (argc == 2) {
-    for (const auto writer = open(argv[1]);;) commit_next(*writer);
+  if (argc != 4 && argc != 5) return 2;
+  std::mt19937 random(static_cast<uint32_t>(std::stoul(argv[2])));
+  if (argc == 4) {
+    for (const auto writer = open(argv[1]);;) change(*writer, random, argv[3]);
   }
-  if (argc != 3) return 2;
-  for (int left = std::stoi(argv[2]); left > 0; --left) commit_next(*open_when_free(argv[1]));
+  for (int left = std::stoi(argv[4]); left > 0; --left) {
+    change(*open_when_free(argv[1]), random, argv[3]);
+  }
   return 0;
 }
 

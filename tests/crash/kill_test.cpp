@@ -1,16 +1,18 @@
-// Kills a process that ingests at random moments; the bank must hold what was acknowledged, whole.
+// Kills a process that changes a bank at random moments; the bank must hold what was acknowledged,
+// whole.
 
 #include <gtest/gtest.h>
 #include <signal.h>
 
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <random>
 
 #include "msa/base/error.h"
 #include "msa/memory/bank.h"
+#include "tests/crash/changes.h"
 #include "tests/crash/child.h"
-#include "tests/crash/whole_batches.h"
 
 namespace msa::memory {
 namespace {
@@ -27,54 +29,59 @@ uint32_t wanted_seed() {
   return text == nullptr ? 20260101 : static_cast<uint32_t>(std::strtoul(text, nullptr, 10));
 }
 
-TEST(KilledIngest, EveryAcknowledgedDocumentIsThereAfterAnyKill) {
+TEST(KilledWriter, TheBankHoldsWhatWasAcknowledgedAfterAnyKill) {
   const int kills = wanted_kills();
   std::mt19937 random(wanted_seed());
   const auto folder =
       std::filesystem::path(testing::TempDir()) / ("msa_kill_" + std::to_string(getpid()));
-  int64_t checked = 0;  // passages that the bank held after the last kill
+  BankOracle oracle;  // what the bank held after the last kill
   int in_flight = 0;
   int before_creation = 0;
-  int64_t batches = 0;
-  uint32_t longest_us = 60'000;  // that a child lives; more on a machine too busy to start it
+  std::map<std::string, int> changes;
   for (int number = 0; number < kills; ++number) {
     SCOPED_TRACE("kill " + std::to_string(number) + ", seed " + std::to_string(wanted_seed()));
     if (number % kKillsOfABank == 0) {
       std::filesystem::remove_all(folder);
-      checked = 0;
+      oracle = {};
     }
-    const Child child(folder, 0);
-    usleep(1000 + random() % (number % 4 == 0 ? longest_us / 10 : longest_us));
+    const Child child(folder, random(), "n", 0);
+    const bool is_early = number % 4 == 0;
+    if (!is_early) child.await_output();
+    usleep((is_early ? 1000 : 0) + random() % (number % 2 == 0 ? 6'000 : 60'000));
     kill(child.pid(), SIGKILL);
     ASSERT_TRUE(WIFSIGNALED(child.wait())) << "the child ended by itself";
-    const int64_t acknowledged = std::max(checked, child.last_acknowledged());
+    const ChildLog log(child.output());
+    for (const Change& change : log.done) {
+      ++changes[change.operation];
+      make(change, oracle);
+    }
     if (!std::filesystem::exists(folder / Catalog::kFile)) {
-      ASSERT_EQ(acknowledged, 0);
+      ASSERT_TRUE(log.done.empty());
       ++before_creation;
-      longest_us = std::min(2 * longest_us, 2'000'000U);
       continue;
     }
-    longest_us = std::max(longest_us - longest_us / 4, 60'000U);
     const auto problems = verify_bank(real_file_system(), folder);
     ASSERT_TRUE(problems.empty()) << problems.front().file << ": " << problems.front().what;
+    // All that was acknowledged, and beyond it at most the one change that was in flight, whole.
     const auto bank = Bank::open(real_file_system(), folder);
-    const auto first_ids = expect_whole_batches(*bank, checked);
-    ASSERT_FALSE(HasFailure());
-    // All that was acknowledged, and beyond it at most the one batch that was in flight.
-    const auto held = static_cast<int64_t>(bank->passages().size());
-    ASSERT_GE(held, acknowledged);
-    if (held > acknowledged) {
-      ASSERT_EQ(first_ids.back(), acknowledged + 1);
+    if (!oracle.is_in(*bank)) {
+      ASSERT_TRUE(log.in_flight) << "what was acknowledged is not what is there";
+      make(*log.in_flight, oracle);
+      ASSERT_TRUE(oracle.is_in(*bank)) << log.in_flight->to_line();
       ++in_flight;
     }
-    batches += static_cast<int64_t>(first_ids.size());
-    checked = held;
+    if (number % 10 == 9) oracle.expect_equal(*bank, folder.string() + ".fresh");
+    ASSERT_FALSE(testing::Test::HasFailure());
   }
-  EXPECT_TRUE(batches > 0 || kills < 50) << "no child lived long enough";
+  EXPECT_TRUE(!changes.empty() || kills < 50) << "no child lived long enough";
   std::printf(
-      "%d kills, %d before the bank existed; %lld batches; %d times the one in flight was "
-      "there\n",
-      kills, before_creation, static_cast<long long>(batches), in_flight);
+      "%d kills of seed %u, %d before the bank existed; %d times the one in flight was there;",
+      kills, wanted_seed(), before_creation, in_flight);
+  for (const auto& [operation, count] : changes) std::printf(" %s %d", operation.c_str(), count);
+  std::printf("\n");
+  if (kills >= 1000) {
+    EXPECT_EQ(changes.size(), 4U) << "every kind of change has been acknowledged";
+  }
   std::filesystem::remove_all(folder);
 }
 

@@ -97,7 +97,7 @@ TEST(CommitOrder, EveryAcknowledgementComesAfterAllSyncs) {
   PowerSweepOptions options;
   std::vector<BankRecording> recordings;
   long commits = 0;
-  for (int script = 0; script < 40; ++script) {
+  for (int script = 0; script < 48; ++script) {
     recordings.push_back(record_script_of(options, script));
     for (const RecordedOperation& operation : recordings.back().operations) {
       commits += operation.has_committed;

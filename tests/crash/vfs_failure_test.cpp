@@ -13,7 +13,7 @@
 
 #include "msa/base/error.h"
 #include "tests/crash/bank_check.h"
-#include "tests/crash/batches.h"
+#include "tests/crash/changes.h"
 #include "tests/crash/power_sweep.h"
 #include "tests/crash/recording_file_system.h"
 #include "tests/crash/recording_vfs.h"
@@ -72,7 +72,12 @@ class VfsFailure : public testing::TestWithParam<Failure> {
   }
 
   void commit() {
-    memory::RandomBatch batch = memory::crash_batch(writer_->next_passage_id());
+    memory::RandomBatch batch =
+        make_random_batch(memory::crash_facts().shape, {.first_id = writer_->next_passage_id(),
+                                                        .num_documents = 3,
+                                                        .max_passages = 3,
+                                                        .max_chunks = 40,
+                                                        .seed = 7});
     after_ = held_;
     after_.is_there = true;
     add_batch(after_, batch, memory::crash_facts().shape.key_dim());

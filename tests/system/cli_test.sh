@@ -150,6 +150,31 @@ copy_model other && printf '\x01' | dd of="$work/other/model.safetensors" bs=1 s
 expect "bank of another model" 8 "model_fingerprint" "$msa" ask "$bank" "x" --model "$work/other"
 expect "ingest with another model" 8 "model_fingerprint" "$msa" ingest "$bank" "$work/note.txt" --model "$work/other"
 
+# Documents that change and go.
+changing=$work/changing
+printf '%s\n' '{"id":"a","text":"The harbour of Kestrel was built in 1731."}' '{"id":"b","text":"Xylograph canary of the second text."}' \
+  '{"id":"c","text":"A third one stays."}' >"$work/change.jsonl"
+expect "bank to change" 0 "3 documents" "$msa" ingest "$changing" "$work/change.jsonl"
+expect "its format" 0 '"format":1' "$msa" bank stat "$changing" --json
+printf '%s\n' '{"id":"a","text":"The harbour of Kestrel was built in 1732."}' '{"id":"c","text":"A third one stays."}' >"$work/changed.jsonl"
+expect "another text of a name" 0 "another document named" "$msa" ingest "$changing" "$work/changed.jsonl"
+expect "upsert" 0 '"documents":1,"passages":1,' "$msa" ingest "$changing" "$work/changed.jsonl" --upsert --json
+expect "upsert again" 0 "2 there already" "$msa" ingest "$changing" "$work/changed.jsonl" --upsert
+expect "replaced text" 0 "in 1732" "$msa" bank show "$changing" a
+expect "no document twice" 0 '"documents":3' "$msa" bank stat "$changing" --json
+expect "forget" 0 '"documents":1,"unknown":["nobody"]' "$msa" forget "$changing" b nobody --json
+expect "forget, told what is not there" 3 'holds no document "b"' "$msa" forget "$changing" b
+expect "forgotten" 3 "has no document" "$msa" bank show "$changing" b
+expect "its bytes may stay" 0 '"format":3' "$msa" bank stat "$changing" --json
+expect "ask of what is left" 0 "ms (" "$msa" ask "$changing" "when was the harbour of Kestrel built"
+expect "compact" 0 "segments written anew" "$msa" compact "$changing"
+expect "purge" 0 '"purged":true' "$msa" compact "$changing" --purge --json
+expect "nothing is dead" 0 '"dead_bytes":0' "$msa" bank stat "$changing" --json
+expect "no byte is left" 1 "" grep -rq "Xylograph" "$changing"
+expect "whole after changes" 0 "as it was written" "$msa" bank verify "$changing"
+expect "forget without a bank" 3 "there is no bank" "$msa" forget "$work/none" a
+expect "compact without a bank" 3 "there is no bank" "$msa" compact "$work/none"
+
 # A bank that another process writes to.
 exec 9>"$bank/LOCK"
 flock 9

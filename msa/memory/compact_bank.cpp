@@ -1,0 +1,141 @@
+#include <optional>
+#include <utility>
+
+#include "msa/base/error.h"
+#include "msa/memory/bank_writer.h"
+#include "msa/memory/merge_segments.h"
+#include "msa/memory/segment_layout.h"
+
+namespace msa::memory {
+namespace {
+
+int64_t file_bytes(std::span<const SegmentUse> uses) {
+  int64_t sum = 0;
+  for (const SegmentUse& use : uses) sum += use.row.bytes;
+  return sum;
+}
+
+}  // namespace
+
+/// Whether at most twice of what is alive lies idle then, and the policy's spare bytes.
+bool BankWriter::is_bounded(std::span<const SegmentUse> after) const {
+  const int64_t chunk_bytes = stored_chunk_bytes(facts_);
+  int64_t alive = 0;
+  int64_t idle = retired_.num_bytes();
+  for (const SegmentUse& use : after) {
+    alive += live_bytes(use, chunk_bytes);
+    idle += dead_bytes(use, chunk_bytes);
+  }
+  return idle <= 2 * alive + policy_.spare_bytes;
+}
+
+void BankWriter::refuse_more() const {
+  const std::string reason =
+      !upkeep_failure_.empty()
+          ? "compaction fails: " + upkeep_failure_
+          : std::to_string(retired_.num_bytes()) + " bytes of it are held by readers of old states";
+  throw Error(ErrorCode::kLimit, folder_.string(),
+              ": over twice as much lies idle in the bank as is alive, nothing is added to it; ",
+              reason);
+}
+
+/// After a change that is durable.
+void BankWriter::keep_up() {
+  if (generation_ == 1) return;
+  try {
+    retired_.remove_unneeded();
+    merge_groups(CompactionGoal::kUpkeep);
+    upkeep_failure_.clear();
+  } catch (const Error& error) {
+    upkeep_failure_ = error.what();
+  }
+}
+
+void BankWriter::merge_groups(CompactionGoal goal) {
+  if (has_failed_) clean();
+  const auto groups = plan_compaction(uses_, stored_chunk_bytes(facts_), policy_, goal);
+  std::optional<Error> damage;
+  // From the last one on: the places of those before it stay as they are.
+  for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+    try {
+      merge(*group);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kCorruption) throw;
+      if (!damage) damage = error;
+    }
+  }
+  if (damage) throw Error(*damage);
+}
+
+void BankWriter::merge(const SegmentGroup& group) {
+  start_change();
+  const auto first = uses_.begin() + static_cast<ptrdiff_t>(group.first);
+  const auto end = uses_.begin() + static_cast<ptrdiff_t>(group.end);
+  CatalogChange change;
+  std::vector<SegmentRow> rows;
+  for (auto use = first; use != end; ++use) rows.push_back(use->row);
+  change.moved = catalog_->passages_between(
+      first->first_passage_id, end == uses_.end() ? next_passage_id_ : end->first_passage_id);
+  const int64_t id = next_segment_++;
+  const auto temporary = folder_ / "tmp" / segment_file_name(id);
+  const SegmentRow row = merge_segments(files_, folder_, facts_, rows, change.moved, temporary, id);
+  publish(temporary, row);
+  std::vector<SegmentUse> after(uses_.begin(), first);
+  after.push_back({.row = row,
+                   .first_passage_id = first->first_passage_id,
+                   .passages = row.passages,
+                   .chunks = row.chunks});
+  after.insert(after.end(), end, uses_.end());
+  change.segment = row;
+  apply(std::move(change), std::move(after));
+  num_merged_ += static_cast<int64_t>(rows.size());
+  has_failed_ = false;
+}
+
+Compacted BankWriter::compact(bool purges) {
+  const int64_t merged_before = num_merged_;
+  const int64_t bytes_before = file_bytes(uses_) + retired_.num_bytes();
+  std::optional<Error> failure;
+  try {
+    merge_groups(purges ? CompactionGoal::kPurge : CompactionGoal::kCompact);
+  } catch (const Error& error) {
+    if (!purges || error.code() != ErrorCode::kCorruption) throw;
+    failure = error;
+  }
+  retired_.remove_unneeded();
+  if (purges) {
+    try {
+      purge_catalog();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kLocked) throw;
+      if (!failure) failure = error;
+    }
+  }
+  Compacted done{.segments = num_merged_ - merged_before,
+                 .retained_files = retired_.count(),
+                 .retained_bytes = retired_.num_bytes()};
+  done.removed_bytes = bytes_before - file_bytes(uses_) - done.retained_bytes;
+  if (purges && !failure && done.retained_files > 0) {
+    failure = Error(ErrorCode::kLocked, folder_.string(), ": readers of old states hold ",
+                    done.retained_files,
+                    " files with deleted documents; all else has been purged, purge again once "
+                    "they are closed");
+  }
+  if (failure) throw Error(*failure);
+  return done;
+}
+
+void BankWriter::purge_catalog() {
+  const auto temporary = folder_ / "tmp" / Catalog::kFile;
+  files_.create(temporary);  // SQLite keeps the mode of a file that exists
+  std::optional<Error> failure;
+  try {
+    catalog_->purge(temporary);
+  } catch (const Error& error) {
+    failure = error;
+  }
+  files_.remove(temporary);
+  if (failure) throw Error(*failure);
+}
+
+}  // namespace msa::memory
