@@ -30,7 +30,10 @@ int open_or_make(const std::filesystem::path& path) {
 
 std::unique_ptr<GenerationLock> GenerationLock::hold_all(const std::filesystem::path& path) {
   const int descriptor = open_or_make(path);
-  if (descriptor < 0) return nullptr;
+  if (descriptor < 0) {
+    if (errno == EROFS || errno == EACCES || errno == EPERM || errno == ENOENT) return nullptr;
+    throw Error(ErrorCode::kIo, "cannot open ", path.string(), ": ", std::strerror(errno));
+  }
   std::unique_ptr<GenerationLock> lock(new GenerationLock(descriptor));
   struct flock range = bytes(F_RDLCK, 0, 0);  // without end
   if (::fcntl(descriptor, F_OFD_SETLK, &range) != 0) return nullptr;

@@ -13,8 +13,8 @@ namespace msa {
 class GenerationLock {
  public:
   /// Holds all generations: to be taken before the state is read, so that nothing of it goes. Null
-  /// where the file can be neither opened nor made, or its file system has no such locks: nothing
-  /// keeps the state then.
+  /// where the file may be neither opened nor made, or its file system has no such locks: nothing
+  /// keeps the state then. Throws Error(kIo) for any other reason.
   static std::unique_ptr<GenerationLock> hold_all(const std::filesystem::path& path);
 
   /// Holds this generation alone from now on. Where the system refuses, all stay held.

@@ -29,6 +29,17 @@ void expect_ours(FileSystem& files, const std::filesystem::path& folder) {
   }
 }
 
+/// A bank without its catalog is no place for a new one: all its segments would be taken for
+/// leavings.
+void expect_no_bank(FileSystem& files, const std::filesystem::path& folder) {
+  const bool has_segments =
+      files.exists(folder / "segments") && !files.list(folder / "segments").empty();
+  if (has_segments || files.exists(folder / (std::string(Catalog::kFile) + "-wal"))) {
+    throw Error(ErrorCode::kCorruption, folder.string(), ": a bank's files are there, but not its ",
+                Catalog::kFile);
+  }
+}
+
 }  // namespace
 
 BankWriter::BankWriter(FileSystem& files, std::filesystem::path folder,
@@ -48,7 +59,10 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
   writer->lock_ = FileLock::acquire(folder / "LOCK");
   files.create_directory(folder / "segments");
   files.create_directory(folder / "tmp");
-  if (!files.exists(folder / Catalog::kFile)) Catalog::create(files, folder, facts);
+  if (!files.exists(folder / Catalog::kFile)) {
+    expect_no_bank(files, folder);
+    Catalog::create(files, folder, facts);
+  }
   writer->catalog_ = Catalog::open(folder, storage::Database::Mode::kWrite);
   writer->load(facts);
   return writer;
@@ -57,7 +71,12 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
 std::unique_ptr<BankWriter> BankWriter::open_existing(FileSystem& files,
                                                       const std::filesystem::path& folder,
                                                       const CompactionPolicy& policy) {
-  return open(files, folder, Bank::open(files, folder)->facts(), policy);
+  if (!files.exists(folder / Catalog::kFile)) {
+    throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string(), ": it has no ",
+                Catalog::kFile);
+  }
+  return open(files, folder, Catalog::open(folder, storage::Database::Mode::kRead)->facts(),
+              policy);
 }
 
 void BankWriter::load(const BankFacts& facts) {
@@ -66,9 +85,7 @@ void BankWriter::load(const BankFacts& facts) {
   next_segment_ = catalog_->next_segment();
   // Made now, since a reader that may not write here can then lock it too.
   GenerationLock::hold_all(folder_ / Bank::kReadersFile);
-  // A log that SQLite removed when the last writer closed must not come back: what a change that
-  // failed has left may be in it.
-  files_.sync_directory(folder_);
+  has_failed_ = true;  // a change of the last writer may have
   clean();
 }
 
@@ -179,9 +196,11 @@ void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments&
   if (has_failed_) clean();
   auto [change, after] = plan();
   if (!is_bounded(after)) {
-    keep_up();
+    keep_up(/*most_groups=*/INT64_MAX);
     std::tie(change, after) = plan();
-    if (!is_bounded(after)) refuse_more();
+    // What this change itself makes idle is given back after it, unless something is in the way.
+    const bool is_hindered = !upkeep_failure_.empty() || !is_bounded(uses_);
+    if (is_hindered && !is_bounded(after)) refuse_more();
   }
 
   start_change();
@@ -196,7 +215,7 @@ void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments&
   apply(std::move(change), std::move(after));
   next_passage_id_ += num_passages;
   has_failed_ = false;
-  keep_up();
+  keep_up(/*most_groups=*/1);
 }
 
 Forgotten BankWriter::forget(std::span<const std::string> names) {
@@ -216,7 +235,7 @@ Forgotten BankWriter::forget(std::span<const std::string> names) {
   start_change();
   apply(std::move(change), std::move(after));
   has_failed_ = false;
-  keep_up();
+  keep_up(/*most_groups=*/1);
   return forgotten;
 }
 

@@ -28,7 +28,7 @@ struct Forgotten {
 
 struct Compacted {
   int64_t segments = 0;        // written anew
-  int64_t removed_bytes = 0;   // of segment files that went, less those that came
+  int64_t removed_bytes = 0;   // of segment files that went, less those that came; at least 0
   int64_t retained_files = 0;  // no longer in use, but readers hold them
   int64_t retained_bytes = 0;
 };
@@ -101,8 +101,9 @@ class BankWriter {
   [[noreturn]] void refuse_more() const;
   void publish(const std::filesystem::path& temporary, const SegmentRow& row);
   void apply(CatalogChange change, std::vector<SegmentUse> after);
-  void keep_up();
-  void merge_groups(CompactionGoal goal);
+  void keep_up(int64_t most_groups);
+  int64_t merge_groups(CompactionGoal goal, int64_t most_groups);
+  int64_t merge_each(const SegmentGroup& group);
   void merge(const SegmentGroup& group);
   void purge_catalog();
 
@@ -117,7 +118,6 @@ class BankWriter {
   int64_t next_passage_id_ = 1;
   int64_t next_segment_ = 1;
   int64_t generation_ = 1;      // of the catalog; 1: nothing has been deleted or merged
-  int64_t num_merged_ = 0;      // segments that compaction has replaced
   bool has_failed_ = false;     // the last change; what it left is still there
   std::string upkeep_failure_;  // of the last upkeep; empty if it went well
 };

@@ -165,8 +165,13 @@ TEST_F(ChangeBankTest, ACompactionOfABankInWhichNothingWasDeletedMakesItFormatTh
   expect_as_it_should_be();
 }
 
-TEST_F(ChangeBankTest, ADamagedSegmentStaysAsItIsWhileTheOthersAreCompacted) {
-  const CompactionPolicy policy{.max_segment_bytes = 1};  // no two fit together
+/// By whether any two segments fit together.
+class DamagedSegmentTest : public ChangeBankTest, public testing::WithParamInterface<bool> {};
+
+INSTANTIATE_TEST_SUITE_P(All, DamagedSegmentTest, testing::Bool());
+
+TEST_P(DamagedSegmentTest, StaysAsItIsWhileTheOthersAreCompacted) {
+  const CompactionPolicy policy{.max_segment_bytes = GetParam() ? int64_t{256} << 20 : 1};
   const auto writer = writer_of(facts(), policy);
   for (int n = 0; n < 3; ++n) put(*writer, {"a" + std::to_string(n), "b" + std::to_string(n)});
   put(*writer, {"e", "f", "g", "h", "i", "j", "k", "l"});  // too much is alive for upkeep
@@ -191,6 +196,35 @@ TEST_F(ChangeBankTest, ADamagedSegmentStaysAsItIsWhileTheOthersAreCompacted) {
   ASSERT_EQ(problems.size(), 1U);
   EXPECT_EQ(problems[0].document, "b1") << "what is dead is not named";
   forget(*writer, {"b1"});
+  expect_as_it_should_be();
+}
+
+TEST_F(ChangeBankTest, LargeDocumentsMayBecomeSmallOnesAtOnce) {
+  const auto writer = writer_of(facts(), {.spare_bytes = 0});
+  RandomBatch batch =
+      make_random_batch(kShape, {.num_documents = 10, .max_passages = 4, .max_chunks = 200});
+  const RandomBatch large = batch;
+  writer->commit(std::move(batch.documents), batch.encoded);
+  batch = make_random_batch(
+      kShape, {.first_id = writer->next_passage_id(), .num_documents = 9, .max_chunks = 1});
+  for (size_t n = 0; n < 9; ++n) batch.documents[n].name = large.documents[n].name;
+  writer->commit(std::move(batch.documents), batch.encoded, KnownName::kReplace);
+  EXPECT_TRUE(verify().empty());
+  EXPECT_EQ(open()->stats().documents, 10);
+  EXPECT_LE(open()->stats().dead_bytes, open()->stats().live_bytes / 4);
+}
+
+TEST_F(ChangeBankTest, ABankWithoutItsCatalogIsNotTakenForANewOne) {
+  put(*open_writer(), {"a"});
+  std::filesystem::rename(folder() / "catalog.db", folder() / "catalog.db.bak");
+  try {
+    open_writer();
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCorruption) << error.what();
+  }
+  EXPECT_TRUE(std::filesystem::exists(segment(1)));
+  std::filesystem::rename(folder() / "catalog.db.bak", folder() / "catalog.db");
   expect_as_it_should_be();
 }
 

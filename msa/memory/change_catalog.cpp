@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <span>
 #include <string_view>
 
@@ -33,6 +34,8 @@ int64_t Catalog::count(const char* of) const {
 
 void Catalog::begin_format_3() {
   if (number(kFormatFact, 1) >= kFormatWithDead) return;
+  set(kNextSegmentFact,
+      std::max(number(kNextSegmentFact, 1), count("coalesce(max(id), 0) + 1 FROM segments")));
   set(kNextDocumentFact, count("coalesce(max(id), 0) + 1 FROM documents"));
   set(kDocumentsFact, count("count(*) FROM documents"));
   set(kPassagesFact, count("count(*) FROM passages"));

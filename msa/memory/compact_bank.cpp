@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cstdint>
+#include <exception>
 #include <optional>
 #include <utility>
 
@@ -39,32 +42,66 @@ void BankWriter::refuse_more() const {
               reason);
 }
 
-/// After a change that is durable.
-void BankWriter::keep_up() {
+/// After a change that is durable: at most so many groups, so that no change waits for the whole
+/// bank; the next ones go on.
+void BankWriter::keep_up(int64_t most_groups) {
   if (generation_ == 1) return;
   try {
     retired_.remove_unneeded();
-    merge_groups(CompactionGoal::kUpkeep);
+    merge_groups(CompactionGoal::kUpkeep, most_groups);
     upkeep_failure_.clear();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     upkeep_failure_ = error.what();
   }
 }
 
-void BankWriter::merge_groups(CompactionGoal goal) {
+/// Returns how many segments have been replaced.
+int64_t BankWriter::merge_groups(CompactionGoal goal, int64_t most_groups) {
   if (has_failed_) clean();
-  const auto groups = plan_compaction(uses_, stored_chunk_bytes(facts_), policy_, goal);
+  const int64_t chunk_bytes = stored_chunk_bytes(facts_);
+  const auto groups = plan_compaction(uses_, chunk_bytes, policy_, goal);
   std::optional<Error> damage;
+  int64_t num_replaced = 0;
   // From the last one on: the places of those before it stay as they are.
-  for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+  for (auto group = groups.rbegin(); group != groups.rend() && most_groups > 0;
+       ++group, --most_groups) {
+    if (goal == CompactionGoal::kUpkeep) {
+      int64_t needed = policy_.spare_bytes;
+      for (size_t n = group->first; n < group->end; ++n)
+        needed += live_bytes(uses_[n], chunk_bytes);
+      if (static_cast<int64_t>(std::min<uint64_t>(files_.free_bytes(folder_), INT64_MAX)) <
+          needed) {
+        throw Error(ErrorCode::kNoSpace, folder_.string(), ": compaction needs ", needed,
+                    " bytes of room");
+      }
+    }
     try {
       merge(*group);
+      num_replaced += static_cast<int64_t>(group->end - group->first);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kCorruption) throw;
       if (!damage) damage = error;
+      if (goal != CompactionGoal::kUpkeep) num_replaced += merge_each(*group);
     }
   }
   if (damage) throw Error(*damage);
+  return num_replaced;
+}
+
+/// Writes the segments of a group with dead records anew, one by one, but for those that are
+/// damaged. Returns how many.
+int64_t BankWriter::merge_each(const SegmentGroup& group) {
+  int64_t num_replaced = 0;
+  for (size_t n = group.first; n < group.end; ++n) {
+    if (uses_[n].chunks == uses_[n].row.chunks) continue;
+    try {
+      merge({n, n + 1});
+      ++num_replaced;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kCorruption) throw;
+    }
+  }
+  return num_replaced;
 }
 
 void BankWriter::merge(const SegmentGroup& group) {
@@ -78,7 +115,18 @@ void BankWriter::merge(const SegmentGroup& group) {
       first->first_passage_id, end == uses_.end() ? next_passage_id_ : end->first_passage_id);
   const int64_t id = next_segment_++;
   const auto temporary = folder_ / "tmp" / segment_file_name(id);
-  const SegmentRow row = merge_segments(files_, folder_, facts_, rows, change.moved, temporary, id);
+  const SegmentRow row = [&] {
+    try {
+      return merge_segments(files_, folder_, facts_, rows, change.moved, temporary, id);
+    } catch (const Error&) {
+      try {
+        files_.remove(temporary);  // what it takes may be all the room that is left
+      } catch (const Error&) {
+        // Goes when the writer cleans up.
+      }
+      throw;
+    }
+  }();
   publish(temporary, row);
   std::vector<SegmentUse> after(uses_.begin(), first);
   after.push_back({.row = row,
@@ -88,16 +136,16 @@ void BankWriter::merge(const SegmentGroup& group) {
   after.insert(after.end(), end, uses_.end());
   change.segment = row;
   apply(std::move(change), std::move(after));
-  num_merged_ += static_cast<int64_t>(rows.size());
   has_failed_ = false;
 }
 
 Compacted BankWriter::compact(bool purges) {
-  const int64_t merged_before = num_merged_;
+  int64_t num_replaced = 0;
   const int64_t bytes_before = file_bytes(uses_) + retired_.num_bytes();
   std::optional<Error> failure;
   try {
-    merge_groups(purges ? CompactionGoal::kPurge : CompactionGoal::kCompact);
+    num_replaced = merge_groups(purges ? CompactionGoal::kPurge : CompactionGoal::kCompact,
+                                /*most_groups=*/INT64_MAX);
   } catch (const Error& error) {
     if (!purges || error.code() != ErrorCode::kCorruption) throw;
     failure = error;
@@ -110,11 +158,14 @@ Compacted BankWriter::compact(bool purges) {
       if (error.code() != ErrorCode::kLocked) throw;
       if (!failure) failure = error;
     }
+    // Names that were removed would come back with a loss of power.
+    files_.sync_directory(folder_ / "segments");
+    files_.sync_directory(folder_ / "tmp");
   }
-  Compacted done{.segments = num_merged_ - merged_before,
+  Compacted done{.segments = num_replaced,
                  .retained_files = retired_.count(),
                  .retained_bytes = retired_.num_bytes()};
-  done.removed_bytes = bytes_before - file_bytes(uses_) - done.retained_bytes;
+  done.removed_bytes = std::max<int64_t>(0, bytes_before - file_bytes(uses_) - done.retained_bytes);
   if (purges && !failure && done.retained_files > 0) {
     failure = Error(ErrorCode::kLocked, folder_.string(), ": readers of old states hold ",
                     done.retained_files,

@@ -192,10 +192,24 @@ void Database::rewrite_log() const {
 void Database::checkpoint() const {
   Statement row = prepare("PRAGMA wal_checkpoint(TRUNCATE)");
   check(sqlite3_busy_timeout(database_.get(), kLogTimeoutMs));
-  const bool is_busy = row.next() && row.integer(0) != 0;
+  bool is_busy = true;
+  try {
+    is_busy = row.next() && row.integer(0) != 0;
+  } catch (...) {
+    sqlite3_busy_timeout(database_.get(), kBusyTimeoutMs);
+    throw;
+  }
   check(sqlite3_busy_timeout(database_.get(), kBusyTimeoutMs));
   if (is_busy) {
     throw Error(ErrorCode::kLocked, path_.string(), ": its log is in use");
+  }
+  // SQLite does not sync a log that it has emptied: its old bytes could come back.
+  sqlite3_file* log = nullptr;
+  check(sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER,
+                             static_cast<void*>(&log)));
+  if (log != nullptr && log->pMethods != nullptr &&
+      log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) != SQLITE_OK) {
+    throw Error(ErrorCode::kIo, path_.string(), ": cannot make the end of its log durable");
   }
 }
 
@@ -205,8 +219,9 @@ void Database::rebuild(const std::filesystem::path& temporary) const {
   sqlite3_backup* backup =
       sqlite3_backup_init(database_.get(), "main", copy.database_.get(), "main");
   if (backup == nullptr) check(sqlite3_extended_errcode(database_.get()));
-  sqlite3_backup_step(backup, -1);  // all pages; what fails is told by the next call
+  const int copied = sqlite3_backup_step(backup, -1);  // all pages
   check(sqlite3_backup_finish(backup));
+  if (copied != SQLITE_DONE) check(copied);
 }
 
 Statement Database::prepare(std::string_view sql) const {
