@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -88,6 +89,10 @@ bool BatchReader::is_wanted(const corpus::SourceDocument& source, int64_t batch)
     return false;
   };
   const auto held = names_.find(source.name);
+  // Of a name that comes twice the first counts, wherever batches end: so a run that is repeated
+  // finds everything as it is.
+  const auto digest = storage::digest_of(std::as_bytes(std::span(source.name)));
+  const bool came_before = options_.replaces && !replaced_.insert(digest).second;
   if (held != names_.end() && held->second.batch == batch) {
     return report("the name \"" + source.name + "\" came before");
   }
@@ -96,6 +101,7 @@ bool BatchReader::is_wanted(const corpus::SourceDocument& source, int64_t batch)
       on_skip_();
       return false;
     case memory::BankWriter::Known::kOther:
+      if (came_before) return report("the name \"" + source.name + "\" came before");
       if (options_.replaces) break;
       return report("the bank holds another document named \"" + source.name + "\"");
     case memory::BankWriter::Known::kNo:

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "msa/corpus/document_reader.h"
 #include "msa/engine/ingest.h"
 #include "msa/memory/bank_writer.h"
+#include "msa/storage/digest.h"
 
 namespace msa::engine {
 
@@ -65,7 +67,8 @@ class BatchReader {
   const memory::BankWriter& writer_;
   std::function<void(const IngestProblem&)> on_problem_;
   std::function<void()> on_skip_;
-  std::map<std::string, Held> names_;  // of batches that may not be committed
+  std::map<std::string, Held> names_;   // of batches that may not be committed
+  std::set<storage::Digest> replaced_;  // of the names so far, of a run that replaces
   std::atomic<int64_t> committed_{0};
   int64_t next_id_ = 1;
   int64_t num_batches_ = 0;

@@ -120,6 +120,26 @@ TEST_F(IngestTest, SideBySideMakesTheSameBankAndTheSameReports) {
   expect_whole("beside");
 }
 
+TEST_F(IngestTest, OfANameThatComesTwiceTheFirstReplacesAndARepeatedRunChangesNothing) {
+  std::map<std::string, std::string> first;
+  for (const int64_t repeated : {0, 1}) {
+    std::vector<std::string> problems;
+    auto wanted = options("bank", false);
+    wanted.replaces = true;
+    wanted.on_problem = [&](const IngestProblem& problem) {
+      problems.push_back(std::to_string(problem.line) + ": " + problem.what);
+    };
+    const IngestProgress done = ingest(real_file_system(), *model_, wanted);
+    EXPECT_EQ(problems.front(), "2: the name \"d2\" came before");
+    EXPECT_EQ(done.documents, repeated == 0 ? 30 : 0);
+    EXPECT_EQ(done.skipped, repeated == 0 ? 1 : 32);
+    EXPECT_EQ(open("bank")->find("d2")->text.find("Something else"), std::string::npos);
+    if (repeated == 0) first = segments("bank");
+  }
+  EXPECT_EQ(segments("bank"), first);
+  expect_whole("bank");
+}
+
 TEST_F(IngestTest, ADiskThatFailsWhileOthersWorkLeavesWholeBatchesAndIsTold) {
   for (const int allowed : {0, 1, 3}) {
     const std::string bank = "fails_" + std::to_string(allowed);
