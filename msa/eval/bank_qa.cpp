@@ -172,7 +172,7 @@ class BankEvaluation {
   /// Of a passage's document.
   storage::Digest text_of(int64_t id) {
     const memory::Bank& bank = engine_.bank();
-    const memory::Passage& passage = bank.passages()[bank.place_of(id).value()];
+    const memory::Passage& passage = bank.passages()[*bank.place_of(id)];
     const auto [entry, is_new] = texts_.try_emplace(passage.document);
     if (is_new) entry->second = text_digest(bank.document_of(passage));
     return entry->second;

@@ -115,9 +115,10 @@ class BankOracle {
     for (const RandomBatch& one : live_) {
       const Document& document = one.documents[0];
       for (const Passage& passage : document.passages) {
-        if (place >= bank.passages().size() || bank.passages()[place++].id != passage.id) {
+        if (place >= bank.passages().size() || bank.passages()[place].id != passage.id) {
           return false;
         }
+        ++place;
       }
       const auto found = bank.find(document.name);
       if (!found || found->text != document.text || found->title != document.title ||

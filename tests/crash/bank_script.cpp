@@ -27,7 +27,7 @@ int set_checkpoint_pages(sqlite3* database, const char** /*message*/,
   return sqlite3_wal_autocheckpoint(database, checkpoint_pages);
 }
 
-const std::filesystem::path& prepared(const std::filesystem::path& folder, const DiskModel& start) {
+std::filesystem::path prepared(const std::filesystem::path& folder, const DiskModel& start) {
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   start.write_to(folder);
