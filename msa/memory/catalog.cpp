@@ -265,16 +265,4 @@ std::optional<bool> Catalog::is_same(const std::string& name, std::string_view t
   return document.title == title && document.text == text;
 }
 
-std::vector<Document> Catalog::list(int64_t offset, int64_t limit) const {
-  const std::lock_guard lock(mutex_);
-  auto rows = database_.prepare(std::string(kSelectDocument) + "ORDER BY id LIMIT ? OFFSET ?");
-  rows.bind(1, limit).bind(2, offset);
-  std::vector<Document> documents;
-  while (rows.next()) {
-    documents.push_back(with_passages(rows));
-    documents.back().text.clear();
-  }
-  return documents;
-}
-
 }  // namespace msa::memory

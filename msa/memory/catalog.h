@@ -117,9 +117,6 @@ class Catalog {
   std::optional<bool> is_same(const std::string& name, std::string_view title,
                               std::string_view text) const;
 
-  /// Documents without text, `limit` from `offset` on, by row.
-  std::vector<Document> list(int64_t offset, int64_t limit) const;
-
   /// Reads everything: rows, references between them, and what SQLite itself finds. Throws nothing
   /// for what is damaged. A writer may go on meanwhile.
   CatalogCheck check() const;
