@@ -65,7 +65,7 @@ class HostMemory final : public c10::Allocator {
 };
 
 // Before any tensor is made: each is freed as it was allocated.
-const bool kIsWatching = [] {
+const bool kIsWatching = []() noexcept {
   c10::SetCPUAllocator(&HostMemory::instance(), /*priority=*/1);
   return true;
 }();
