@@ -26,6 +26,7 @@ struct Flags {
   std::string ids = "fused";
   engine::AskOptions options;
   memory::GpuSourceOptions gpu;
+  std::vector<std::string> where;
   int64_t top = 16;
   bool is_json = false;
   bool shows_trace = false;
@@ -35,6 +36,7 @@ void add_ask_flags(CLI::App& command, Flags& flags) {
   flags.model.add_to(command);
   flags.model.add_weights_to(command);
   add_placement_flags(command, flags.gpu);
+  add_where_flag(command, flags.where);
   add_flag(command, "--ids", flags.ids, "How ids are written: fused, constrained or free")
       ->check(CLI::IsMember({"fused", "constrained", "free"}));
   add_flag(command, "--routing-weight", flags.options.routing_weight,
@@ -62,6 +64,11 @@ engine::AskOptions options_of(const Flags& flags) {
   return options;
 }
 
+OpenedBank open(const Flags& flags) {
+  return open_bank(flags.model, flags.bank,
+                   {.gpu = flags.gpu, .filter = memory::DocumentFilter(flags.where)});
+}
+
 /// Errors of one question, or of one document that it needs; the others can still be answered.
 bool is_of_question(ErrorCode code) {
   return code == ErrorCode::kInvalidArgument || code == ErrorCode::kCorruption ||
@@ -75,7 +82,7 @@ void ask_many(const Flags& flags) {
   MSA_CHECK(!std::filesystem::equivalent(flags.questions_file, flags.output_file, ignored),
             "--output must not be the file of --questions, got ", flags.output_file);
   const auto questions = corpus::read_questions(real_file_system(), flags.questions_file);
-  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
+  OpenedBank opened = open(flags);
   const engine::AskOptions options = options_of(flags);
   const StopAsked stop = stop_in_order();
   std::ofstream out(flags.output_file, std::ios::binary | std::ios::trunc);
@@ -88,7 +95,7 @@ void ask_many(const Flags& flags) {
     OrderedJson line = OrderedJson::object();
     if (!questions[i].id.empty()) line["id"] = questions[i].id;
     try {
-      line.update(to_json(opened.engine->ask(questions[i].text, options)));
+      line.update(to_json(opened.ask(questions[i].text, options)));
     } catch (const Error& error) {
       if (!is_of_question(error.code())) throw;
       ++failed;
@@ -124,8 +131,8 @@ void ask(const Flags& flags) {
     return;
   }
   MSA_CHECK(!flags.question.empty(), "a question is missing: msa ask BANK \"question\"");
-  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
-  const auto answer = opened.engine->ask(flags.question, options_of(flags));
+  OpenedBank opened = open(flags);
+  const auto answer = opened.ask(flags.question, options_of(flags));
   if (flags.is_json) {
     print_json(to_json(answer));
   } else {
@@ -136,7 +143,7 @@ void ask(const Flags& flags) {
 /// Lines from stdin; every one is a question of its own.
 void chat(const Flags& flags) {
   const StopAsked stop = stop_in_order();
-  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
+  OpenedBank opened = open(flags);
   const engine::AskOptions options = options_of(flags);
   const bool is_person = isatty(STDIN_FILENO) != 0;
   bool shows_trace = flags.shows_trace;
@@ -164,10 +171,10 @@ void chat(const Flags& flags) {
     }
     try {
       if (flags.is_json) {
-        print_json(to_json(opened.engine->ask(line, options)));
+        print_json(to_json(opened.ask(line, options)));
         continue;
       }
-      const auto answer = opened.engine->ask(line, options, [](std::string_view text) {
+      const auto answer = opened.ask(line, options, [](std::string_view text) {
         print(text);
         std::fflush(stdout);
       });
@@ -182,7 +189,7 @@ void chat(const Flags& flags) {
 }
 
 void route(const Flags& flags) {
-  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
+  const OpenedBank opened = open(flags);
   const auto result = opened.engine->route(flags.question, flags.top);
   if (flags.is_json) {
     print_json(to_json(result));
@@ -231,6 +238,7 @@ void add_route(CLI::App& app) {
   command.add_option("QUESTION", flags->question, "The question")->required();
   flags->model.add_to(command);
   add_placement_flags(command, flags->gpu);
+  add_where_flag(command, flags->where);
   add_flag(command, "--top", flags->top, "Documents to list");
   command.add_flag("--json", flags->is_json, "Print documents and every layer's choice");
   command.footer("Example: msa route notes.bank \"who wrote the handbook?\" --top 5");

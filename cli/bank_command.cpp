@@ -15,6 +15,7 @@ constexpr int64_t kMaxDocuments = int64_t{1} << 40;
 struct Flags {
   std::string bank;
   std::string document;
+  std::vector<std::string> where;
   int64_t offset = 0;
   int64_t limit = 100;
   bool is_json = false;
@@ -33,7 +34,8 @@ OrderedJson passages_json(const memory::Document& document) {
 }
 
 void list(const Flags& flags) {
-  const auto bank = memory::Bank::open(real_file_system(), flags.bank);
+  const auto bank =
+      memory::Bank::open(real_file_system(), flags.bank, memory::DocumentFilter(flags.where));
   const auto documents = bank->list(flags.offset, flags.limit);
   for (const auto& document : documents) {
     if (flags.is_json) {
@@ -137,12 +139,7 @@ void verify(const Flags& flags) {
                     {"offset", problem.offset},
                     {"document", problem.document},
                     {"what", problem.what}});
-    if (!flags.is_json) {
-      std::printf("%s%s: %s%s%s\n", problem.file.c_str(),
-                  problem.offset >= 0 ? (" at byte " + std::to_string(problem.offset)).c_str() : "",
-                  problem.what.c_str(),
-                  problem.document.empty() ? "" : "; documents: ", problem.document.c_str());
-    }
+    if (!flags.is_json) print(to_text(problem) + "\n");
   }
   if (flags.is_json) print_json({{"ok", problems.empty()}, {"problems", std::move(list)}});
   if (!problems.empty()) {
@@ -169,6 +166,7 @@ void add_bank(CLI::App& app) {
   };
   const auto [ls, ls_flags] =
       add("ls", "List documents", list, "Example: msa bank ls notes.bank --offset 100 --limit 50");
+  add_where_flag(*ls, ls_flags->where);
   add_flag(*ls, "--offset", ls_flags->offset, "Documents to leave out")
       ->check(CLI::Range(int64_t{0}, kMaxDocuments));
   add_flag(*ls, "--limit", ls_flags->limit, "Documents to list")

@@ -143,6 +143,20 @@ void add_placement_flags(CLI::App& command, memory::GpuSourceOptions& options) {
       ->check(CLI::IsMember({"stored", "int4"}));
 }
 
+void add_where_flag(CLI::App& command, std::vector<std::string>& conditions) {
+  command
+      .add_option("--where", conditions,
+                  "Only documents with this attribute, KEY=VALUE (also != < <= > >=); several: all")
+      ->allow_extra_args(false);
+}
+
+std::string to_text(const memory::BankProblem& problem) {
+  return problem.file +
+         (problem.offset >= 0 ? " at byte " + std::to_string(problem.offset) : std::string()) +
+         ": " + problem.what +
+         (problem.document.empty() ? std::string() : "; documents: " + problem.document);
+}
+
 void print_json(const OrderedJson& value) {
   print(to_line(value) + "\n");
   expect_written();

@@ -6,12 +6,14 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "msa/base/json.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/kernels/content_rows.h"
 #include "msa/kernels/gpu.h"
 #include "msa/kernels/number_type.h"
+#include "msa/memory/bank_facts.h"
 #include "msa/memory/gpu_source.h"
 
 namespace msa::cli {
@@ -54,6 +56,12 @@ struct ModelFlags {
 /// Adds the flags that say where a GPU keeps a bank, and what it routes over. `options` must live
 /// as long as `command`.
 void add_placement_flags(CLI::App& command, memory::GpuSourceOptions& options);
+
+/// Adds --where, conditions of memory::DocumentFilter. `conditions` must live as long as `command`.
+void add_where_flag(CLI::App& command, std::vector<std::string>& conditions);
+
+/// One line without its end.
+std::string to_text(const memory::BankProblem& problem);
 
 /// Flags that say how a new bank keeps its numbers.
 struct BankTypeFlags {

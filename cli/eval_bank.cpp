@@ -67,7 +67,7 @@ void run(Flags& flags) {
   std::error_code ignored;
   MSA_CHECK(!std::filesystem::equivalent(flags.questions, flags.output, ignored),
             "--output must not be the file of the questions, got ", flags.output);
-  const OpenedBank opened = open_bank(flags.model, flags.bank, flags.gpu);
+  const OpenedBank opened = open_bank(flags.model, flags.bank, {.gpu = flags.gpu, .filter = {}});
   std::optional<OutputFile> out;
   if (!flags.output.empty()) {
     out.emplace(flags.output);

@@ -12,18 +12,23 @@ namespace {
 struct Flags {
   std::string bank;
   std::vector<std::string> names;
+  std::vector<std::string> where;
   bool purges = false;
   bool is_json = false;
 };
 
 void forget(const Flags& flags) {
+  MSA_CHECK(flags.names.empty() != flags.where.empty(),
+            "give names of documents or --where, one of both");
+  const memory::DocumentFilter filter(flags.where);
   const auto writer = memory::BankWriter::open_existing(real_file_system(), flags.bank);
-  const memory::Forgotten done = writer->forget(flags.names);
+  const memory::Forgotten done =
+      filter.is_empty() ? writer->forget(flags.names) : writer->forget_where(filter);
   for (const std::string& name : done.unknown) {
     std::fprintf(stderr, "msa: %s holds no document \"%s\"\n", flags.bank.c_str(), name.c_str());
   }
   if (done.documents == 0) {
-    throw Error(ErrorCode::kNotFound, flags.bank, " holds none of these documents");
+    throw Error(ErrorCode::kNotFound, flags.bank, " holds no such document");
   }
   if (flags.is_json) {
     print_json({{"bank", flags.bank}, {"documents", done.documents}, {"unknown", done.unknown}});
@@ -60,7 +65,8 @@ void add_forget(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   CLI::App& command = *app.add_subcommand("forget", "Delete documents from a bank");
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
-  command.add_option("NAME", flags->names, "Names of documents")->required();
+  command.add_option("NAME", flags->names, "Names of documents");
+  add_where_flag(command, flags->where);
   command.add_flag("--json", flags->is_json, "Print JSON");
   command.footer("Example: msa forget notes.bank handbook.md && msa compact notes.bank --purge");
   command.callback([flags] { forget(*flags); });

@@ -13,12 +13,22 @@ struct OpenedBank {
   std::unique_ptr<engine::LoadedModel> model;
   std::unique_ptr<engine::Engine> engine;
   double seconds = 0;  // that the bank took
+
+  /// As Engine::ask, of what the bank holds now; stderr says what of it is damaged. If that shows
+  /// while the question is answered, it is asked again without the damaged documents.
+  engine::Answer ask(std::string_view question, const engine::AskOptions& options,
+                     const engine::Engine::OnText& on_text = {});
+
+ private:
+  friend OpenedBank open_bank(const ModelFlags&, const std::string&, const engine::EngineOptions&);
+  void say_problems();
+  size_t num_said_ = 0;  // problems
 };
 
 /// A bank that the GPU cannot take is opened on the CPU, unless the flags ask for the GPU; stderr
-/// says so, and what is slower because the GPU has no room for all of it. Throws as
-/// ModelFlags::load and Engine::open.
+/// says so, what is slower because the GPU has no room for all of it, and what is damaged and so
+/// left out. Throws as ModelFlags::load and Engine::open.
 OpenedBank open_bank(const ModelFlags& model, const std::string& bank,
-                     const memory::GpuSourceOptions& gpu);
+                     const engine::EngineOptions& options);
 
 }  // namespace msa::cli

@@ -19,6 +19,12 @@ namespace {
 constexpr int64_t kBlockBytes = 256 << 10;
 constexpr int64_t kTokenBytes = 3;
 
+storage::Digest digest_of(const memory::Document& document) {
+  const std::string all =
+      memory::content_digest(document.title, document.text) + document.attributes;
+  return storage::digest_of(std::as_bytes(std::span(all)));
+}
+
 }  // namespace
 
 BatchReader::BatchReader(corpus::DocumentReader& documents, const LoadedModel& model,
@@ -61,15 +67,16 @@ bool BatchReader::take_block(IngestBatch& batch) {
       is_end = true;
       break;
     }
-    if (!is_wanted(source, batch.number)) continue;
-    num_bytes += static_cast<int64_t>(source.text.size());
-    block.push_back({.row = 0,
-                     .name = std::move(source.name),
-                     .title = std::move(source.title),
-                     .text = std::move(source.text),
-                     .attributes = std::move(source.attributes),
-                     .source = std::move(source.file),
-                     .passages = {}});
+    memory::Document document{.row = 0,
+                              .name = std::move(source.name),
+                              .title = std::move(source.title),
+                              .text = std::move(source.text),
+                              .attributes = std::move(source.attributes),
+                              .source = std::move(source.file),
+                              .passages = {}};
+    if (!is_wanted(document, source.line, batch.number)) continue;
+    num_bytes += static_cast<int64_t>(document.text.size());
+    block.push_back(std::move(document));
   }
   parallel_for(static_cast<int64_t>(block.size()), [&](int64_t n) {
     for (const corpus::Span& span : corpus::split_passages(
@@ -83,41 +90,41 @@ bool BatchReader::take_block(IngestBatch& batch) {
 }
 
 /// Reports a document that cannot be added, counts one that is there.
-bool BatchReader::is_wanted(const corpus::SourceDocument& source, int64_t batch) {
+bool BatchReader::is_wanted(const memory::Document& document, int64_t line, int64_t batch) {
+  const std::string& name = document.name;
   const auto report = [&](const std::string& what) {
-    on_problem_({source.file, source.line, what});
+    on_problem_({document.source, line, what});
     return false;
   };
-  const auto held = names_.find(source.name);
+  const auto held = names_.find(name);
   // Of a name that comes twice the first counts, wherever batches end: so a run that is repeated
   // finds everything as it is.
-  const auto digest = storage::digest_of(std::as_bytes(std::span(source.name)));
+  const auto digest = storage::digest_of(std::as_bytes(std::span(name)));
   const bool came_before = options_.replaces && !replaced_.insert(digest).second;
   if (held != names_.end() && held->second.batch == batch) {
-    return report("the name \"" + source.name + "\" came before");
+    return report("the name \"" + name + "\" came before");
   }
-  switch (knows(source)) {
+  switch (knows(document)) {
     case memory::BankWriter::Known::kSame:
       on_skip_();
       return false;
     case memory::BankWriter::Known::kOther:
-      if (came_before) return report("the name \"" + source.name + "\" came before");
+      if (came_before) return report("the name \"" + name + "\" came before");
       if (options_.replaces) break;
-      return report("the bank holds another document named \"" + source.name + "\"");
+      return report("the bank holds another document named \"" + name + "\"");
     case memory::BankWriter::Known::kNo:
       break;
   }
-  names_[source.name] = {batch, memory::content_digest(source.title, source.text)};
+  names_[name] = {batch, digest_of(document)};
   return true;
 }
 
 /// As the bank will know it once all batches before this one are in it.
-memory::BankWriter::Known BatchReader::knows(const corpus::SourceDocument& source) const {
-  const auto held = names_.find(source.name);
-  if (held == names_.end()) return writer_.knows(source.name, source.title, source.text);
-  return held->second.content == memory::content_digest(source.title, source.text)
-             ? memory::BankWriter::Known::kSame
-             : memory::BankWriter::Known::kOther;
+memory::BankWriter::Known BatchReader::knows(const memory::Document& document) const {
+  const auto held = names_.find(document.name);
+  if (held == names_.end()) return writer_.knows(document);
+  return held->second.digest == digest_of(document) ? memory::BankWriter::Known::kSame
+                                                    : memory::BankWriter::Known::kOther;
 }
 
 /// Gives the block's passages their ids, in order, and adds their tokens to the batch.

@@ -51,13 +51,13 @@ class BatchReader {
   /// Of a document that the bank may not hold yet.
   struct Held {
     int64_t batch = 0;
-    std::string content;  // its digest
+    storage::Digest digest{};  // of title, text and attributes
   };
 
   bool is_stopped() const { return options_.stop && options_.stop(); }
   bool take_block(IngestBatch& batch);
-  bool is_wanted(const corpus::SourceDocument& source, int64_t batch);
-  memory::BankWriter::Known knows(const corpus::SourceDocument& source) const;
+  bool is_wanted(const memory::Document& document, int64_t line, int64_t batch);
+  memory::BankWriter::Known knows(const memory::Document& document) const;
   void tokenize(std::vector<memory::Document>& block, IngestBatch& batch);
 
   corpus::DocumentReader& reader_;

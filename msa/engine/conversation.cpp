@@ -77,16 +77,18 @@ Conversation::Conversation(const LoadedModel& model, const memory::Bank& bank,
   answer_.question = question_;
 }
 
-PassageView Conversation::view(int64_t passage_id) const {
+/// Nothing if its document has been deleted or replaced since the bank was opened.
+std::optional<PassageView> Conversation::view(int64_t passage_id) const {
   const auto place = bank_.place_of(passage_id);
   MSA_CHECK(place, "the bank has no passage ", passage_id);
   PassageView view;
   view.passage = bank_.passages()[*place];
-  const memory::Document document = bank_.document_of(view.passage);
-  view.name = document.name;
-  view.text = document.text.substr(static_cast<size_t>(view.passage.start),
-                                   static_cast<size_t>(view.passage.end - view.passage.start));
-  view.for_model = corpus::passage_text(document.title, view.text);
+  const auto document = bank_.document_of(view.passage);
+  if (!document) return std::nullopt;
+  view.name = document->name;
+  view.text = document->text.substr(static_cast<size_t>(view.passage.start),
+                                    static_cast<size_t>(view.passage.end - view.passage.start));
+  view.for_model = corpus::passage_text(document->title, view.text);
   return view;
 }
 
@@ -165,16 +167,23 @@ std::vector<int64_t> Conversation::unread(const std::vector<int64_t>& ids, int64
   return result;
 }
 
-void Conversation::append_texts(Round& round, const std::vector<int64_t>& unread) {
-  text::PromptLayout::settle(prompt_.roles);
-  round.appended = unread;
-  std::sort(round.appended.begin(), round.appended.end());
+/// False if there is nothing to append.
+bool Conversation::append_texts(Round& round, std::vector<int64_t> unread) {
+  std::sort(unread.begin(), unread.end());
   std::vector<PassageView> views;
-  for (const int64_t id : round.appended) views.push_back(view(id));
+  for (const int64_t id : unread) {
+    if (auto passage = view(id)) views.push_back(*std::move(passage));
+  }
+  if (views.empty()) return false;
   std::vector<text::AppendedText> texts;
-  for (const PassageView& passage : views) texts.push_back({passage.passage.id, passage.for_model});
+  for (const PassageView& passage : views) {
+    texts.push_back({passage.passage.id, passage.for_model});
+    round.appended.push_back(passage.passage.id);
+  }
+  text::PromptLayout::settle(prompt_.roles);
   prompt_.append(model_.layout().appended_texts(texts));
   read_ids_.insert(read_ids_.end(), round.appended.begin(), round.appended.end());
+  return true;
 }
 
 /// Reads what is new, names documents and appends their texts. False when the model has read
@@ -215,10 +224,10 @@ bool Conversation::run_round(Round& round) {
     prompt_.tokens.push_back(token);
     prompt_.roles.push_back(text::kResponseRole);
   }
-  const auto next_ids = unread(written.ids, is_given ? static_cast<int64_t>(written.ids.size())
-                                                     : options_.max_documents_per_round);
-  const bool goes_on = !written.ends_retrieval && !next_ids.empty();
-  if (goes_on) append_texts(round, next_ids);
+  const bool goes_on =
+      !written.ends_retrieval &&
+      append_texts(round, unread(written.ids, is_given ? static_cast<int64_t>(written.ids.size())
+                                                       : options_.max_documents_per_round));
   round.total_ms = milliseconds_since(start);
   return goes_on;
 }
@@ -264,15 +273,16 @@ void Conversation::add_evidence() {
   if (answer_.is_declined) return;
   size_t num_holding = 0;
   for (const int64_t id : read_ids_) {
-    const PassageView passage = view(id);
-    const auto found = corpus::find_evidence(passage.text, question_, answer_.answer);
+    const auto passage = view(id);
+    if (!passage) continue;
+    const auto found = corpus::find_evidence(passage->text, question_, answer_.answer);
     Evidence evidence{
         .id = id,
-        .name = passage.name,
-        .start = passage.passage.start + found.span.start,
-        .end = passage.passage.start + found.span.end,
-        .quote = passage.text.substr(static_cast<size_t>(found.span.start),
-                                     static_cast<size_t>(found.span.end - found.span.start))};
+        .name = passage->name,
+        .start = passage->passage.start + found.span.start,
+        .end = passage->passage.start + found.span.end,
+        .quote = passage->text.substr(static_cast<size_t>(found.span.start),
+                                      static_cast<size_t>(found.span.end - found.span.start))};
     if (found.holds_answer) {
       answer_.evidence.insert(answer_.evidence.begin() + static_cast<ptrdiff_t>(num_holding++),
                               std::move(evidence));
@@ -290,7 +300,9 @@ std::vector<ScoredPassage> Conversation::best_documents(const std::vector<float>
   std::vector<ScoredPassage> result;
   for (const auto& choice : best) {
     const memory::Passage& passage = bank_.passages()[choice.document];
-    result.push_back({passage.id, bank_.document_of(passage).name, choice.score});
+    if (const auto document = bank_.document_of(passage)) {
+      result.push_back({passage.id, document->name, choice.score});
+    }
   }
   return result;
 }
@@ -305,8 +317,9 @@ void Conversation::list_documents() {
     for (const int64_t id : round.ids) {
       if (is_listed(id)) continue;
       const int64_t place = bank_.place_of(id).value();  // ids are those of the bank alone
-      all.push_back({id, bank_.document_of(bank_.passages()[place]).name,
-                     first_scores_.empty() ? 0.0F : first_scores_[place]});
+      const auto document = bank_.document_of(bank_.passages()[place]);
+      if (!document) continue;
+      all.push_back({id, document->name, first_scores_.empty() ? 0.0F : first_scores_[place]});
     }
   }
   for (const ScoredPassage& passage : answer_.routed) {

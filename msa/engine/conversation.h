@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,7 +26,8 @@ struct PassageView {
   std::string for_model;  // with the title
 };
 
-/// Used once. Everything borrowed must outlive it.
+/// Used once. Everything borrowed must outlive it. A document that is deleted or replaced meanwhile
+/// drops out: it is neither read nor listed nor evidence from then on.
 class Conversation {
  public:
   Conversation(const LoadedModel& model, const memory::Bank& bank,
@@ -42,14 +44,14 @@ class Conversation {
   WrittenIds write_ids_freely(std::span<const float> logits);
   bool run_round(Round& round);
   std::vector<int64_t> unread(const std::vector<int64_t>& ids, int64_t count) const;
-  void append_texts(Round& round, const std::vector<int64_t>& unread);
+  bool append_texts(Round& round, std::vector<int64_t> unread);
   void write_answer(const Engine::OnText& on_text);
   void add_evidence();
   void list_documents();
   std::vector<IdCandidate> candidates() const;
   std::vector<Round::Layer> routed_layers() const;
   std::vector<ScoredPassage> best_documents(const std::vector<float>& scores, int64_t count) const;
-  PassageView view(int64_t passage_id) const;
+  std::optional<PassageView> view(int64_t passage_id) const;
 
   const LoadedModel& model_;
   const memory::Bank& bank_;

@@ -44,32 +44,73 @@ void expect_valid(const AskOptions& options) {
       {.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed});
 }
 
-Engine::Engine(const LoadedModel& model, std::unique_ptr<memory::Bank> bank)
-    : model_(model), bank_(std::move(bank)) {}
+Engine::Engine(FileSystem& files, const LoadedModel& model, std::filesystem::path folder,
+               const EngineOptions& options)
+    : files_(files), model_(model), folder_(std::move(folder)), options_(options) {}
 
 std::unique_ptr<Engine> Engine::open(FileSystem& files, const LoadedModel& model,
                                      const std::filesystem::path& folder,
-                                     const memory::GpuSourceOptions& gpu) {
+                                     const EngineOptions& options) {
   if (!model.config().has_memory()) {
     throw Error(ErrorCode::kMismatch, "the model ", model.name(),
                 " has no router layers: it cannot use a memory");
   }
-  auto engine = std::unique_ptr<Engine>(new Engine(model, memory::Bank::open(files, folder)));
-  memory::BankFacts wanted = engine->bank_->facts();
-  wanted.model_name = model.name();
-  wanted.model_fingerprint = model.fingerprint();
-  wanted.tokenizer_fingerprint = model.tokenizer_fingerprint();
-  wanted.shape = model.config().memory_shape();
-  memory::expect_equal(engine->bank_->facts(), wanted, "the bank " + folder.string());
-  if (model.gpu() != nullptr) {
-    memory::GpuSourceOptions tiers = gpu;
-    tiers.gpu_reserve_bytes =
-        std::max(tiers.gpu_reserve_bytes, model.session_bytes(kRoomForTokens));
-    engine->source_ = engine->bank_->gpu_source(*model.gpu(), tiers);
-  } else {
-    engine->source_ = engine->bank_->source();
-  }
+  auto engine = std::unique_ptr<Engine>(new Engine(files, model, folder, options));
+  engine->load();
   return engine;
+}
+
+bool Engine::refresh() {
+  if (source_ && bank_->is_current()) return false;
+  load();
+  return true;
+}
+
+void Engine::leave_out_damaged() { load_undamaged(); }
+
+/// Once something was damaged it is looked for again: what is new may be damaged too.
+void Engine::load() {
+  if (bank_ && !bank_->problems().empty()) {
+    load_undamaged();
+    return;
+  }
+  try {
+    take(memory::Bank::open(files_, folder_, options_.filter));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCorruption) throw;
+    load_undamaged();
+  }
+}
+
+void Engine::load_undamaged() {
+  take(memory::Bank::open_undamaged(files_, folder_, options_.filter));
+}
+
+void Engine::take(std::unique_ptr<memory::Bank> bank) {
+  memory::BankFacts wanted = bank->facts();
+  wanted.model_name = model_.name();
+  wanted.model_fingerprint = model_.fingerprint();
+  wanted.tokenizer_fingerprint = model_.tokenizer_fingerprint();
+  wanted.shape = model_.config().memory_shape();
+  memory::expect_equal(bank->facts(), wanted, "the bank " + folder_.string());
+  if (model_.gpu() == nullptr) {
+    source_ = bank->source(std::move(source_));
+  } else {
+    source_.reset();  // the GPU may not hold both
+    memory::GpuSourceOptions tiers = options_.gpu;
+    tiers.gpu_reserve_bytes =
+        std::max(tiers.gpu_reserve_bytes, model_.session_bytes(kRoomForTokens));
+    source_ = bank->gpu_source(*model_.gpu(), tiers);
+  }
+  bank_ = std::move(bank);
+}
+
+const memory::ChunkSource& Engine::source() const {
+  if (!source_) {
+    throw Error(ErrorCode::kInternal, "the bank ", folder_.string(),
+                " could not be loaded after it had changed");
+  }
+  return *source_;
 }
 
 std::string Engine::placement_note() const {
@@ -85,14 +126,14 @@ Answer Engine::ask(std::string_view question, const AskOptions& options,
                    const OnText& on_text) const {
   expect_question(question);
   expect_valid(options);
-  return Conversation(model_, *bank_, *source_, question, options).ask(on_text);
+  return Conversation(model_, *bank_, source(), question, options).ask(on_text);
 }
 
 RouteResult Engine::route(std::string_view question, int64_t num_documents) const {
   expect_question(question);
   MSA_CHECK(num_documents >= 1, "num_documents must be at least 1, got ", num_documents);
   const AskOptions options;
-  return Conversation(model_, *bank_, *source_, question, options).route(num_documents);
+  return Conversation(model_, *bank_, source(), question, options).route(num_documents);
 }
 
 }  // namespace msa::engine

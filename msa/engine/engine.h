@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "msa/base/file_system.h"
 #include "msa/engine/answer.h"
@@ -20,15 +21,32 @@ class LoadedModel;
 /// came.
 void expect_valid(const AskOptions& options);
 
+struct EngineOptions {
+  memory::GpuSourceOptions gpu;   // where a model on a GPU keeps the bank; see GpuSource::load
+  memory::DocumentFilter filter;  // other documents are as if the bank did not hold them
+};
+
 /// One bank under one model. ask and route may run at once on several threads.
 class Engine {
  public:
-  /// Throws Error(kMismatch) naming the field in which bank and model differ. `model` must outlive
-  /// the engine.
-  /// `gpu` says where a model on a GPU keeps the bank; see GpuSource::load.
+  /// Documents that are damaged are left out, as far as loading notices: see problems(). Throws
+  /// Error(kMismatch) naming the field in which bank and model differ. `model` must outlive the
+  /// engine.
   static std::unique_ptr<Engine> open(FileSystem& files, const LoadedModel& model,
                                       const std::filesystem::path& folder,
-                                      const memory::GpuSourceOptions& gpu = {});
+                                      const EngineOptions& options = {});
+
+  /// Goes on to what the bank holds now, which is what was committed before the call; false if that
+  /// is what it had. On the CPU only new segments are read, a GPU loads the bank anew. Not while
+  /// questions run. If it throws, questions are refused until a call succeeds.
+  bool refresh();
+
+  /// Goes on to what the bank holds now, without documents of which a part is damaged: reads every
+  /// byte of it. For when a question threw Error(kCorruption). As refresh() otherwise.
+  void leave_out_damaged();
+
+  /// What is damaged in the bank, and so left out.
+  const std::vector<memory::BankProblem>& problems() const { return bank_->problems(); }
 
   /// Called with each piece of the answer's text as it is written (whole UTF-8 characters).
   using OnText = std::function<void(std::string_view)>;
@@ -46,11 +64,20 @@ class Engine {
   std::string placement_note() const;
 
  private:
-  Engine(const LoadedModel& model, std::unique_ptr<memory::Bank> bank);
+  Engine(FileSystem& files, const LoadedModel& model, std::filesystem::path folder,
+         const EngineOptions& options);
 
+  void load();
+  void load_undamaged();
+  void take(std::unique_ptr<memory::Bank> bank);
+  const memory::ChunkSource& source() const;
+
+  FileSystem& files_;
   const LoadedModel& model_;
+  std::filesystem::path folder_;
+  EngineOptions options_;
   std::unique_ptr<memory::Bank> bank_;
-  std::unique_ptr<memory::ChunkSource> source_;
+  std::unique_ptr<memory::ChunkSource> source_;  // null after a load that failed
 };
 
 }  // namespace msa::engine

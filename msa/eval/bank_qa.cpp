@@ -174,7 +174,9 @@ class BankEvaluation {
     const memory::Bank& bank = engine_.bank();
     const memory::Passage& passage = bank.passages()[*bank.place_of(id)];
     const auto [entry, is_new] = texts_.try_emplace(passage.document);
-    if (is_new) entry->second = text_digest(bank.document_of(passage));
+    if (is_new) {
+      if (const auto document = bank.document_of(passage)) entry->second = text_digest(*document);
+    }
     return entry->second;
   }
 

@@ -11,22 +11,55 @@
 #include "msa/memory/segment_layout.h"
 
 namespace msa::memory {
+namespace {
+
+[[noreturn]] void throw_problem(const BankProblem& problem) {
+  throw Error(ErrorCode::kCorruption, problem.file, ": ", problem.what);
+}
+
+}  // namespace
 
 Bank::Bank(FileSystem& files, std::filesystem::path folder)
-    : files_(files), folder_(std::move(folder)) {}
-
-std::unique_ptr<Bank> Bank::open(FileSystem& files, const std::filesystem::path& folder) {
-  if (!files.exists(folder / Catalog::kFile)) {
-    throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string(), ": it has no ",
+    : files_(files), folder_(std::move(folder)) {
+  if (!files.exists(folder_ / Catalog::kFile)) {
+    throw Error(ErrorCode::kNotFound, "there is no bank at ", folder_.string(), ": it has no ",
                 Catalog::kFile);
   }
-  auto bank = std::unique_ptr<Bank>(new Bank(files, folder));
-  bank->catalog_ = Catalog::open(folder, storage::Database::Mode::kRead);
+  catalog_ = Catalog::open(folder_, storage::Database::Mode::kRead);
+}
+
+/// Calls `read`, which gives the state, while no file of any state can be removed.
+template <typename Read>
+void Bank::take_snapshot(const Read& read) {
   // All is held until it is known what is needed: a writer may be retiring files now.
-  std::shared_ptr<GenerationLock> lock = GenerationLock::hold_all(folder / kReadersFile);
-  bank->snapshot_ = bank->catalog_->snapshot();
-  if (lock) lock->narrow_to(bank->snapshot_.generation);
-  bank->lock_ = std::move(lock);
+  std::shared_ptr<GenerationLock> lock = GenerationLock::hold_all(folder_ / kReadersFile);
+  snapshot_ = read();
+  if (lock) lock->narrow_to(snapshot_.generation);
+  lock_ = std::move(lock);
+}
+
+std::unique_ptr<Bank> Bank::open(FileSystem& files, const std::filesystem::path& folder,
+                                 const DocumentFilter& filter) {
+  auto bank = std::unique_ptr<Bank>(new Bank(files, folder));
+  bank->take_snapshot([&] { return bank->catalog_->snapshot(filter); });
+  return bank;
+}
+
+std::unique_ptr<Bank> Bank::open_undamaged(FileSystem& files, const std::filesystem::path& folder,
+                                           const DocumentFilter& filter) {
+  auto bank = std::unique_ptr<Bank>(new Bank(files, folder));
+  bank->take_snapshot([&] {
+    BankCheck check = check_bank(files, folder);
+    bank->problems_ = std::move(check.problems);
+    if (!check.undamaged) throw_problem(bank->problems_.front());
+    return *std::move(check.undamaged);
+  });
+  if (!filter.is_empty()) {
+    bank->snapshot_.keep([&](const Passage& passage) {
+      const auto document = bank->catalog_->find(passage.document);
+      return document && filter.matches(*document);
+    });
+  }
   return bank;
 }
 
@@ -77,19 +110,40 @@ std::optional<int64_t> Bank::place_of(int64_t passage_id) const {
 }
 
 std::optional<Document> Bank::find(const std::string& name) const {
-  auto document = catalog_->find(name);
-  // Rows rise: a later one is of a document that was added or replaced since.
-  const int64_t last = snapshot_.passages.empty() ? 0 : snapshot_.passages.back().document;
-  if (document && document->row > last) return std::nullopt;
-  return document;
+  if (problems_.empty()) return with_passages(catalog_->find(name));
+  // SQLite's index of names may be what is damaged.
+  int64_t row = 0;
+  for (const Passage& passage : snapshot_.passages) {
+    if (passage.document == row) continue;
+    row = passage.document;
+    const auto document = catalog_->find(row);
+    if (document && document->name == name) return with_passages(document);
+  }
+  return std::nullopt;
 }
 
 /// Nothing if it has been deleted since the bank was opened.
 std::optional<Document> Bank::read_document(int64_t row) const {
   auto document = catalog_->find(row);
   if (!document && catalog_->generation() == snapshot_.generation) {
-    throw Error(ErrorCode::kCorruption, (folder_ / Catalog::kFile).string(), ": the document ", row,
-                " is missing");
+    throw Error(ErrorCode::kCorruption, catalog_path(), ": the document ", row, " is missing");
+  }
+  return with_passages(std::move(document));
+}
+
+/// Nothing for a document of which the state has no passage: it came later, or does not count.
+std::optional<Document> Bank::with_passages(std::optional<Document> document) const {
+  if (!document) return document;
+  const auto own = std::ranges::equal_range(snapshot_.passages, document->row, {},
+                                            &Passage::document);  // rows rise as ids do
+  if (own.empty()) return std::nullopt;
+  document->passages.assign(own.begin(), own.end());
+  for (const Passage& passage : own) {
+    const auto size = static_cast<int64_t>(document->text.size());
+    if (passage.start < 0 || passage.end < passage.start || passage.end > size) {
+      throw Error(ErrorCode::kCorruption, catalog_path(), ": passage ", passage.id,
+                  " is not within its document");
+    }
   }
   return document;
 }
@@ -111,18 +165,8 @@ std::vector<Document> Bank::list(int64_t offset, int64_t limit) const {
   return documents;
 }
 
-Document Bank::document_of(const Passage& passage) const {
-  auto document = read_document(passage.document);
-  if (!document) {
-    throw Error(ErrorCode::kNotFound, folder_.string(), ": the document of passage ", passage.id,
-                " has been deleted or replaced since the bank was opened");
-  }
-  if (passage.start < 0 || passage.end < passage.start ||
-      passage.end > static_cast<int64_t>(document->text.size())) {
-    throw Error(ErrorCode::kCorruption, (folder_ / Catalog::kFile).string(), ": passage ",
-                passage.id, " is not within its document");
-  }
-  return *std::move(document);
+std::optional<Document> Bank::document_of(const Passage& passage) const {
+  return read_document(passage.document);
 }
 
 std::unique_ptr<const BankSegments> Bank::open_segments() const {
@@ -130,8 +174,8 @@ std::unique_ptr<const BankSegments> Bank::open_segments() const {
                                         snapshot_.passages, lock_);
 }
 
-std::unique_ptr<ChunkSource> Bank::source() const {
-  return std::make_unique<BankSource>(open_segments());
+std::unique_ptr<ChunkSource> Bank::source(std::unique_ptr<ChunkSource> previous) const {
+  return std::make_unique<BankSource>(open_segments(), dynamic_cast<BankSource*>(previous.get()));
 }
 
 std::unique_ptr<GpuSource> Bank::gpu_source(const kernels::Gpu& gpu,

@@ -1,5 +1,6 @@
 #include "msa/memory/bank_segments.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -40,7 +41,8 @@ void BankSegments::add_segment(std::unique_ptr<storage::SegmentFile> file, const
                                std::span<const Passage> passages) {
   const std::vector<int64_t> stored =
       stored_chunks_of(*file, read_tables(*file, facts_, row), passages);
-  Segment segment{.file = std::move(file), .num_stored_chunks = row.chunks, .runs = {}};
+  Segment segment{
+      .file = std::move(file), .digest = row.digest, .num_stored_chunks = row.chunks, .runs = {}};
   for (size_t n = 0; n < passages.size(); ++n) {
     const int64_t chunks = passages[n].chunks;
     const bool continues =
@@ -58,6 +60,13 @@ void BankSegments::add_segment(std::unique_ptr<storage::SegmentFile> file, const
     first_chunk_.push_back(first_chunk_.back() + chunks);
   }
   segments_.push_back(std::move(segment));
+}
+
+const BankSegments::Segment* BankSegments::find(const Segment& segment) const {
+  const auto found = std::ranges::find_if(segments_, [&](const Segment& own) {
+    return own.digest == segment.digest && own.num_stored_chunks == segment.num_stored_chunks;
+  });
+  return found == segments_.end() ? nullptr : &*found;
 }
 
 void BankSegments::read_record(int64_t document, int64_t first_layer,

@@ -29,6 +29,7 @@ class BankSegments {
  public:
   struct Segment {
     std::unique_ptr<storage::SegmentFile> file;
+    storage::Digest digest{};       // of the file's digest table
     int64_t num_stored_chunks = 0;  // dead ones too
     std::vector<ChunkRun> runs;     // what is alive, in order
   };
@@ -51,6 +52,9 @@ class BankSegments {
 
   const BankFacts& facts() const { return facts_; }
   const std::vector<Segment>& segments() const { return segments_; }
+
+  /// The one of the same bytes; null if there is none.
+  const Segment* find(const Segment& segment) const;
 
   int64_t num_documents() const { return static_cast<int64_t>(places_.size()); }
   int64_t num_chunks() const { return first_chunk_.back(); }

@@ -1,5 +1,6 @@
 #include "msa/memory/bank_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -9,30 +10,72 @@
 
 namespace msa::memory {
 
-BankSource::BankSource(std::unique_ptr<const BankSegments> segments)
+BankSource::BankSource(std::unique_ptr<const BankSegments> segments, BankSource* previous)
     : segments_(std::move(segments)),
       index_(segments_->facts().shape, segments_->facts().key_type) {
-  const BankFacts& facts = segments_->facts();
   std::vector<int64_t> num_chunks(segments_->num_documents());
   for (size_t n = 0; n < num_chunks.size(); ++n) {
     num_chunks[n] = segments_->num_chunks(static_cast<int64_t>(n));
   }
   index_.reserve(num_chunks);
-  const int64_t num_layers = facts.shape.num_layers;
-  const int64_t row_bytes = facts.shape.key_dim() * kernels::bytes_of(facts.key_type);
-  parallel_for(static_cast<int64_t>(segments_->segments().size()) * num_layers, [&](int64_t i) {
-    const BankSegments::Segment& segment = segments_->segments()[i / num_layers];
-    const int64_t layer = i % num_layers;
-    for (const ChunkRun& run : segment.runs) {
-      const int64_t stored = layer * segment.num_stored_chunks + run.first_stored;
-      segment.file->read(kRoutingKeyTensor, static_cast<uint64_t>(stored * row_bytes),
-                         index_.rows(layer, run.first, run.count));
-      if (facts.key_type == kernels::NumberType::kInt8) {
-        segment.file->read(kRoutingScaleTensor, static_cast<uint64_t>(stored * 4),
-                           std::as_writable_bytes(index_.scales(layer, run.first, run.count)));
-      }
+  const std::vector<Segment>& all = segments_->segments();
+  const auto num_segments = static_cast<int64_t>(all.size());
+  const int64_t num_layers = segments_->facts().shape.num_layers;
+  const bool is_alike = previous != nullptr && previous->shape() == shape() &&
+                        previous->segments_->facts().key_type == segments_->facts().key_type;
+  if (!is_alike) {
+    parallel_for(num_segments * num_layers,
+                 [&](int64_t i) { load(all[i / num_layers], i % num_layers, nullptr); });
+    return;
+  }
+  // Pages of a layer are taken as it is filled, so that both states together never hold much more
+  // than one of them.
+  for (int64_t layer = 0; layer < num_layers; ++layer) {
+    parallel_for(num_segments, [&](int64_t i) { load(all[i], layer, previous); });
+    previous->index_.release(layer);
+  }
+}
+
+void BankSource::load(const Segment& segment, int64_t layer, const BankSource* previous) {
+  const Segment* held = previous == nullptr ? nullptr : previous->segments_->find(segment);
+  for (const ChunkRun& run : segment.runs) {
+    int64_t done = 0;
+    const auto part = [&](int64_t count) {
+      const ChunkRun rest{
+          .first_stored = run.first_stored + done, .first = run.first + done, .count = count};
+      done += count;
+      return rest;
+    };
+    for (const ChunkRun& old : held == nullptr ? std::span<const ChunkRun>() : held->runs) {
+      const int64_t first = std::max(run.first_stored + done, old.first_stored);
+      const int64_t end = std::min(run.first_stored + run.count, old.first_stored + old.count);
+      if (first >= end) continue;
+      const int64_t gap = first - (run.first_stored + done);
+      if (gap > 0) read(segment, layer, part(gap));
+      copy(layer, part(end - first), *previous, old.first + first - old.first_stored);
     }
-  });
+    if (done < run.count) read(segment, layer, part(run.count - done));
+  }
+}
+
+void BankSource::read(const Segment& segment, int64_t layer, const ChunkRun& run) {
+  const BankFacts& facts = segments_->facts();
+  const int64_t row_bytes = facts.shape.key_dim() * kernels::bytes_of(facts.key_type);
+  const int64_t stored = layer * segment.num_stored_chunks + run.first_stored;
+  segment.file->read(kRoutingKeyTensor, static_cast<uint64_t>(stored * row_bytes),
+                     index_.rows(layer, run.first, run.count));
+  if (facts.key_type == kernels::NumberType::kInt8) {
+    segment.file->read(kRoutingScaleTensor, static_cast<uint64_t>(stored * 4),
+                       std::as_writable_bytes(index_.scales(layer, run.first, run.count)));
+  }
+}
+
+void BankSource::copy(int64_t layer, const ChunkRun& run, const BankSource& previous,
+                      int64_t from) {
+  std::ranges::copy(previous.index_.rows(layer, from, run.count),
+                    index_.rows(layer, run.first, run.count).begin());
+  std::ranges::copy(previous.index_.scales(layer, from, run.count),
+                    index_.scales(layer, run.first, run.count).begin());
 }
 
 void BankSource::fetch(int64_t layer, std::span<const int64_t> documents, float* key,

@@ -16,8 +16,10 @@ namespace msa::memory {
 /// Immutable; all calls may run at once. Every byte read has been checked against its digest.
 class BankSource final : public ChunkSource {
  public:
-  /// Throws Error(kCorruption) with file and offset if routing keys are damaged.
-  explicit BankSource(std::unique_ptr<const BankSegments> segments);
+  /// Throws Error(kCorruption) with file and offset if routing keys are damaged. `previous`, if not
+  /// null, is of an older state of the bank: what both hold is copied from it, and it has no keys
+  /// afterwards.
+  explicit BankSource(std::unique_ptr<const BankSegments> segments, BankSource* previous = nullptr);
 
   const MemoryShape& shape() const override { return index_.shape(); }
   int64_t num_documents() const override { return index_.num_documents(); }
@@ -31,6 +33,12 @@ class BankSource final : public ChunkSource {
              float* value) const override;
 
  private:
+  using Segment = BankSegments::Segment;
+
+  void load(const Segment& segment, int64_t layer, const BankSource* previous);
+  void read(const Segment& segment, int64_t layer, const ChunkRun& run);
+  void copy(int64_t layer, const ChunkRun& run, const BankSource& previous, int64_t from);
+
   std::unique_ptr<const BankSegments> segments_;
   RoutingIndex index_;
 };

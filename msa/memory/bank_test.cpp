@@ -72,7 +72,7 @@ void expect_holds(const Bank& bank, const ChunkSource& source, const RandomBatch
       EXPECT_EQ(bank.passages()[place].start, passage.start);
       EXPECT_EQ(bank.passages()[place].end, passage.end);
       EXPECT_EQ(bank.passages()[place].tokens, passage.tokens);
-      EXPECT_EQ(bank.document_of(bank.passages()[place]).name, document.name);
+      EXPECT_EQ(bank.document_of(bank.passages()[place])->name, document.name);
       for (int64_t layer = 0; layer < bank.facts().shape.num_layers; ++layer) {
         Content content = content_of(wanted, layer, n);
         for (auto* rows : {&content.key, &content.value}) *rows = as_stored(*rows, bank.facts());

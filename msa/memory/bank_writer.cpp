@@ -121,9 +121,8 @@ void BankWriter::start_change() {
   has_failed_ = true;
 }
 
-BankWriter::Known BankWriter::knows(const std::string& name, const std::string& title,
-                                    const std::string& text) const {
-  const auto is_same = catalog_->is_same(name, title, text);
+BankWriter::Known BankWriter::knows(const Document& document) const {
+  const auto is_same = catalog_->is_same(document);
   if (!is_same) return Known::kNo;
   return *is_same ? Known::kSame : Known::kOther;
 }
@@ -237,6 +236,11 @@ Forgotten BankWriter::forget(std::span<const std::string> names) {
   has_failed_ = false;
   keep_up(/*most_groups=*/1);
   return forgotten;
+}
+
+Forgotten BankWriter::forget_where(const DocumentFilter& filter) {
+  MSA_CHECK(!filter.is_empty(), "a filter without conditions would forget all documents");
+  return forget(catalog_->names(filter));
 }
 
 void BankWriter::publish(const std::filesystem::path& temporary, const SegmentRow& row) {

@@ -58,9 +58,9 @@ class BankWriter {
   int64_t next_passage_id() const { return next_passage_id_; }
 
   enum class Known { kNo, kSame, kOther };
-  /// Whether a document of that name is in the bank, with this title and text or others. May run
-  /// while another thread commits.
-  Known knows(const std::string& name, const std::string& title, const std::string& text) const;
+  /// Whether a document of that name is in the bank, with this title, text and attributes or
+  /// others. May run while another thread commits.
+  Known knows(const Document& document) const;
 
   /// Whether a document of that name is in the bank. May run while another thread commits.
   bool holds(const std::string& name) const { return catalog_->has(name); }
@@ -79,6 +79,11 @@ class BankWriter {
   /// Deletes documents, durably when it returns; none of them if it throws. Their records stay in
   /// the files until a compaction: only compact() with `purges` leaves nothing of them.
   Forgotten forget(std::span<const std::string> names);
+
+  /// The same for all documents that count, of which there may be none. Throws
+  /// Error(kInvalidArgument) for a filter without conditions, Error(kCorruption) if a document is
+  /// damaged.
+  Forgotten forget_where(const DocumentFilter& filter);
 
   /// Merges small segments and drops dead records (CompactionGoal::kCompact) by copying what is
   /// alive, byte for byte. Goes group by group: of disk it needs no more than one segment beside

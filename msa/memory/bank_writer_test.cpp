@@ -65,10 +65,21 @@ TEST_F(BankTest, KnowsWhatItHoldsSoThatIngestCanGoOn) {
   writer->commit(batch.documents, batch.encoded);
   const Document& held = batch.documents[1];
   using Known = BankWriter::Known;
-  EXPECT_EQ(writer->knows(held.name, held.title, held.text), Known::kSame);
-  EXPECT_EQ(writer->knows(held.name, held.title, held.text + "."), Known::kOther);
-  EXPECT_EQ(writer->knows(held.name, "", held.title + held.text), Known::kOther);
-  EXPECT_EQ(writer->knows("new", held.title, held.text), Known::kNo);
+  EXPECT_EQ(writer->knows(held), Known::kSame);
+  Document other = held;
+  other.text += ".";
+  EXPECT_EQ(writer->knows(other), Known::kOther);
+  other.text = held.title + held.text;
+  other.title.clear();
+  EXPECT_EQ(writer->knows(other), Known::kOther);
+  other = held;
+  other.attributes = R"({"n":2})";
+  EXPECT_EQ(writer->knows(other), Known::kOther);
+  other = held;
+  other.source = "elsewhere";
+  EXPECT_EQ(writer->knows(other), Known::kSame);
+  other.name = "new";
+  EXPECT_EQ(writer->knows(other), Known::kNo);
 }
 
 TEST_F(BankTest, AnotherThreadMayAskWhatItKnowsWhileItCommits) {
@@ -76,13 +87,14 @@ TEST_F(BankTest, AnotherThreadMayAskWhatItKnowsWhileItCommits) {
   const RandomBatch first = next_batch(*writer, 3, 1);
   writer->commit(first.documents, first.encoded);
   using Known = BankWriter::Known;
+  Document unknown = first.documents[0];
+  unknown.name = "new";
   std::atomic<bool> is_over = false;
   int64_t asked = 0;
   std::thread other([&] {
     for (; !is_over || asked < 3; ++asked) {
-      const Document& held = first.documents[asked % 3];
-      EXPECT_EQ(writer->knows(held.name, held.title, held.text), Known::kSame);
-      EXPECT_EQ(writer->knows("new", held.title, held.text), Known::kNo);
+      EXPECT_EQ(writer->knows(first.documents[asked % 3]), Known::kSame);
+      EXPECT_EQ(writer->knows(unknown), Known::kNo);
     }
   });
   for (uint32_t seed = 2; seed < 12; ++seed) commit(*writer, 3, seed);

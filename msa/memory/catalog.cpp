@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <span>
+#include <unordered_set>
 
 #include "msa/base/error.h"
 
@@ -146,7 +147,7 @@ int64_t Catalog::num_passages(const std::vector<SegmentRow>& segments) const {
   return count;
 }
 
-CatalogSnapshot Catalog::snapshot() const {
+CatalogSnapshot Catalog::snapshot(const DocumentFilter& filter) const {
   const std::lock_guard lock(mutex_);
   const Transaction transaction(database_, Transaction::Kind::kRead);
   CatalogSnapshot snapshot{.facts = facts(),
@@ -160,7 +161,28 @@ CatalogSnapshot Catalog::snapshot() const {
     throw Error(ErrorCode::kCorruption, path_.string(), ": has ", snapshot.passages.size(),
                 " passages, ", wanted, " are to be there");
   }
+  if (filter.is_empty()) return snapshot;
+  std::unordered_set<int64_t> counting;
+  for_each_document(filter, [&](const Document& document) { counting.insert(document.row); });
+  snapshot.keep([&](const Passage& passage) { return counting.contains(passage.document); });
   return snapshot;
+}
+
+/// Calls `work` with each document that counts, without its passages; by rising row.
+template <typename Work>
+void Catalog::for_each_document(const DocumentFilter& filter, const Work& work) const {
+  auto rows = database_.prepare(std::string(kSelectDocument) + "ORDER BY id");
+  while (rows.next()) {
+    const Document document = expect_good(rows, read_document, "document");
+    if (filter.matches(document)) work(document);
+  }
+}
+
+std::vector<std::string> Catalog::names(const DocumentFilter& filter) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  for_each_document(filter, [&](const Document& document) { names.push_back(document.name); });
+  return names;
 }
 
 std::vector<SegmentUse> Catalog::segment_uses() const {
@@ -200,38 +222,20 @@ std::vector<Passage> Catalog::passages_between(int64_t first, int64_t end) const
   return passages;
 }
 
-Document Catalog::with_passages(Statement& statement) const {
-  Document document = expect_good(statement, read_document, "document");
-  const Kept rows(passages_of_, database_,
-                  std::string(kSelectPassage) + "WHERE document = ? ORDER BY id");
-  rows->bind(1, document.row);
-  while (rows->next()) {
-    document.passages.push_back(expect_good(*rows, read_passage, "passage"));
-    if (document.passages.back().end > static_cast<int64_t>(document.text.size())) {
-      throw Error(ErrorCode::kCorruption, path_.string(), ": passage ", rows->text(0),
-                  " is not within its document");
-    }
-  }
-  return document;
-}
-
-std::optional<Document> Catalog::document(Statement& statement) const {
-  if (!statement.next()) return std::nullopt;
-  return with_passages(statement);
-}
-
 std::optional<Document> Catalog::find(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   auto rows = database_.prepare(std::string(kSelectDocument) + "WHERE name = ?");
   rows.bind(1, name);
-  return document(rows);
+  if (!rows.next()) return std::nullopt;
+  return expect_good(rows, read_document, "document");
 }
 
 std::optional<Document> Catalog::find(int64_t row) const {
   const std::lock_guard lock(mutex_);
   const Kept rows(find_by_row_, database_, std::string(kSelectDocument) + "WHERE id = ?");
   rows->bind(1, row);
-  return document(*rows);
+  if (!rows->next()) return std::nullopt;
+  return expect_good(*rows, read_document, "document");
 }
 
 bool Catalog::has(const std::string& name) const {
@@ -255,14 +259,14 @@ std::optional<HeldDocument> Catalog::where_is(const std::string& name) const {
   return document;
 }
 
-std::optional<bool> Catalog::is_same(const std::string& name, std::string_view title,
-                                     std::string_view text) const {
+std::optional<bool> Catalog::is_same(const Document& document) const {
   const std::lock_guard lock(mutex_);
   auto rows = database_.prepare(std::string(kSelectDocument) + "WHERE name = ?");
-  rows.bind(1, name);
+  rows.bind(1, document.name);
   if (!rows.next()) return std::nullopt;
-  const Document document = expect_good(rows, read_document, "document");
-  return document.title == title && document.text == text;
+  const Document held = expect_good(rows, read_document, "document");
+  return held.title == document.title && held.text == document.text &&
+         held.attributes == document.attributes;
 }
 
 }  // namespace msa::memory

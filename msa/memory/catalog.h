@@ -7,13 +7,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "msa/base/file_system.h"
 #include "msa/memory/bank_facts.h"
 #include "msa/memory/catalog_rows.h"
+#include "msa/memory/document_filter.h"
 #include "msa/memory/segment_use.h"
 #include "msa/storage/database.h"
 
@@ -27,9 +30,13 @@ struct CatalogCheck {
   std::vector<SegmentRow> damaged_segments;
   std::vector<Passage> passages;         // by rising segment, then id
   std::map<int64_t, std::string> names;  // of documents by row, damaged ones included
+  std::set<int64_t> damaged_documents;   // rows
   bool has_all_segments = false;         // each row was read and is good
   bool has_all_passages = false;
   bool may_hold_dead = false;  // the format is one in which records of deleted documents may stay
+  int64_t format = 1;          // these where all facts are good
+  int64_t generation = 1;
+  int64_t next_passage_id = 1;
 };
 
 /// What a catalog held at one moment.
@@ -40,6 +47,15 @@ struct CatalogSnapshot {
   int64_t next_passage_id = 1;
   std::vector<SegmentRow> segments;  // by rising id
   std::vector<Passage> passages;     // by rising id
+
+  /// Takes out all passages but those for which is_kept(passage), and segments that have none then.
+  template <typename IsKept>
+  void keep(const IsKept& is_kept) {
+    std::erase_if(passages, [&](const Passage& passage) { return !is_kept(passage); });
+    std::unordered_set<int64_t> used;
+    for (const Passage& passage : passages) used.insert(passage.segment);
+    std::erase_if(segments, [&](const SegmentRow& row) { return !used.contains(row.id); });
+  }
 };
 
 /// Where a document is.
@@ -79,8 +95,11 @@ class Catalog {
   /// From 1; a higher one after every change that deletes documents or drops segments.
   int64_t generation() const;
 
-  /// All of it but documents, in one state.
-  CatalogSnapshot snapshot() const;
+  /// All of it but documents, in one state; of the passages those of documents that count.
+  CatalogSnapshot snapshot(const DocumentFilter& filter = {}) const;
+
+  /// Names of the documents that count, in the order in which they were committed.
+  std::vector<std::string> names(const DocumentFilter& filter) const;
 
   /// What of each segment is alive, by rising passage id.
   std::vector<SegmentUse> segment_uses() const;
@@ -107,15 +126,15 @@ class Catalog {
   /// read the log; the rest has been done then.
   void purge(const std::filesystem::path& temporary) const;
 
-  /// Documents by name or row; text included.
+  /// Documents by name or row; text included, passages not.
   std::optional<Document> find(const std::string& name) const;
   std::optional<Document> find(int64_t row) const;
 
   bool has(const std::string& name) const;
 
-  /// Whether the document of that name has this title and text; nothing if there is no such name.
-  std::optional<bool> is_same(const std::string& name, std::string_view title,
-                              std::string_view text) const;
+  /// Whether the document of `document`'s name has its title, text and attributes; nothing if there
+  /// is no such name.
+  std::optional<bool> is_same(const Document& document) const;
 
   /// Reads everything: rows, references between them, and what SQLite itself finds. Throws nothing
   /// for what is damaged. A writer may go on meanwhile.
@@ -124,8 +143,8 @@ class Catalog {
  private:
   explicit Catalog(const std::filesystem::path& path, storage::Database::Mode mode);
 
-  std::optional<Document> document(storage::Statement& statement) const;
-  Document with_passages(storage::Statement& statement) const;
+  template <typename Work>
+  void for_each_document(const DocumentFilter& filter, const Work& work) const;
   int64_t number(const char* fact, int64_t otherwise, int64_t least = 1) const;
   void set(const char* fact, int64_t value);
   int64_t count(const char* of) const;
@@ -146,7 +165,6 @@ class Catalog {
   mutable std::recursive_mutex mutex_;
   // Prepared once: a question reads many documents. Closed before the database, idle between calls.
   mutable std::optional<storage::Statement> find_by_row_;
-  mutable std::optional<storage::Statement> passages_of_;
 };
 
 }  // namespace msa::memory

@@ -59,6 +59,11 @@ class CatalogReading {
   }
 
   void set_may_hold_dead(bool may) { check_.may_hold_dead = may; }
+  void set_state(int64_t format, int64_t generation, int64_t next_passage_id) {
+    check_.format = format;
+    check_.generation = generation;
+    check_.next_passage_id = next_passage_id;
+  }
 
   void read_segments() {
     check_.has_all_segments = part([&] {
@@ -80,10 +85,10 @@ class CatalogReading {
         check_.names[row.row] = row.name;
         if (is_good) continue;
         report(row.name, "the row of the document is damaged");
-        damaged_documents_.insert(row.row);
+        check_.damaged_documents.insert(row.row);
       }
     });
-    has_all_documents_ &= damaged_documents_.empty();
+    has_all_documents_ &= check_.damaged_documents.empty();
   }
 
   void read_passages() {
@@ -151,10 +156,11 @@ class CatalogReading {
     const std::string document = rows.text(8);
     const std::string name = "passage " + std::to_string(row.id);
     const bool has_document = rows.integer(10) != 0;
-    const bool is_beyond =
-        has_document && !damaged_documents_.contains(row.document) && row.end > rows.integer(9);
+    const bool is_beyond = has_document && !check_.damaged_documents.contains(row.document) &&
+                           row.end > rows.integer(9);
     if (!is_good || is_beyond) {
       report(document, "the row of " + name + " is damaged");
+      check_.damaged_documents.insert(row.document);  // as far as it still says so
       return false;
     }
     // Where rows are damaged, that has been said.
@@ -168,7 +174,6 @@ class CatalogReading {
   const storage::Database& database_;
   std::string file_;
   std::set<std::pair<std::string, std::string>> said_;
-  std::set<int64_t> damaged_documents_;
   bool has_all_documents_ = false;
   CatalogCheck check_;
 };
@@ -193,7 +198,7 @@ CatalogCheck Catalog::check() const {
   reading.read_passages();
   reading.part([&] {
     if (!has_all_facts) return;
-    generation();
+    reading.set_state(number(kFormatFact, 1), generation(), next_passage_id());
     reading.check_next(next_passage_id(), number(kNextDocumentFact, 0),
                        number(kNextSegmentFact, 0));
     reading.check_counts(number(kDocumentsFact, -1, 0), number(kPassagesFact, -1, 0));

@@ -50,6 +50,16 @@ std::span<float> RoutingIndex::scales(int64_t layer, int64_t first_row, int64_t 
   return std::span(layers_[layer].scales).subspan(first_row, num_rows);
 }
 
+std::span<const std::byte> RoutingIndex::rows(int64_t layer, int64_t first_row,
+                                              int64_t num_rows) const {
+  return const_cast<RoutingIndex*>(this)->rows(layer, first_row, num_rows);
+}
+
+std::span<const float> RoutingIndex::scales(int64_t layer, int64_t first_row,
+                                            int64_t num_rows) const {
+  return const_cast<RoutingIndex*>(this)->scales(layer, first_row, num_rows);
+}
+
 std::vector<kernels::ScoredDocument> RoutingIndex::route(int64_t layer, const RoutingQuery& query,
                                                          int64_t top_k,
                                                          std::span<float> document_scores) const {

@@ -28,6 +28,13 @@ class RoutingIndex {
   std::span<std::byte> rows(int64_t layer, int64_t first_row, int64_t num_rows);
   std::span<float> scales(int64_t layer, int64_t first_row, int64_t num_rows);
 
+  /// Rows as rows() and scales() gave them.
+  std::span<const std::byte> rows(int64_t layer, int64_t first_row, int64_t num_rows) const;
+  std::span<const float> scales(int64_t layer, int64_t first_row, int64_t num_rows) const;
+
+  /// Gives a layer's memory back. Nothing can be routed over it afterwards.
+  void release(int64_t layer) { layers_[layer] = {}; }
+
   /// As ChunkSource::route. Where the rule folds, one pass of kernels::route_scores; else every
   /// chunk's score in double precision.
   std::vector<kernels::ScoredDocument> route(int64_t layer, const RoutingQuery& query,

@@ -92,7 +92,7 @@ class Verification {
   Verification(FileSystem& files, std::filesystem::path folder)
       : files_(files), folder_(std::move(folder)) {}
 
-  std::vector<BankProblem> run() {
+  BankCheck run() {
     const auto lock = GenerationLock::hold_all(folder_ / Bank::kReadersFile);
     const std::vector<std::string> present = list_segments();
     try {
@@ -103,10 +103,33 @@ class Verification {
     }
     for (const SegmentRow& row : catalog_.segments) check_segment(row);
     check_others(present);
-    return std::move(problems_);
+    return {.problems = std::move(problems_), .undamaged = undamaged()};
   }
 
  private:
+  /// Nothing if it cannot be told what the bank is.
+  std::optional<CatalogSnapshot> undamaged() {
+    if (!catalog_.facts) return std::nullopt;
+    CatalogSnapshot state{.facts = *catalog_.facts,
+                          .format = catalog_.format,
+                          .generation = catalog_.generation,
+                          .next_passage_id = catalog_.next_passage_id,
+                          .segments = std::move(catalog_.segments),
+                          .passages = std::move(catalog_.passages)};
+    std::ranges::sort(state.passages, {}, &Passage::id);
+    std::set<int64_t> segments;
+    for (const SegmentRow& row : state.segments) segments.insert(row.id);
+    for (const Passage& passage : state.passages) {
+      if (!segments.contains(passage.segment)) damaged_documents_.insert(passage.document);
+    }
+    damaged_documents_.merge(catalog_.damaged_documents);
+    state.keep([&](const Passage& passage) {
+      return catalog_.names.contains(passage.document) &&
+             !damaged_documents_.contains(passage.document);
+    });
+    return state;
+  }
+
   std::vector<std::string> list_segments() {
     try {
       return files_.list(folder_ / "segments");
@@ -119,6 +142,12 @@ class Verification {
   void report(const std::filesystem::path& file, int64_t offset, std::string document,
               std::string what) {
     problems_.push_back({file.string(), offset, std::move(document), std::move(what)});
+  }
+
+  void report_hit(const std::filesystem::path& file, int64_t offset,
+                  std::span<const Passage> passages, std::string what) {
+    for (const Passage& passage : passages) damaged_documents_.insert(passage.document);
+    report(file, offset, names_of(passages), std::move(what));
   }
 
   std::string names_of(std::span<const Passage> passages) const {
@@ -155,7 +184,7 @@ class Verification {
         const auto hit = is_block
                              ? passages_in_block(*catalog_.facts, row, passages, *stored, offset)
                              : std::vector(passages.begin(), passages.end());
-        report(path, static_cast<int64_t>(offset), names_of(hit), what);
+        report_hit(path, static_cast<int64_t>(offset), hit, what);
       }
       if (!damage.empty() || !catalog_.facts) return;
       FilePool pool(files_, 1);
@@ -169,7 +198,7 @@ class Verification {
                     num_passages);
       }
     } catch (const Error& error) {
-      report(path, -1, names_of(passages), error.what());
+      report_hit(path, -1, passages, error.what());
     }
   }
 
@@ -216,16 +245,21 @@ class Verification {
   std::filesystem::path folder_;
   CatalogCheck catalog_;
   std::vector<BankProblem> problems_;
+  std::set<int64_t> damaged_documents_;  // rows
 };
 
 }  // namespace
 
-std::vector<BankProblem> verify_bank(FileSystem& files, const std::filesystem::path& folder) {
+BankCheck check_bank(FileSystem& files, const std::filesystem::path& folder) {
   if (!files.exists(folder / Catalog::kFile)) {
     throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string(), ": it has no ",
                 Catalog::kFile);
   }
   return Verification(files, folder).run();
+}
+
+std::vector<BankProblem> verify_bank(FileSystem& files, const std::filesystem::path& folder) {
+  return check_bank(files, folder).problems;
 }
 
 }  // namespace msa::memory

@@ -72,7 +72,7 @@ inline BankContents contents_of(const memory::Bank& bank) {
   const memory::MemoryShape& shape = bank.facts().shape;
   const auto num_passages = static_cast<int64_t>(bank.passages().size());
   for (int64_t place = 0; place < num_passages;) {
-    const memory::Document document = bank.document_of(bank.passages()[place]);
+    const memory::Document document = bank.document_of(bank.passages()[place]).value();
     DocumentDigest digest(document);
     const int64_t row = document.row;
     for (; place < num_passages && bank.passages()[place].document == row; ++place) {

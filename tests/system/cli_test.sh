@@ -33,6 +33,12 @@ copy_model() { # copy_model NAME: a copy of the model whose files can be changed
   chmod -R u+w "$work/$1"
 }
 
+damage() { # damage FILE OFFSET: changes the byte there
+  local byte
+  byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+  printf "\\x$(printf %x $((byte ^ 90)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 head -n 30 "$source_dir/examples/documents.jsonl" >"$work/docs.jsonl"
 bank=$work/bank
 
@@ -175,6 +181,58 @@ expect "whole after changes" 0 "as it was written" "$msa" bank verify "$changing
 expect "forget without a bank" 3 "there is no bank" "$msa" forget "$work/none" a
 expect "compact without a bank" 3 "there is no bank" "$msa" compact "$work/none"
 
+# Attributes, and what a reader makes of changes.
+attributes=$work/attributes
+printf '%s\n' '{"id":"m","title":"MGM Resorts","text":"MGM Resorts was founded in 1986 by Kirk Kerkorian.","year":1986,"tags":["hotel","casino"]}' \
+  '{"id":"s","title":"Mary Celeste","text":"The Mary Celeste was built in Nova Scotia in 1861.","year":1861}' \
+  '{"id":"t","title":"Eiffel Tower","text":"The Eiffel Tower was completed in 1889.","year":1889}' >"$work/attributes.jsonl"
+expect "documents with attributes" 0 "3 documents" "$msa" ingest "$attributes" "$work/attributes.jsonl"
+expect "ls where" 0 "[1]  m  MGM" "$msa" bank ls "$attributes" --where tags=casino
+expect "ls where, no more" 0 "1" bash -c "'$msa' bank ls '$attributes' --where 'year<1889' | wc -l"
+expect "route where" 0 '["s","t"]' bash -c "'$msa' route '$attributes' 'who founded MGM Resorts' --where 'tags!=hotel' --json | jq -c '[.documents[].name] | sort'"
+expect "ask where" 0 '["s"]' bash -c "'$msa' ask '$attributes' 'when was the Eiffel Tower completed' --where 'year<1889' --json | jq -c '[.documents[].name]'"
+expect "ask where nothing is" 0 '[]' bash -c "'$msa' ask '$attributes' 'when was the Eiffel Tower completed' --where 'year=0' --json | jq -c '[.documents[].name]'"
+expect "no condition" 2 '"year" is no condition' "$msa" ask "$attributes" "x" --where year
+sed 's/"year":1889/"year":1890/' "$work/attributes.jsonl" >"$work/attributes_2.jsonl"
+expect "other attributes of a name" 0 "another document named" "$msa" ingest "$attributes" "$work/attributes_2.jsonl"
+expect "upsert of attributes" 0 "1 in place of others" "$msa" ingest "$attributes" "$work/attributes_2.jsonl" --upsert
+expect "attributes replaced" 0 "[4]  t" "$msa" bank ls "$attributes" --where year=1890
+mkfifo "$work/questions"
+"$msa" chat "$attributes" <"$work/questions" >"$work/answers" 2>&1 &
+chat=$!
+exec 8>"$work/questions"
+ask_chat() { # ask_chat TEXT: the chat's answer to the same question holds TEXT
+  local lines
+  lines=$(grep -c ' ms (' "$work/answers")
+  echo "when was the Eiffel Tower completed" >&8
+  for _ in $(seq 600); do
+    [ "$(grep -c ' ms (' "$work/answers")" -gt "$lines" ] && break
+    sleep 0.1
+  done
+  expect "chat: $1" 0 "$1" cat "$work/answers"
+}
+ask_chat "completed in 1889"
+sed -i 's/completed in 1889/completed in 1925/' "$work/attributes_2.jsonl"
+expect "upsert beside a chat" 0 "1 in place of others" "$msa" ingest "$attributes" "$work/attributes_2.jsonl" --upsert
+ask_chat "completed in 1925"
+expect "forget where" 0 "1 documents forgotten" "$msa" forget "$attributes" --where source="$work/attributes_2.jsonl"
+expect "forget names and where" 2 "one of both" "$msa" forget "$attributes" m --where year=1986
+expect "forget where nothing is" 3 "no such document" "$msa" forget "$attributes" --where year=1
+ask_chat "built in Nova Scotia"
+exec 8>&-
+wait "$chat"
+
+# A part of a bank is damaged: the rest answers.
+echo '{"id":"k","text":"The harbour of Kestrel was built in 1731."}' >"$work/one_more.jsonl"
+expect "one more segment" 0 "1 documents" "$msa" ingest "$attributes" "$work/one_more.jsonl"
+expect "whole before" 0 "as it was written" "$msa" bank verify "$attributes"
+last=$(ls "$attributes/segments" | tail -1)
+damage "$attributes/segments/$last" 3000
+expect "damaged" 6 "the block of 256 KiB from here is damaged; documents: k" "$msa" bank verify "$attributes"
+expect "damage is said" 0 "is damaged in 1 places" "$msa" ask "$attributes" "when was MGM Resorts founded"
+expect "the rest answers" 0 '"answer":"1986",' "$msa" ask "$attributes" "when was MGM Resorts founded" --json
+expect "what is damaged is not used" 0 '["m","s"]' bash -c "'$msa' ask '$attributes' 'when was the harbour of Kestrel built' --json 2>/dev/null | jq -c '[.documents[].name] | sort'"
+
 # A bank that another process writes to.
 exec 9>"$bank/LOCK"
 flock 9
@@ -189,7 +247,7 @@ expect "whole after a full disk" 0 "as it was written" "$msa" bank verify "$work
 # A flipped bit is found, named, and not used.
 cp -r "$bank" "$work/rotten"
 size=$(stat -c %s "$work/rotten/segments/000001.msa")
-printf '\x5a' | dd of="$work/rotten/segments/000001.msa" bs=1 seek=$((size / 2)) conv=notrunc status=none
+damage "$work/rotten/segments/000001.msa" $((size / 2))
 expect "flipped bit" 6 "000001.msa at byte" "$msa" bank verify "$work/rotten"
 
 # Killed while it writes, then run again: all there, once.
