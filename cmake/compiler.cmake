@@ -11,7 +11,10 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}")
 
 find_program(MSA_CCACHE ccache)
 if(MSA_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${MSA_CCACHE}")
+  # What one checkout compiled serves another one, wherever it is.
+  set(launcher env "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" CCACHE_NOHASHDIR=true "${MSA_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${launcher})
 endif()
 
 # Warnings are errors in our own code only: dependencies are SYSTEM includes.
