@@ -27,6 +27,7 @@ struct Flags {
   engine::AskOptions options;
   memory::GpuSourceOptions gpu;
   std::vector<std::string> where;
+  std::string key_file;
   int64_t top = 16;
   bool is_json = false;
   bool shows_trace = false;
@@ -37,6 +38,7 @@ void add_ask_flags(CLI::App& command, Flags& flags) {
   flags.model.add_weights_to(command);
   add_placement_flags(command, flags.gpu);
   add_where_flag(command, flags.where);
+  add_key_flag(command, flags.key_file);
   add_flag(command, "--ids", flags.ids, "How ids are written: fused, constrained or free")
       ->check(CLI::IsMember({"fused", "constrained", "free"}));
   add_flag(command, "--routing-weight", flags.options.routing_weight,
@@ -65,7 +67,7 @@ engine::AskOptions options_of(const Flags& flags) {
 }
 
 OpenedBank open(const Flags& flags) {
-  return open_bank(flags.model, flags.bank,
+  return open_bank(flags.model, flags.bank, flags.key_file,
                    {.gpu = flags.gpu, .filter = memory::DocumentFilter(flags.where)});
 }
 
@@ -239,6 +241,7 @@ void add_route(CLI::App& app) {
   flags->model.add_to(command);
   add_placement_flags(command, flags->gpu);
   add_where_flag(command, flags->where);
+  add_key_flag(command, flags->key_file);
   add_flag(command, "--top", flags->top, "Documents to list");
   command.add_flag("--json", flags->is_json, "Print documents and every layer's choice");
   command.footer("Example: msa route notes.bank \"who wrote the handbook?\" --top 5");

@@ -16,6 +16,7 @@ struct Flags {
   std::string bank;
   std::string document;
   std::vector<std::string> where;
+  std::string key_file;
   int64_t offset = 0;
   int64_t limit = 100;
   bool is_json = false;
@@ -34,8 +35,8 @@ OrderedJson passages_json(const memory::Document& document) {
 }
 
 void list(const Flags& flags) {
-  const auto bank =
-      memory::Bank::open(real_file_system(), flags.bank, memory::DocumentFilter(flags.where));
+  const auto files = files_of(flags.bank, flags.key_file);
+  const auto bank = memory::Bank::open(*files, flags.bank, memory::DocumentFilter(flags.where));
   const auto documents = bank->list(flags.offset, flags.limit);
   for (const auto& document : documents) {
     if (flags.is_json) {
@@ -61,7 +62,8 @@ void list(const Flags& flags) {
 }
 
 void show_stats(const Flags& flags) {
-  const auto bank = memory::Bank::open(real_file_system(), flags.bank);
+  const auto files = files_of(flags.bank, flags.key_file);
+  const auto bank = memory::Bank::open(*files, flags.bank);
   const auto stats = bank->stats();
   const auto& facts = bank->facts();
   const int64_t key_bytes = stats.chunks * facts.shape.num_layers * facts.shape.key_dim() *
@@ -100,7 +102,8 @@ void show_stats(const Flags& flags) {
 }
 
 void show_document(const Flags& flags) {
-  const auto bank = memory::Bank::open(real_file_system(), flags.bank);
+  const auto files = files_of(flags.bank, flags.key_file);
+  const auto bank = memory::Bank::open(*files, flags.bank);
   auto document = bank->find(flags.document);
   if (!document && flags.document.find_first_not_of("0123456789") == std::string::npos &&
       flags.document.size() < 19) {
@@ -132,7 +135,8 @@ void show_document(const Flags& flags) {
 }
 
 void verify(const Flags& flags) {
-  const auto problems = memory::verify_bank(real_file_system(), flags.bank);
+  const auto files = files_of(flags.bank, flags.key_file);
+  const auto problems = memory::verify_bank(*files, flags.bank);
   OrderedJson list = OrderedJson::array();
   for (const auto& problem : problems) {
     list.push_back({{"file", problem.file},
@@ -160,6 +164,7 @@ void add_bank(CLI::App& app) {
     CLI::App& command = *bank.add_subcommand(name, help);
     command.add_option("BANK", flags->bank, "Folder of the bank")->required();
     command.add_flag("--json", flags->is_json, "Print JSON");
+    add_key_flag(command, flags->key_file);
     command.footer(example);
     command.callback([flags, run] { run(*flags); });
     return std::pair{&command, flags};

@@ -10,6 +10,7 @@
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
 #include "msa/kernels/gpu.h"
+#include "msa/storage/encrypted_files.h"
 
 namespace msa::cli {
 
@@ -141,6 +142,19 @@ void add_placement_flags(CLI::App& command, memory::GpuSourceOptions& options) {
       ->envname("MSA_SCAN_KEYS")
       ->default_str("stored")
       ->check(CLI::IsMember({"stored", "int4"}));
+}
+
+void add_key_flag(CLI::App& command, std::string& path) {
+  add_flag(command, "--key-file", path, "File of the key that the bank is encrypted with");
+}
+
+std::shared_ptr<FileSystem> files_of(const std::string& bank, const std::string& key_file,
+                                     bool may_be_new) {
+  if (key_file.empty()) return {&real_file_system(), [](FileSystem*) {}};
+  const auto secret = storage::read_key_file(key_file);
+  using storage::EncryptedFiles;
+  return may_be_new ? EncryptedFiles::create(real_file_system(), bank, secret)
+                    : EncryptedFiles::open(real_file_system(), bank, secret);
 }
 
 void add_where_flag(CLI::App& command, std::vector<std::string>& conditions) {

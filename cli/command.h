@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "msa/base/file_system.h"
 #include "msa/base/json.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/kernels/content_rows.h"
@@ -56,6 +57,15 @@ struct ModelFlags {
 /// Adds the flags that say where a GPU keeps a bank, and what it routes over. `options` must live
 /// as long as `command`.
 void add_placement_flags(CLI::App& command, memory::GpuSourceOptions& options);
+
+/// Adds --key-file. `path` must live as long as `command`.
+void add_key_flag(CLI::App& command, std::string& path);
+
+/// What a bank is read and written through: its key file's, or plain files if `key_file` is empty.
+/// Must outlive what is opened. Throws as storage::read_key_file and EncryptedFiles::open, or, of a
+/// bank that may be new, EncryptedFiles::create.
+std::shared_ptr<FileSystem> files_of(const std::string& bank, const std::string& key_file,
+                                     bool may_be_new = false);
 
 /// Adds --where, conditions of memory::DocumentFilter. `conditions` must live as long as `command`.
 void add_where_flag(CLI::App& command, std::vector<std::string>& conditions);

@@ -19,6 +19,7 @@ struct Flags {
   std::string bank;
   std::string questions;
   std::string output;
+  std::string key_file;
   bool routes_only = false;
   bool is_json = false;
   memory::GpuSourceOptions gpu;
@@ -67,7 +68,8 @@ void run(Flags& flags) {
   std::error_code ignored;
   MSA_CHECK(!std::filesystem::equivalent(flags.questions, flags.output, ignored),
             "--output must not be the file of the questions, got ", flags.output);
-  const OpenedBank opened = open_bank(flags.model, flags.bank, {.gpu = flags.gpu, .filter = {}});
+  const OpenedBank opened =
+      open_bank(flags.model, flags.bank, flags.key_file, {.gpu = flags.gpu, .filter = {}});
   std::optional<OutputFile> out;
   if (!flags.output.empty()) {
     out.emplace(flags.output);
@@ -104,6 +106,7 @@ void add_eval_bank(CLI::App& eval) {
            "No question but the first begins later; 0 = all are asked")
       ->check(CLI::Range(0.0, 1e6));
   add_placement_flags(command, flags->gpu);
+  add_key_flag(command, flags->key_file);
   flags->model.add_to(command);
   flags->model.add_weights_to(command);
   command.add_flag("--json", flags->is_json, "Print the report as JSON");

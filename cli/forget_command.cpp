@@ -13,6 +13,7 @@ struct Flags {
   std::string bank;
   std::vector<std::string> names;
   std::vector<std::string> where;
+  std::string key_file;
   bool purges = false;
   bool is_json = false;
 };
@@ -21,7 +22,8 @@ void forget(const Flags& flags) {
   MSA_CHECK(flags.names.empty() != flags.where.empty(),
             "give names of documents or --where, one of both");
   const memory::DocumentFilter filter(flags.where);
-  const auto writer = memory::BankWriter::open_existing(real_file_system(), flags.bank);
+  const auto files = files_of(flags.bank, flags.key_file);
+  const auto writer = memory::BankWriter::open_existing(*files, flags.bank);
   const memory::Forgotten done =
       filter.is_empty() ? writer->forget(flags.names) : writer->forget_where(filter);
   for (const std::string& name : done.unknown) {
@@ -38,7 +40,8 @@ void forget(const Flags& flags) {
 }
 
 void compact(const Flags& flags) {
-  const auto writer = memory::BankWriter::open_existing(real_file_system(), flags.bank);
+  const auto files = files_of(flags.bank, flags.key_file);
+  const auto writer = memory::BankWriter::open_existing(*files, flags.bank);
   const memory::Compacted done = writer->compact(flags.purges);
   if (flags.is_json) {
     print_json({{"bank", flags.bank},
@@ -68,6 +71,7 @@ void add_forget(CLI::App& app) {
   command.add_option("NAME", flags->names, "Names of documents");
   add_where_flag(command, flags->where);
   command.add_flag("--json", flags->is_json, "Print JSON");
+  add_key_flag(command, flags->key_file);
   command.footer("Example: msa forget notes.bank handbook.md && msa compact notes.bank --purge");
   command.callback([flags] { forget(*flags); });
 }
@@ -79,6 +83,7 @@ void add_compact(CLI::App& app) {
   command.add_flag("--purge", flags->purges,
                    "Leave no byte of a deleted document in any file of the bank");
   command.add_flag("--json", flags->is_json, "Print JSON");
+  add_key_flag(command, flags->key_file);
   command.footer("Example: msa compact notes.bank --purge");
   command.callback([flags] { compact(*flags); });
 }

@@ -15,6 +15,7 @@ struct Flags {
   std::string bank;
   std::vector<std::string> paths;
   BankTypeFlags types;
+  std::string key_file;
   engine::IngestOptions options;
   bool is_json = false;
 };
@@ -54,6 +55,7 @@ class ProgressLine {
 void run(Flags& flags) {
   const StopAsked stop = stop_in_order();
   const auto model = flags.model.load(/*prefers_bf16=*/true);
+  const auto files = files_of(flags.bank, flags.key_file, /*may_be_new=*/true);
   ProgressLine line;
   engine::IngestOptions& options = flags.options;
   options.bank = flags.bank;
@@ -72,7 +74,7 @@ void run(Flags& flags) {
       std::fprintf(stderr, "msa: %s: %s\n", problem.file.c_str(), problem.what.c_str());
     }
   };
-  const engine::IngestProgress done = engine::ingest(real_file_system(), *model, options);
+  const engine::IngestProgress done = engine::ingest(*files, *model, options);
   line.close();
   const double rate = done.seconds > 0 ? static_cast<double>(done.tokens) / done.seconds : 0;
   if (flags.is_json) {
@@ -110,6 +112,7 @@ void add_ingest(CLI::App& app) {
       ->required();
   flags->model.add_to(command);
   flags->types.add_to(command);
+  add_key_flag(command, flags->key_file);
   add_flag(command, "--max-passage-tokens", flags->options.max_passage_tokens,
            "Longer texts are cut at paragraphs or sentences");
   add_flag(command, "--commit-tokens", flags->options.commit_tokens,

@@ -12,7 +12,7 @@ namespace {
 std::unique_ptr<engine::Engine> open_engine(OpenedBank& opened, const std::string& bank,
                                             const engine::EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  auto engine = engine::Engine::open(real_file_system(), *opened.model, bank, options);
+  auto engine = engine::Engine::open(*opened.files, *opened.model, bank, options);
   opened.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
 }
@@ -46,9 +46,10 @@ void OpenedBank::say_problems() {
   if (problems.size() > kMaxLines) std::fprintf(stderr, "msa:   ... (msa bank verify)\n");
 }
 
-OpenedBank open_bank(const ModelFlags& model, const std::string& bank,
+OpenedBank open_bank(const ModelFlags& model, const std::string& bank, const std::string& key_file,
                      const engine::EngineOptions& options) {
   OpenedBank opened;
+  opened.files = files_of(bank, key_file);
   opened.model = model.load(/*prefers_bf16=*/false);
   try {
     opened.engine = open_engine(opened, bank, options);

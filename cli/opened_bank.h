@@ -11,6 +11,7 @@ namespace msa::cli {
 
 struct OpenedBank {
   std::unique_ptr<engine::LoadedModel> model;
+  std::shared_ptr<FileSystem> files;
   std::unique_ptr<engine::Engine> engine;
   double seconds = 0;  // that the bank took
 
@@ -20,7 +21,8 @@ struct OpenedBank {
                      const engine::Engine::OnText& on_text = {});
 
  private:
-  friend OpenedBank open_bank(const ModelFlags&, const std::string&, const engine::EngineOptions&);
+  friend OpenedBank open_bank(const ModelFlags&, const std::string&, const std::string&,
+                              const engine::EngineOptions&);
   void say_problems();
   size_t num_said_ = 0;  // problems
 };
@@ -28,7 +30,7 @@ struct OpenedBank {
 /// A bank that the GPU cannot take is opened on the CPU, unless the flags ask for the GPU; stderr
 /// says so, what is slower because the GPU has no room for all of it, and what is damaged and so
 /// left out. Throws as ModelFlags::load and Engine::open.
-OpenedBank open_bank(const ModelFlags& model, const std::string& bank,
+OpenedBank open_bank(const ModelFlags& model, const std::string& bank, const std::string& key_file,
                      const engine::EngineOptions& options);
 
 }  // namespace msa::cli

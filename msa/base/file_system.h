@@ -66,6 +66,9 @@ class FileSystem {
 
   /// Bytes that an unprivileged process may still write to the volume of `path`.
   virtual uint64_t free_bytes(const std::filesystem::path& path) = 0;
+
+  /// The SQLite VFS through which databases are opened; null: SQLite's own.
+  virtual const char* database_vfs() const { return nullptr; }
 };
 
 /// The operating system's own. Lives as long as the process.

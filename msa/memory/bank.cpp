@@ -25,7 +25,7 @@ Bank::Bank(FileSystem& files, std::filesystem::path folder)
     throw Error(ErrorCode::kNotFound, "there is no bank at ", folder_.string(), ": it has no ",
                 Catalog::kFile);
   }
-  catalog_ = Catalog::open(folder_, storage::Database::Mode::kRead);
+  catalog_ = Catalog::open(files, folder_, storage::Database::Mode::kRead);
 }
 
 /// Calls `read`, which gives the state, while no file of any state can be removed.

@@ -11,6 +11,7 @@
 #include "msa/memory/bank.h"
 #include "msa/memory/segment_layout.h"
 #include "msa/memory/segment_writer.h"
+#include "msa/storage/encrypted_files.h"
 
 namespace msa::memory {
 namespace {
@@ -18,7 +19,8 @@ namespace {
 /// Throws unless the folder holds nothing but what an interrupted creation may have left, or a bank
 /// that another process has just made.
 void expect_ours(FileSystem& files, const std::filesystem::path& folder) {
-  const std::set<std::string> own{"LOCK", Bank::kReadersFile, "segments", "tmp"};
+  const std::set<std::string> own{"LOCK", Bank::kReadersFile, storage::EncryptedFiles::kFile,
+                                  "segments", "tmp"};
   for (const std::string& name : files.list(folder)) {
     if (own.contains(name) || name.starts_with(Catalog::kNewFile) ||
         name.starts_with(Catalog::kFile)) {
@@ -63,7 +65,7 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
     expect_no_bank(files, folder);
     Catalog::create(files, folder, facts);
   }
-  writer->catalog_ = Catalog::open(folder, storage::Database::Mode::kWrite);
+  writer->catalog_ = Catalog::open(files, folder, storage::Database::Mode::kWrite);
   writer->load(facts);
   return writer;
 }
@@ -75,7 +77,7 @@ std::unique_ptr<BankWriter> BankWriter::open_existing(FileSystem& files,
     throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string(), ": it has no ",
                 Catalog::kFile);
   }
-  return open(files, folder, Catalog::open(folder, storage::Database::Mode::kRead)->facts(),
+  return open(files, folder, Catalog::open(files, folder, storage::Database::Mode::kRead)->facts(),
               policy);
 }
 

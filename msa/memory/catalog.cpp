@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "msa/base/error.h"
+#include "msa/storage/encrypted_files.h"
 
 namespace msa::memory {
 namespace {
@@ -42,8 +43,8 @@ std::string without_space(std::string text) {
 
 }  // namespace
 
-Catalog::Catalog(const std::filesystem::path& path, Database::Mode mode)
-    : path_(path), database_(path, mode) {
+Catalog::Catalog(const std::filesystem::path& path, Database::Mode mode, const char* vfs)
+    : path_(path), database_(path, mode, vfs) {
   // SQLite would read all passages for each segment that is dropped. verify_bank checks references.
   if (mode == Database::Mode::kWrite) database_.execute("PRAGMA foreign_keys = OFF");
 }
@@ -55,7 +56,7 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
   }
   files.create(folder / kNewFile);  // SQLite keeps the mode of a file that exists
   {
-    const Database database(folder / kNewFile, Database::Mode::kCreate);
+    const Database database(folder / kNewFile, Database::Mode::kCreate, files.database_vfs());
     Transaction transaction(database);
     for (const char* statement : kCatalogSchema) database.execute(statement);
     auto insert = database.prepare("INSERT INTO facts VALUES (?, ?, ?)");
@@ -73,8 +74,13 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
   files.sync_directory(folder);
 }
 
-std::unique_ptr<Catalog> Catalog::open(const std::filesystem::path& folder, Database::Mode mode) {
-  return std::unique_ptr<Catalog>(new Catalog(folder / kFile, mode));
+std::unique_ptr<Catalog> Catalog::open(FileSystem& files, const std::filesystem::path& folder,
+                                       Database::Mode mode) {
+  const bool is_encrypted = files.exists(folder / storage::EncryptedFiles::kFile);
+  MSA_CHECK(!is_encrypted || files.database_vfs() != nullptr, folder.string(),
+            " is encrypted: it needs its key");
+  MSA_CHECK(is_encrypted || files.database_vfs() == nullptr, folder.string(), " is not encrypted");
+  return std::unique_ptr<Catalog>(new Catalog(folder / kFile, mode, files.database_vfs()));
 }
 
 template <typename Row>

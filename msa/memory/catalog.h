@@ -83,7 +83,9 @@ class Catalog {
   /// Publishes a catalog without documents: made beside its place, then renamed.
   static void create(FileSystem& files, const std::filesystem::path& folder,
                      const BankFacts& facts);
-  static std::unique_ptr<Catalog> open(const std::filesystem::path& folder,
+  /// Throws Error(kInvalidArgument) if the folder is encrypted and `files` are not, or the other
+  /// way round.
+  static std::unique_ptr<Catalog> open(FileSystem& files, const std::filesystem::path& folder,
                                        storage::Database::Mode mode);
 
   /// Throws Error(kCorruption) if a fact is absent or damaged or the tables are not ours,
@@ -141,7 +143,7 @@ class Catalog {
   CatalogCheck check() const;
 
  private:
-  explicit Catalog(const std::filesystem::path& path, storage::Database::Mode mode);
+  Catalog(const std::filesystem::path& path, storage::Database::Mode mode, const char* vfs);
 
   template <typename Work>
   void for_each_document(const DocumentFilter& filter, const Work& work) const;

@@ -101,7 +101,8 @@ TEST_F(ChangeBankTest, ASegmentWithoutLivePassagesIsNoMore) {
 
 TEST_F(ChangeBankTest, NoIdRowOrNumberIsUsedTwiceEvenIfTheLastOnesWereDeleted) {
   const auto next = [&] {
-    const auto catalog = Catalog::open(folder(), storage::Database::Mode::kRead);
+    const auto catalog =
+        Catalog::open(real_file_system(), folder(), storage::Database::Mode::kRead);
     return std::vector{catalog->next_passage_id(), catalog->next_segment()};
   };
   int64_t last_row = 0;

@@ -30,7 +30,8 @@ class RecordReaderTest : public BankTest, public testing::WithParamInterface<boo
   }
 
   std::unique_ptr<BankSegments> open_segments(const BankFacts& own) const {
-    const auto catalog = Catalog::open(folder(), storage::Database::Mode::kRead);
+    const auto catalog =
+        Catalog::open(real_file_system(), folder(), storage::Database::Mode::kRead);
     return std::make_unique<BankSegments>(real_file_system(), folder(), own, catalog->segments(),
                                           catalog->passages());
   }

@@ -96,7 +96,7 @@ class Verification {
     const auto lock = GenerationLock::hold_all(folder_ / Bank::kReadersFile);
     const std::vector<std::string> present = list_segments();
     try {
-      catalog_ = Catalog::open(folder_, storage::Database::Mode::kRead)->check();
+      catalog_ = Catalog::open(files_, folder_, storage::Database::Mode::kRead)->check();
       problems_ = std::move(catalog_.problems);
     } catch (const Error& error) {
       report(folder_ / Catalog::kFile, -1, "", error.what());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/storage/page_vfs.h"
 
 namespace msa::storage {
 namespace {
@@ -105,7 +106,8 @@ std::string Statement::blob(int column) const {
   return bytes == nullptr ? std::string() : std::string(bytes, static_cast<size_t>(length));
 }
 
-Database::Database(const std::filesystem::path& path, Mode mode) : path_(path), mode_(mode) {
+Database::Database(const std::filesystem::path& path, Mode mode, const char* vfs)
+    : path_(path), mode_(mode), vfs_(vfs) {
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (mode == Mode::kCreate) flags |= SQLITE_OPEN_CREATE;
   std::error_code error;
@@ -121,6 +123,7 @@ Database::Database(const std::filesystem::path& path, Mode mode) : path_(path), 
     execute("PRAGMA query_only = ON");
     return;
   }
+  if (mode == Mode::kCreate && vfs_ != nullptr) make_pages_fit();
   execute("PRAGMA journal_mode = WAL");
   execute("PRAGMA synchronous = FULL");
   execute("PRAGMA secure_delete = ON");
@@ -138,12 +141,20 @@ Database::~Database() {
 
 void Database::open(const std::string& name, int flags) {
   sqlite3* database = nullptr;
-  const int result = sqlite3_open_v2(name.c_str(), &database, flags, nullptr);
+  const int result = sqlite3_open_v2(name.c_str(), &database, flags, vfs_);
   database_.reset(database);
   check(result);
   check(sqlite3_busy_timeout(database, kBusyTimeoutMs));
   execute("PRAGMA trusted_schema = OFF");
   execute("PRAGMA cell_size_check = ON");
+  if (vfs_ != nullptr) execute("PRAGMA temp_store = MEMORY");
+}
+
+/// Of a database that is empty; others keep the pages that they have.
+void Database::make_pages_fit() const {
+  execute("PRAGMA page_size = " + std::to_string(kEncryptedPageBytes));
+  int reserved = kReservedPageBytes;
+  check(sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved));
 }
 
 /// A write-ahead log needs files beside the database, even to be read. What fails for other
@@ -180,9 +191,11 @@ void Database::rewrite_log() const {
   };
   sqlite3_int64 size = 0;
   expect_done(log->pMethods->xFileSize(log, &size));
-  std::vector<std::byte> bytes(kLogPieceBytes);
-  for (sqlite3_int64 offset = 0; offset < size; offset += kLogPieceBytes) {
-    const int count = static_cast<int>(std::min<sqlite3_int64>(kLogPieceBytes, size - offset));
+  // Less than a page is taken as it is by a PageVfs.
+  const int piece = vfs_ == nullptr ? kLogPieceBytes : kEncryptedPageBytes / 2;
+  std::vector<std::byte> bytes(static_cast<size_t>(piece));
+  for (sqlite3_int64 offset = 0; offset < size; offset += piece) {
+    const int count = static_cast<int>(std::min<sqlite3_int64>(piece, size - offset));
     expect_done(log->pMethods->xRead(log, bytes.data(), count, offset));
     expect_done(log->pMethods->xWrite(log, bytes.data(), count, offset));
   }
@@ -215,7 +228,7 @@ void Database::checkpoint() const {
 
 void Database::rebuild(const std::filesystem::path& temporary) const {
   prepare("VACUUM INTO ?").bind(1, temporary.string()).run();
-  const Database copy(temporary, Mode::kRead);
+  const Database copy(temporary, Mode::kRead, vfs_);
   sqlite3_backup* backup =
       sqlite3_backup_init(database_.get(), "main", copy.database_.get(), "main");
   if (backup == nullptr) check(sqlite3_extended_errcode(database_.get()));
@@ -246,6 +259,7 @@ void Database::check(int result) const {
       code = ErrorCode::kCorruption;
       break;
     case SQLITE_IOERR:
+      if (result == SQLITE_IOERR_DATA) code = ErrorCode::kCorruption;
       if (has_no_room(database_.get())) code = ErrorCode::kNoSpace;
       break;
     case SQLITE_TOOBIG:

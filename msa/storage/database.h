@@ -56,8 +56,9 @@ class Database {
   /// Write-ahead log, full synchronisation, deleted rows overwritten. kRead works beside a writer;
   /// where the folder cannot be written to, only if no log is left over to be replayed. Once kWrite
   /// has opened a database, all that it shows is durable, whatever the writer before it died of.
-  /// Throws Error(kNotFound), or Error(kCorruption) if the file is no database.
-  Database(const std::filesystem::path& path, Mode mode);
+  /// `vfs`: the name of the SQLite VFS that reads and writes; null: SQLite's own; else pages are
+  /// those of a PageVfs. Throws Error(kNotFound), or Error(kCorruption) if the file is no database.
+  Database(const std::filesystem::path& path, Mode mode, const char* vfs = nullptr);
 
   /// kRead leaves a log that is not empty to the next writer.
   ~Database();
@@ -87,9 +88,11 @@ class Database {
   bool is_on_read_only_media() const;
   uint64_t log_bytes() const;
   void rewrite_log() const;
+  void make_pages_fit() const;
 
   std::filesystem::path path_;
   Mode mode_;
+  const char* vfs_;
   std::unique_ptr<sqlite3, Close> database_;
 };
 

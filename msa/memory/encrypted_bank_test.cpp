@@ -1,0 +1,189 @@
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <random>
+
+#include "msa/base/error.h"
+#include "msa/memory/bank.h"
+#include "msa/memory/bank_fixture.h"
+#include "msa/memory/bank_oracle.h"
+#include "msa/memory/file_damage.h"
+#include "msa/storage/encrypted_files.h"
+
+namespace msa::memory {
+namespace {
+
+using storage::EncryptedFiles;
+
+class EncryptedBankTest : public BankTest {
+ protected:
+  static std::vector<std::byte> secret(int n) {
+    return std::vector<std::byte>(32, static_cast<std::byte>(n));
+  }
+  std::unique_ptr<EncryptedFiles> files(int n = 1) const {
+    return EncryptedFiles::create(real_file_system(), folder(), secret(n));
+  }
+  void put(BankWriter& writer, const std::vector<std::string>& names) {
+    const auto documents = BankOracle::make(kShape, names, writer.next_passage_id());
+    const RandomBatch batch = BankOracle::join(documents);
+    writer.commit(batch.documents, batch.encoded, KnownName::kReplace);
+    oracle_.put(documents);
+  }
+  std::vector<std::filesystem::path> all_files() const {
+    std::vector<std::filesystem::path> all;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder())) {
+      if (entry.is_regular_file()) all.push_back(entry.path());
+    }
+    return all;
+  }
+  static std::string bytes_of(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  std::filesystem::path fresh() const { return folder().string() + ".fresh"; }
+
+  BankOracle oracle_;
+};
+
+TEST_F(EncryptedBankTest, DoesAllThatOtherBanksDo) {
+  constexpr uint32_t kSeed = 21;
+  std::mt19937 random(kSeed);
+  for (int life = 0; life < 4; ++life) {
+    const auto own = files();
+    const auto writer = BankWriter::open(*own, folder(), facts(), {.max_segment_bytes = 20'000});
+    for (int step = 0; step < 10; ++step) {
+      const auto name = [&] { return "n" + std::to_string(random() % 20); };
+      if (random() % 4 == 0) {
+        const std::vector names{name(), name()};
+        for (const std::string& gone : names) oracle_.erase(gone);
+        writer->forget(names);
+      } else {
+        std::set<std::string> names{name(), name(), name()};
+        put(*writer, {names.begin(), names.end()});
+      }
+      if (random() % 6 == 0) writer->compact(/*purges=*/random() % 2 == 0);
+      const auto bank = Bank::open(*own, folder());
+      oracle_.expect_equal(*bank, fresh());
+      if (HasFailure()) return;
+    }
+    EXPECT_TRUE(verify_bank(*own, folder()).empty());
+  }
+}
+
+TEST_F(EncryptedBankTest, NoByteOfADocumentIsReadable) {
+  const auto own = files();
+  const auto writer = BankWriter::open(*own, folder(), facts());
+  RandomBatch batch = make_random_batch(kShape, {.num_documents = 200, .seed = 3});
+  for (Document& document : batch.documents) {
+    document.text = "Xylograph canary " + document.text;
+    document.passages[0].end = static_cast<int64_t>(document.text.size());
+    document.attributes = R"({"secret":"canary too"})";
+  }
+  writer->commit(batch.documents, batch.encoded);
+  writer->forget(std::vector<std::string>{"doc-3"});
+  EXPECT_EQ(Bank::open(*own, folder())->find("doc-7")->text, batch.documents[6].text);
+  const auto key = std::as_bytes(std::span(batch.encoded.key[0])).first(32);
+  const std::string record(reinterpret_cast<const char*>(key.data()), key.size());
+  for (const auto& path : all_files()) {
+    const std::string bytes = bytes_of(path);
+    for (const std::string& secret :
+         {std::string("canary"), std::string("Title 7"), std::string("doc-7"),
+          std::string("model_fingerprint"), record}) {
+      EXPECT_EQ(bytes.find(secret), std::string::npos) << path << " shows " << secret;
+    }
+  }
+}
+
+TEST_F(EncryptedBankTest, NothingButItsOwnKeyOpensIt) {
+  {
+    const auto own = files();
+    put(*BankWriter::open(*own, folder(), facts()), {"a"});
+  }
+  const auto code_of = [](const auto& call) {
+    try {
+      call();
+      return ErrorCode::kInternal;
+    } catch (const Error& error) {
+      return error.code();
+    }
+  };
+  EXPECT_EQ(code_of([&] { files(2); }), ErrorCode::kMismatch);
+  EXPECT_EQ(code_of([&] { open(); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { open_writer(); }), ErrorCode::kInvalidArgument);
+  EXPECT_TRUE(files());
+  // And a key opens no bank that has none.
+  std::filesystem::remove_all(folder());
+  write(2, 1);
+  EXPECT_EQ(code_of([&] { files(); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(open()->stats().documents, 2);
+}
+
+TEST_F(EncryptedBankTest, WhateverIsTamperedWithIsRefused) {
+  constexpr uint32_t kSeed = 22;
+  constexpr int kChanges = 600;
+  std::mt19937 random(kSeed);
+  {
+    const auto own = files();
+    const auto writer = BankWriter::open(*own, folder(), facts());
+    for (int n = 0; n < 4; ++n) put(*writer, {"a" + std::to_string(n), "b" + std::to_string(n)});
+  }
+  const auto is_as_it_was = [&](EncryptedFiles& own) {
+    const auto bank = Bank::open(own, folder());
+    if (!oracle_.is_in(*bank)) return false;
+    oracle_.expect_equal(*bank, fresh());
+    return true;
+  };
+  int refused = 0;
+  int harmless = 0;
+  auto paths = all_files();
+  std::erase_if(paths, [](const auto& path) { return path.filename() == "LOCK"; });
+  for (int n = 0; n < kChanges; ++n) {
+    const auto& path = paths[random() % paths.size()];
+    const std::string bytes = bytes_of(path);
+    if (bytes.empty()) continue;
+    const Keep keep(path);
+    const auto offset = static_cast<int64_t>(random() % bytes.size());
+    switch (n % 3) {
+      case 0:
+        flip(path, offset, random() % 8);
+        break;
+      case 1:
+        std::filesystem::resize_file(path, static_cast<uint64_t>(offset));
+        break;
+      default: {  // another place of the same file, or of another one
+        const std::string from = bytes_of(paths[random() % paths.size()]);
+        if (from.size() < 4096) continue;
+        const size_t at = random() % (from.size() / 4096) * 4096;
+        std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(offset / 4096 * 4096);
+        file << from.substr(at, 4096);
+      }
+    }
+    SCOPED_TRACE(path.string() + " byte " + std::to_string(offset) + " way " +
+                 std::to_string(n % 3));
+    if (bytes_of(path) == bytes) continue;
+    try {
+      const auto own = EncryptedFiles::open(real_file_system(), folder(), secret(1));
+      const bool is_whole = verify_bank(*own, folder()).empty();
+      if (!is_whole) {
+        ++refused;
+        continue;
+      }
+      ASSERT_TRUE(is_as_it_was(*own));  // SQLite's counters, which nothing depends on
+      ++harmless;
+    } catch (const Error& error) {
+      ASSERT_TRUE(error.code() == ErrorCode::kCorruption || error.code() == ErrorCode::kMismatch ||
+                  error.code() == ErrorCode::kInvalidArgument ||
+                  error.code() == ErrorCode::kNotFound)
+          << error.what();
+      ++refused;
+    }
+    if (HasFailure()) return;
+  }
+  EXPECT_LE(harmless, kChanges / 100);
+  std::cout << refused << " changes refused, " << harmless << " of no consequence; seed " << kSeed
+            << "\n";
+}
+
+}  // namespace
+}  // namespace msa::memory
