@@ -21,9 +21,10 @@ std::unique_ptr<Bank> Bank::open(FileSystem& files, const std::filesystem::path&
                 Catalog::kFile);
   }
   auto bank = std::unique_ptr<Bank>(new Bank(files, folder));
-  bank->catalog_ = Catalog::open(folder, storage::Database::Mode::kRead);
-  // All is held until it is known what is needed: a writer may be retiring files now.
+  // All is held until it is known what is needed: a writer may be retiring files now, or a backup
+  // replace the catalog.
   std::shared_ptr<GenerationLock> lock = GenerationLock::hold_all(folder / kReadersFile);
+  bank->catalog_ = Catalog::open(folder, storage::Database::Mode::kRead);
   bank->snapshot_ = bank->catalog_->snapshot();
   if (lock) lock->narrow_to(bank->snapshot_.generation);
   bank->lock_ = std::move(lock);

@@ -34,6 +34,9 @@ class Bank {
   /// The file in which readers say what they need (GenerationLock).
   static constexpr const char* kReadersFile = "readers";
 
+  /// The file that tells a backup from a bank of its own: gone once a writer has opened it.
+  static constexpr const char* kBackupFile = "BACKUP";
+
   /// Throws Error(kNotFound) if there is no bank, Error(kCorruption) if its catalog is damaged.
   static std::unique_ptr<Bank> open(FileSystem& files, const std::filesystem::path& folder);
 

@@ -63,6 +63,10 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
     expect_no_bank(files, folder);
     Catalog::create(files, folder, facts);
   }
+  if (files.exists(folder / Bank::kBackupFile)) {  // no backup may undo what is now written
+    files.remove(folder / Bank::kBackupFile);
+    files.sync_directory(folder);
+  }
   writer->catalog_ = Catalog::open(folder, storage::Database::Mode::kWrite);
   writer->load(facts);
   return writer;

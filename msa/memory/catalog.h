@@ -76,6 +76,9 @@ class Catalog {
   int64_t next_passage_id() const;
   int64_t next_segment() const;
 
+  /// Drawn when the bank was created, and that of its copies; empty in a bank of an older program.
+  std::string bank_id() const;
+
   /// From 1; a higher one after every change that deletes documents or drops segments.
   int64_t generation() const;
 
@@ -106,6 +109,9 @@ class Catalog {
   /// copy of the database afterwards, which the caller removes. Throws Error(kLocked) if others
   /// read the log; the rest has been done then.
   void purge(const std::filesystem::path& temporary) const;
+
+  /// As Database::copy_to.
+  void copy_to(const std::filesystem::path& path) const;
 
   /// Documents by name or row; text included.
   std::optional<Document> find(const std::string& name) const;

@@ -224,6 +224,20 @@ void Database::rebuild(const std::filesystem::path& temporary) const {
   if (copied != SQLITE_DONE) check(copied);
 }
 
+void Database::copy_to(const std::filesystem::path& path) const {
+  // Nothing is written to this database, but SQLite takes the copy for a part of it.
+  if (mode_ == Mode::kRead) execute("PRAGMA query_only = OFF");
+  try {
+    prepare("VACUUM INTO ?").bind(1, path.string()).run();
+  } catch (const Error&) {
+    if (mode_ == Mode::kRead) execute("PRAGMA query_only = ON");
+    throw;
+  }
+  if (mode_ == Mode::kRead) execute("PRAGMA query_only = ON");
+  const Database copy(path, Mode::kCreate);  // gives it a log
+  copy.checkpoint();
+}
+
 Statement Database::prepare(std::string_view sql) const {
   sqlite3_stmt* statement = nullptr;
   check(sqlite3_prepare_v2(database_.get(), sql.data(), static_cast<int>(sql.size()), &statement,

@@ -75,6 +75,10 @@ class Database {
   /// pages. `temporary`, empty or not there, holds a copy afterwards; the caller removes it.
   void rebuild(const std::filesystem::path& temporary) const;
 
+  /// Writes what the database holds now to `path`, an empty file or none: a database of its own with
+  /// an empty log, as small as it can be. Others may read and write meanwhile.
+  void copy_to(const std::filesystem::path& path) const;
+
   /// Throws the Error that an SQLite result code stands for unless it is a success.
   void check(int result) const;
 
