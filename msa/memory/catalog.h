@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "msa/base/error.h"
 #include "msa/base/file_system.h"
 #include "msa/memory/bank_facts.h"
 #include "msa/memory/catalog_rows.h"
@@ -22,6 +23,7 @@ namespace msa::memory {
 /// What a catalog holds that can be used, whatever else of it is damaged.
 struct CatalogCheck {
   std::vector<BankProblem> problems;  // each damaged row once
+  std::optional<Error> failure;       // the first of them that was an error and is no damage
   std::optional<BankFacts> facts;     // if all of them are good
   std::vector<SegmentRow> segments;   // by rising id
   std::vector<SegmentRow> damaged_segments;

@@ -176,6 +176,7 @@ class Copying {
     {
       const auto copy = Catalog::open(to_ / "tmp", Database::Mode::kRead);
       state_ = copy->check();
+      if (state_.failure) throw Error(*state_.failure);
       if (!state_.problems.empty()) {
         throw_damage(state_.problems, (from_ / Catalog::kFile).string());
       }

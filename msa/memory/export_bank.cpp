@@ -17,7 +17,11 @@ std::string line_of(const Document& document) {
     if (line.contains(key)) throw Error(ErrorCode::kCorruption, what, " have the key ", key);
     line[key] = value;
   }
-  return to_line(line);
+  try {
+    return line.dump();
+  } catch (const OrderedJson::exception&) {
+    throw Error(ErrorCode::kCorruption, "the document \"", document.name, "\" is not UTF-8");
+  }
 }
 
 }  // namespace
