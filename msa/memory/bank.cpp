@@ -21,8 +21,7 @@ std::unique_ptr<Bank> Bank::open(FileSystem& files, const std::filesystem::path&
                 Catalog::kFile);
   }
   auto bank = std::unique_ptr<Bank>(new Bank(files, folder));
-  // All is held until it is known what is needed: a writer may be retiring files now, or a backup
-  // replace the catalog.
+  // All is held until it is known what is needed: a writer may be retiring files now.
   std::shared_ptr<GenerationLock> lock = GenerationLock::hold_all(folder / kReadersFile);
   bank->catalog_ = Catalog::open(folder, storage::Database::Mode::kRead);
   bank->snapshot_ = bank->catalog_->snapshot();

@@ -149,6 +149,11 @@ void Catalog::copy_to(const std::filesystem::path& path) const {
   database_.copy_to(path);
 }
 
+void Catalog::replace_with(const std::filesystem::path& other) const {
+  const std::lock_guard lock(mutex_);
+  database_.replace_with(other);
+}
+
 int64_t Catalog::next_passage_id() const { return number(kNextPassageIdFact, 1); }
 int64_t Catalog::next_segment() const { return number(kNextSegmentFact, 1); }
 int64_t Catalog::generation() const { return number(kGenerationFact, 1); }

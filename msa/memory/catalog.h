@@ -112,8 +112,9 @@ class Catalog {
   /// read the log; the rest has been done then.
   void purge(const std::filesystem::path& temporary) const;
 
-  /// As Database::copy_to.
+  /// As Database::copy_to and replace_with.
   void copy_to(const std::filesystem::path& path) const;
+  void replace_with(const std::filesystem::path& other) const;
 
   /// Documents by name or row; text included.
   std::optional<Document> find(const std::string& name) const;

@@ -97,7 +97,7 @@ class Copying {
     const bool is_marked = files_.exists(to_ / Bank::kBackupFile);
     if (is_target_a_bank()) {
       MSA_CHECK(purpose_ == Purpose::kBackup, to_.string(), " is there: it is a bank");
-      if (is_marked && size_of(to_ / (std::string(Catalog::kFile) + "-wal")) == 0) return;
+      if (is_marked) return;
       throw Error(ErrorCode::kInvalidFormat, to_.string(),
                   " is a bank of its own, not a backup: a backup would undo what was written to it");
     }
@@ -221,7 +221,13 @@ class Copying {
     ++done_.copied_segments;
   }
 
+  /// Readers may have the earlier catalog open: SQLite replaces it, as a writer would.
   void publish() {
+    is_publishing_ = true;
+    if (is_target_a_bank()) {
+      Catalog::open(to_, Database::Mode::kWrite)->replace_with(new_catalog());
+      return;
+    }
     files_.rename(new_catalog(), to_ / Catalog::kFile);
     files_.sync_directory(to_);
     if (purpose_ == Purpose::kBackup) return;
@@ -229,11 +235,12 @@ class Copying {
     files_.sync_directory(to_);
   }
 
-  /// What was copied waits for the next copy, unless the room is wanted.
+  /// What was copied waits for the next copy, unless the room is wanted. A catalog that was on its
+  /// way may come back after a crash, and needs its segments.
   void clean_after(const Error& error) {
     try {
       empty_tmp();
-      if (error.code() != ErrorCode::kNoSpace) return;
+      if (error.code() != ErrorCode::kNoSpace || is_publishing_) return;
       for (const fs::path& place : added_) files_.remove(place);
     } catch (const Error&) {
       // Goes with the next copy.
@@ -245,6 +252,7 @@ class Copying {
     std::set<std::string> known;
     for (const SegmentRow& row : state_.segments) known.insert(row.file);
     try {
+      empty_tmp();
       if (GenerationLock::is_held(to_ / Bank::kReadersFile, 0, generation_)) return;
       for (const std::string& name : files_.list(to_ / "segments")) {
         if (known.contains(name)) continue;
@@ -265,6 +273,7 @@ class Copying {
   BankFacts facts_;
   CatalogCheck state_;
   int64_t generation_ = 1;
+  bool is_publishing_ = false;
   std::vector<fs::path> added_;  // segments that were not there
   BankCopy done_;
 };

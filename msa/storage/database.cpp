@@ -215,9 +215,13 @@ void Database::checkpoint() const {
 
 void Database::rebuild(const std::filesystem::path& temporary) const {
   prepare("VACUUM INTO ?").bind(1, temporary.string()).run();
-  const Database copy(temporary, Mode::kRead);
+  replace_with(temporary);
+}
+
+void Database::replace_with(const std::filesystem::path& other) const {
+  const Database source(other, Mode::kRead);
   sqlite3_backup* backup =
-      sqlite3_backup_init(database_.get(), "main", copy.database_.get(), "main");
+      sqlite3_backup_init(database_.get(), "main", source.database_.get(), "main");
   if (backup == nullptr) check(sqlite3_extended_errcode(database_.get()));
   const int copied = sqlite3_backup_step(backup, -1);  // all pages
   check(sqlite3_backup_finish(backup));

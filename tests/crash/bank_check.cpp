@@ -85,6 +85,11 @@ std::string back_up_again(const std::filesystem::path& folder) {
 
 }  // namespace
 
+std::string check_copy(const std::filesystem::path& copy,
+                       const std::vector<BankContents>& acceptable) {
+  return read_bank(copy, acceptable).problem;
+}
+
 DiskVerdict check_disk(const std::filesystem::path& folder, const BankRecording::Span& span,
                        bool is_thorough) {
   DiskVerdict verdict;

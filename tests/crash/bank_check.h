@@ -26,6 +26,10 @@ struct DiskVerdict {
 BankVerdict check_bank(const std::filesystem::path& bank,
                        const std::vector<BankContents>& acceptable, bool is_thorough);
 
+/// Empty if a copy of a bank is whole, or no bank, and holds exactly one of `acceptable`.
+std::string check_copy(const std::filesystem::path& copy,
+                       const std::vector<BankContents>& acceptable);
+
 /// check_bank of the bank in `folder`; its copies are whole, or no banks, and hold exactly one of what
 /// they may. Where `is_thorough`, the bank with its new document is then backed up to the same place.
 DiskVerdict check_disk(const std::filesystem::path& folder, const BankRecording::Span& span,
