@@ -9,9 +9,16 @@ std::vector<const CLI::App*> parts_of(const CLI::App& command) {
   return command.get_subcommands([](const CLI::App*) { return true; });
 }
 
+/// Its name and its aliases.
+std::string all_names_of(const CLI::App& command, const std::string& separator) {
+  std::string names = command.get_name();
+  for (const std::string& alias : command.get_aliases()) names += separator + alias;
+  return names;
+}
+
 std::string names_of(const std::vector<const CLI::App*>& commands) {
   std::string names;
-  for (const CLI::App* command : commands) names += command->get_name() + " ";
+  for (const CLI::App* command : commands) names += all_names_of(*command, " ") + " ";
   return names;
 }
 
@@ -29,7 +36,7 @@ std::string bash_cases(const std::vector<const CLI::App*>& commands, int depth) 
   const std::string next = std::to_string(depth + 1);
   std::string cases;
   for (const CLI::App* command : commands) {
-    cases += indent + command->get_name() + ")\n";
+    cases += indent + all_names_of(*command, "|") + ")\n";
     cases += indent + "  words=\"" + flags_of(*command) + "\"\n";
     if (const auto parts = parts_of(*command); !parts.empty()) {
       cases += indent + "  [ \"$COMP_CWORD\" -eq " + next + " ] && words=\"" + names_of(parts) +

@@ -106,6 +106,7 @@ void run(Flags& flags) {
 void add_ingest(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   CLI::App& command = *app.add_subcommand("ingest", "Encode documents into a bank (resumable)");
+  command.alias("import");
   command.add_option("BANK", flags->bank, "Folder of the bank; made if it is not there")
       ->required();
   command.add_option("PATH", flags->paths, "Files (.txt .md .jsonl, also .zst) and folders")

@@ -111,6 +111,9 @@ int main(int argc, char** argv) {
   msa::cli::add_bank(app);
   msa::cli::add_forget(app);
   msa::cli::add_compact(app);
+  msa::cli::add_backup(app);
+  msa::cli::add_restore(app);
+  msa::cli::add_export(app);
   msa::cli::add_tokenize(app);
   msa::cli::add_info(app);
   msa::cli::add_eval(app);

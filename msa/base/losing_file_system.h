@@ -52,7 +52,7 @@ class LosingFileSystem final : public FileSystem {
   }
 
   std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
-    return real_file_system().open_to_read(path);
+    return std::make_unique<LosingFile>(*this, real_file_system().open_to_read(path));
   }
   std::unique_ptr<File> create(const std::filesystem::path& path) override {
     spend();

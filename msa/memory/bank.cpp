@@ -9,6 +9,7 @@
 #include "msa/memory/bank_source.h"
 #include "msa/memory/gpu_source.h"
 #include "msa/memory/segment_layout.h"
+#include "msa/storage/encrypted_files.h"
 
 namespace msa::memory {
 namespace {
@@ -25,7 +26,7 @@ Bank::Bank(FileSystem& files, std::filesystem::path folder)
     throw Error(ErrorCode::kNotFound, "there is no bank at ", folder_.string(), ": it has no ",
                 Catalog::kFile);
   }
-  catalog_ = Catalog::open(files, folder_, storage::Database::Mode::kRead);
+  storage::expect_key_fits(files, folder_);
 }
 
 /// Calls `read`, which gives the state, while no file of any state can be removed.
@@ -33,6 +34,7 @@ template <typename Read>
 void Bank::take_snapshot(const Read& read) {
   // All is held until it is known what is needed: a writer may be retiring files now.
   std::shared_ptr<GenerationLock> lock = GenerationLock::hold_all(folder_ / kReadersFile);
+  catalog_ = Catalog::open(files_, folder_, storage::Database::Mode::kRead);
   snapshot_ = read();
   if (lock) lock->narrow_to(snapshot_.generation);
   lock_ = std::move(lock);

@@ -35,6 +35,9 @@ class Bank {
   /// The file in which readers say what they need (GenerationLock).
   static constexpr const char* kReadersFile = "readers";
 
+  /// The file that tells a backup from a bank of its own: gone once a writer has opened it.
+  static constexpr const char* kBackupFile = "BACKUP";
+
   /// Of the documents only those are there that count for `filter`, as if the bank held no others;
   /// each document's row is read for it (some microseconds each).
   /// Throws Error(kNotFound) if there is no bank, Error(kCorruption) if its catalog is damaged.

@@ -58,12 +58,17 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
     files.sync_directory(std::filesystem::absolute(folder / "").parent_path().parent_path());
     expect_ours(files, folder);
   }
+  storage::expect_key_fits(files, folder);
   writer->lock_ = FileLock::acquire(folder / "LOCK");
   files.create_directory(folder / "segments");
   files.create_directory(folder / "tmp");
   if (!files.exists(folder / Catalog::kFile)) {
     expect_no_bank(files, folder);
     Catalog::create(files, folder, facts);
+  }
+  if (files.exists(folder / Bank::kBackupFile)) {  // no backup may undo what is now written
+    files.remove(folder / Bank::kBackupFile);
+    files.sync_directory(folder);
   }
   writer->catalog_ = Catalog::open(files, folder, storage::Database::Mode::kWrite);
   writer->load(facts);
@@ -77,6 +82,7 @@ std::unique_ptr<BankWriter> BankWriter::open_existing(FileSystem& files,
     throw Error(ErrorCode::kNotFound, "there is no bank at ", folder.string(), ": it has no ",
                 Catalog::kFile);
   }
+  storage::expect_key_fits(files, folder);
   return open(files, folder, Catalog::open(files, folder, storage::Database::Mode::kRead)->facts(),
               policy);
 }

@@ -7,7 +7,6 @@
 #include <unordered_set>
 
 #include "msa/base/error.h"
-#include "msa/storage/encrypted_files.h"
 
 namespace msa::memory {
 namespace {
@@ -63,6 +62,9 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
     auto all = facts_to_text(facts);
     all[kNextPassageIdFact] = "1";
     all[kNextSegmentFact] = "1";
+    auto id = database.prepare("SELECT lower(hex(randomblob(16)))");
+    if (id.next()) all[kBankIdFact] = id.text(0);
+    id.reset();
     for (const auto& [key, value] : all) {
       insert.bind(1, key).bind(2, value).bind(3, bytes_of(row_digest(Fact{key, value}))).run();
     }
@@ -74,12 +76,8 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
   files.sync_directory(folder);
 }
 
-std::unique_ptr<Catalog> Catalog::open(FileSystem& files, const std::filesystem::path& folder,
+std::unique_ptr<Catalog> Catalog::open(const FileSystem& files, const std::filesystem::path& folder,
                                        Database::Mode mode) {
-  const bool is_encrypted = files.exists(folder / storage::EncryptedFiles::kFile);
-  MSA_CHECK(!is_encrypted || files.database_vfs() != nullptr, folder.string(),
-            " is encrypted: it needs its key");
-  MSA_CHECK(is_encrypted || files.database_vfs() == nullptr, folder.string(), " is not encrypted");
   return std::unique_ptr<Catalog>(new Catalog(folder / kFile, mode, files.database_vfs()));
 }
 
@@ -139,6 +137,23 @@ int64_t Catalog::number(const char* fact, int64_t otherwise, int64_t least) cons
     throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", fact, "\" is no number");
   }
   return value;
+}
+
+std::string Catalog::bank_id() const {
+  const std::lock_guard lock(mutex_);
+  auto rows = database_.prepare(std::string(kSelectFact) + "WHERE key = ?");
+  rows.bind(1, kBankIdFact);
+  return rows.next() ? expect_good(rows, read_fact, "the fact").value : std::string();
+}
+
+void Catalog::copy_to(const std::filesystem::path& path) const {
+  const std::lock_guard lock(mutex_);
+  database_.copy_to(path);
+}
+
+void Catalog::replace_with(const std::filesystem::path& other) const {
+  const std::lock_guard lock(mutex_);
+  database_.replace_with(other);
 }
 
 int64_t Catalog::next_passage_id() const { return number(kNextPassageIdFact, 1); }

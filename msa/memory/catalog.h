@@ -13,6 +13,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "msa/base/error.h"
 #include "msa/base/file_system.h"
 #include "msa/memory/bank_facts.h"
 #include "msa/memory/catalog_rows.h"
@@ -25,6 +26,7 @@ namespace msa::memory {
 /// What a catalog holds that can be used, whatever else of it is damaged.
 struct CatalogCheck {
   std::vector<BankProblem> problems;  // each damaged row once
+  std::optional<Error> failure;       // the first of them that was an error and is no damage
   std::optional<BankFacts> facts;     // if all of them are good
   std::vector<SegmentRow> segments;   // by rising id
   std::vector<SegmentRow> damaged_segments;
@@ -83,9 +85,7 @@ class Catalog {
   /// Publishes a catalog without documents: made beside its place, then renamed.
   static void create(FileSystem& files, const std::filesystem::path& folder,
                      const BankFacts& facts);
-  /// Throws Error(kInvalidArgument) if the folder is encrypted and `files` are not, or the other
-  /// way round.
-  static std::unique_ptr<Catalog> open(FileSystem& files, const std::filesystem::path& folder,
+  static std::unique_ptr<Catalog> open(const FileSystem& files, const std::filesystem::path& folder,
                                        storage::Database::Mode mode);
 
   /// Throws Error(kCorruption) if a fact is absent or damaged or the tables are not ours,
@@ -93,6 +93,9 @@ class Catalog {
   BankFacts facts() const;
   int64_t next_passage_id() const;
   int64_t next_segment() const;
+
+  /// Drawn when the bank was created, and that of its copies; empty in a bank of an older program.
+  std::string bank_id() const;
 
   /// From 1; a higher one after every change that deletes documents or drops segments.
   int64_t generation() const;
@@ -127,6 +130,10 @@ class Catalog {
   /// copy of the database afterwards, which the caller removes. Throws Error(kLocked) if others
   /// read the log; the rest has been done then.
   void purge(const std::filesystem::path& temporary) const;
+
+  /// As Database::copy_to and replace_with.
+  void copy_to(const std::filesystem::path& path) const;
+  void replace_with(const std::filesystem::path& other) const;
 
   /// Documents by name or row; text included, passages not.
   std::optional<Document> find(const std::string& name) const;

@@ -28,6 +28,7 @@ class CatalogReading {
       read();
       return true;
     } catch (const Error& error) {
+      if (error.code() != ErrorCode::kCorruption && !check_.failure) check_.failure = error;
       report("", error.what());
       return false;
     }

@@ -7,6 +7,7 @@
 #include "msa/memory/bank.h"
 #include "msa/memory/bank_fixture.h"
 #include "msa/memory/bank_oracle.h"
+#include "msa/memory/copy_bank.h"
 #include "msa/memory/file_damage.h"
 #include "msa/storage/encrypted_files.h"
 
@@ -92,6 +93,31 @@ TEST_F(EncryptedBankTest, NoByteOfADocumentIsReadable) {
       EXPECT_EQ(bytes.find(secret), std::string::npos) << path << " shows " << secret;
     }
   }
+}
+
+TEST_F(EncryptedBankTest, ABackupIsEncryptedAsItIs) {
+  const std::filesystem::path backup = folder().string() + ".backup";
+  const std::filesystem::path restored = folder().string() + ".restored";
+  std::filesystem::remove_all(backup);
+  std::filesystem::remove_all(restored);
+  const auto own = files();
+  const auto writer = BankWriter::open(*own, folder(), facts());
+  put(*writer, {"a", "b"});
+  EXPECT_EQ(back_up_bank(*own, folder(), backup).copied_segments, 1);
+  put(*writer, {"a", "c"});
+  EXPECT_EQ(back_up_bank(*own, folder(), backup).copied_segments, 1);
+  EXPECT_THROW(back_up_bank(real_file_system(), folder(), backup), Error);
+  EXPECT_THROW(Bank::open(real_file_system(), backup), Error);
+  {
+    const auto its_own = EncryptedFiles::open(real_file_system(), backup, secret(1));
+    oracle_.expect_equal(*Bank::open(*its_own, backup), fresh());
+    restore_bank(*its_own, backup, restored);
+  }
+  const auto its_own = EncryptedFiles::open(real_file_system(), restored, secret(1));
+  EXPECT_TRUE(verify_bank(*its_own, restored).empty());
+  oracle_.expect_equal(*Bank::open(*its_own, restored), fresh());
+  std::filesystem::remove_all(backup);
+  std::filesystem::remove_all(restored);
 }
 
 TEST_F(EncryptedBankTest, NothingButItsOwnKeyOpensIt) {

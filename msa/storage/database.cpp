@@ -228,13 +228,31 @@ void Database::checkpoint() const {
 
 void Database::rebuild(const std::filesystem::path& temporary) const {
   prepare("VACUUM INTO ?").bind(1, temporary.string()).run();
-  const Database copy(temporary, Mode::kRead, vfs_);
+  replace_with(temporary);
+}
+
+void Database::replace_with(const std::filesystem::path& other) const {
+  const Database source(other, Mode::kRead, vfs_);
   sqlite3_backup* backup =
-      sqlite3_backup_init(database_.get(), "main", copy.database_.get(), "main");
+      sqlite3_backup_init(database_.get(), "main", source.database_.get(), "main");
   if (backup == nullptr) check(sqlite3_extended_errcode(database_.get()));
   const int copied = sqlite3_backup_step(backup, -1);  // all pages
   check(sqlite3_backup_finish(backup));
   if (copied != SQLITE_DONE) check(copied);
+}
+
+void Database::copy_to(const std::filesystem::path& path) const {
+  // Nothing is written to this database, but SQLite takes the copy for a part of it.
+  if (mode_ == Mode::kRead) execute("PRAGMA query_only = OFF");
+  try {
+    prepare("VACUUM INTO ?").bind(1, path.string()).run();
+  } catch (const Error&) {
+    if (mode_ == Mode::kRead) execute("PRAGMA query_only = ON");
+    throw;
+  }
+  if (mode_ == Mode::kRead) execute("PRAGMA query_only = ON");
+  const Database copy(path, Mode::kCreate, vfs_);  // gives it a log
+  copy.checkpoint();
 }
 
 Statement Database::prepare(std::string_view sql) const {

@@ -76,6 +76,13 @@ class Database {
   /// pages. `temporary`, empty or not there, holds a copy afterwards; the caller removes it.
   void rebuild(const std::filesystem::path& temporary) const;
 
+  /// Makes it hold what another database of the same page size does, in one transaction: for kWrite.
+  void replace_with(const std::filesystem::path& other) const;
+
+  /// Writes what the database holds now to `path`, an empty file or none: a database of its own with
+  /// an empty log, as small as it can be. Others may read and write meanwhile.
+  void copy_to(const std::filesystem::path& path) const;
+
   /// Throws the Error that an SQLite result code stands for unless it is a success.
   void check(int result) const;
 

@@ -71,6 +71,13 @@ std::vector<std::byte> read_key_file(const fs::path& path) {
   return {all.begin(), all.end()};
 }
 
+void expect_key_fits(FileSystem& files, const fs::path& folder) {
+  const bool is_encrypted = files.exists(folder / EncryptedFiles::kFile);
+  const bool has_key = files.database_vfs() != nullptr;
+  MSA_CHECK(has_key || !is_encrypted, folder.string(), " is encrypted: it needs its key");
+  MSA_CHECK(is_encrypted || !has_key, folder.string(), " is not encrypted: it needs no key");
+}
+
 EncryptedFiles::EncryptedFiles(FileSystem& files, const CipherKey& key)
     : files_(files), key_(key), vfs_(derive_key(key, {}, "pages")) {}
 

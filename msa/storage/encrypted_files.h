@@ -18,6 +18,10 @@ namespace msa::storage {
 /// bytes, or others than its owner may read it.
 std::vector<std::byte> read_key_file(const std::filesystem::path& path);
 
+/// Throws Error(kInvalidArgument) if the folder is encrypted and `files` have no key, or the other
+/// way round.
+void expect_key_fits(FileSystem& files, const std::filesystem::path& folder);
+
 /// A folder whose segments (*.msa) and databases are encrypted under one key; other files, which
 /// hold nothing secret, are as they are. What is not as it was written, or is of another place,
 /// file or key, is refused by authentication: Error(kCorruption). Must outlive what was opened

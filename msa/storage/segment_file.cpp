@@ -90,6 +90,20 @@ std::string size_message(uint64_t size, uint64_t num_bytes) {
   return "holds " + std::to_string(size) + " bytes, " + std::to_string(num_bytes) + " were written";
 }
 
+/// The table of a file that has the size and the table that were written.
+DigestTable expect_table(const File& file, uint64_t num_bytes, const Digest& digest) {
+  const uint64_t size = file.size();
+  if (size != num_bytes) {
+    throw Error(ErrorCode::kCorruption, file.path().string(), " ", size_message(size, num_bytes));
+  }
+  DigestTable table = read_table(file, num_bytes);
+  if (digest_of(table.bytes()) != digest) {
+    throw Error(ErrorCode::kCorruption, file.path().string(), " at byte ", table.digested_bytes,
+                ": the digest table is not the one written");
+  }
+  return table;
+}
+
 /// The header of a file whose blocks are known. None of its bytes is parsed before its block has
 /// been checked.
 SafetensorsHeader read_header(const File& file, const DigestTable& table) {
@@ -220,19 +234,29 @@ std::vector<SegmentDamage> find_segment_damage(FileSystem& files, const std::fil
   return damage;
 }
 
+void copy_segment(FileSystem& files, const std::filesystem::path& from,
+                  const std::filesystem::path& to, uint64_t num_bytes, const Digest& digest) {
+  const auto file = files.open_to_read(from);
+  const DigestTable table = expect_table(*file, num_bytes, digest);
+  const auto copy = files.create(to);
+  std::vector<std::byte> room;
+  for (uint64_t block = 0; block < table.digests.size(); ++block) {
+    const auto bytes = read_block(*file, block, table.digested_bytes, room);
+    if (digest_of(bytes) != table.digests[block]) {
+      throw Error(ErrorCode::kCorruption, from.string(), " at byte ", block * kDigestBlockBytes,
+                  ": the block of 256 KiB from here is damaged");
+    }
+    copy->append(bytes);
+  }
+  copy->append(table.bytes());
+  copy->sync();
+}
+
 std::unique_ptr<SegmentFile> SegmentFile::open(FilePool& files, const std::filesystem::path& path,
                                                uint64_t num_bytes, const Digest& digest) {
   auto segment = std::unique_ptr<SegmentFile>(new SegmentFile(files));
   const auto file = files.open(path).file;
-  const uint64_t size = file->size();
-  if (size != num_bytes) {
-    throw Error(ErrorCode::kCorruption, path.string(), " ", size_message(size, num_bytes));
-  }
-  DigestTable table = read_table(*file, num_bytes);
-  if (digest_of(table.bytes()) != digest) {
-    throw Error(ErrorCode::kCorruption, path.string(), " at byte ", table.digested_bytes,
-                ": the digest table is not the one written");
-  }
+  DigestTable table = expect_table(*file, num_bytes, digest);
   segment->header_ = read_header(*file, table);
   segment->digested_bytes_ = table.digested_bytes;
   segment->digests_ = std::move(table.digests);

@@ -49,6 +49,12 @@ std::vector<SegmentDamage> find_segment_damage(FileSystem& files, const std::fil
                                                uint64_t num_bytes,
                                                const std::optional<Digest>& digest);
 
+/// Copies a file to a new one and syncs it; every byte has been checked on the way. Throws
+/// Error(kCorruption) naming `from` and the offset of what is not as it was written, else as
+/// FileSystem; `to` may then hold a part.
+void copy_segment(FileSystem& files, const std::filesystem::path& from,
+                  const std::filesystem::path& to, uint64_t num_bytes, const Digest& digest);
+
 /// Bytes before the digest table of a file of `num_bytes`; nothing if no segment has that size.
 std::optional<uint64_t> digested_bytes_of(uint64_t num_bytes);
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "msa/memory/bank_writer.h"
+#include "msa/memory/copy_bank.h"
 #include "tests/crash/changes.h"
 
 namespace msa::crash {
@@ -55,22 +56,74 @@ std::string commit_one(const std::filesystem::path& bank, const BankContents& he
   return now == wanted ? "" : "after a new commit:" + difference(now, wanted);
 }
 
+/// Reads a bank or a copy, and looks for it among `acceptable`.
+BankVerdict read_bank(const std::filesystem::path& bank,
+                      const std::vector<BankContents>& acceptable) {
+  BankVerdict verdict;
+  if (std::filesystem::exists(bank / memory::Catalog::kFile)) {
+    verdict.problem = verify(bank);
+    if (!verdict.problem.empty()) return verdict;
+    verdict.held = contents_of(*Bank::open(real_file_system(), bank));
+  }
+  if (std::find(acceptable.begin(), acceptable.end(), verdict.held) == acceptable.end()) {
+    verdict.problem = "holds something else:" + difference(verdict.held, acceptable.back());
+  }
+  return verdict;
+}
+
+/// Empty if the bank can be backed up to where it was, or may have been.
+std::string back_up_again(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / kBankName / memory::Catalog::kFile)) return "";
+  memory::back_up_bank(real_file_system(), folder / kBankName, folder / kBackupName);
+  const auto contents = [&](const char* name) {
+    return contents_of(*Bank::open(real_file_system(), folder / name));
+  };
+  const std::string problem = verify(folder / kBackupName);
+  if (!problem.empty()) return problem;
+  return contents(kBackupName) == contents(kBankName) ? "" : "the next backup is another bank";
+}
+
 }  // namespace
+
+std::string check_copy(const std::filesystem::path& copy,
+                       const std::vector<BankContents>& acceptable) {
+  return read_bank(copy, acceptable).problem;
+}
+
+DiskVerdict check_disk(const std::filesystem::path& folder, const BankRecording::Span& span,
+                       bool is_thorough) {
+  DiskVerdict verdict;
+  try {
+    for (const auto& [name, acceptable] : span.copies) {
+      const BankVerdict copy = read_bank(folder / name, acceptable);
+      verdict.held.copies[name] = copy.held;
+      verdict.problem = copy.problem;
+      if (verdict.problem.empty()) continue;
+      verdict.problem = name + ": " + verdict.problem;
+      return verdict;
+    }
+  } catch (const std::exception& error) {
+    verdict.problem = error.what();
+    return verdict;
+  }
+  const BankVerdict bank = check_bank(folder / kBankName, span.acceptable, is_thorough);
+  verdict.held.bank = bank.held;
+  verdict.problem = bank.problem;
+  if (!verdict.problem.empty() || !is_thorough || span.copies.empty()) return verdict;
+  try {
+    verdict.problem = back_up_again(folder);
+  } catch (const std::exception& error) {
+    verdict.problem = error.what();
+  }
+  return verdict;
+}
 
 BankVerdict check_bank(const std::filesystem::path& bank,
                        const std::vector<BankContents>& acceptable, bool is_thorough) {
   BankVerdict verdict;
   try {
-    if (std::filesystem::exists(bank / memory::Catalog::kFile)) {
-      verdict.problem = verify(bank);
-      if (!verdict.problem.empty()) return verdict;
-      verdict.held = contents_of(*Bank::open(real_file_system(), bank));
-    }
-    if (std::find(acceptable.begin(), acceptable.end(), verdict.held) == acceptable.end()) {
-      verdict.problem = "holds something else:" + difference(verdict.held, acceptable.back());
-      return verdict;
-    }
-    verdict.problem = commit_one(bank, verdict.held, is_thorough);
+    verdict = read_bank(bank, acceptable);
+    if (verdict.problem.empty()) verdict.problem = commit_one(bank, verdict.held, is_thorough);
   } catch (const std::exception& error) {
     verdict.problem = error.what();
   }

@@ -23,6 +23,14 @@ struct BankContents {
   bool operator==(const BankContents&) const = default;
 };
 
+/// What the folders of a disk hold.
+struct DiskContents {
+  BankContents bank;
+  std::map<std::string, BankContents> copies;  // of the bank, by the name of their folder
+
+  bool operator==(const DiskContents&) const = default;
+};
+
 /// Gathers a document's digest.
 class DocumentDigest {
  public:

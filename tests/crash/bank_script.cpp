@@ -36,16 +36,17 @@ std::filesystem::path prepared(const std::filesystem::path& folder, const DiskMo
 
 }  // namespace
 
-Script::Script(const ScriptOptions& options, const DiskModel& start, BankContents held)
+Script::Script(const ScriptOptions& options, const DiskModel& start, DiskContents held)
     : folder_(options.folder),
       random_(options.seed),
       recorder_(prepared(options.folder, start), start.files()),
       vfs_(recorder_),
       files_(recorder_),
-      contents_(std::move(held)) {
+      contents_(std::move(held.bank)) {
+  for (auto& [name, contents] : held.copies) copies_[name] = {std::move(contents)};
   omp_set_num_threads(1);  // small files: threads would wait for each other
   recording_.start = start;
-  recording_.spans.push_back({.first = 0, .acceptable = {contents_}});
+  recording_.spans.push_back({.first = 0, .acceptable = {contents_}, .copies = copies_});
   constexpr int kPages[] = {8, 30, 1000};
   checkpoint_pages = kPages[draw(3)];
   sqlite3_auto_extension(reinterpret_cast<void (*)()>(set_checkpoint_pages));
@@ -89,6 +90,10 @@ constexpr Operation kOperations[] = {
     {"kill and reopen", 2, &Script::kill_and_reopen},
     {"open without room", 1, &Script::open_writer_without_room},
     {"read", 2, &Script::read},
+    {"back up", 4, &Script::back_up},
+    {"restore", 2, &Script::restore},
+    {"copy killed", 3, &Script::copy_killed},
+    {"copy with a failing call", 3, &Script::copy_with_failing_call},
 };
 
 void Script::begin(BankContents after) {
@@ -98,7 +103,15 @@ void Script::begin(BankContents after) {
   if (std::find(acceptable.begin(), acceptable.end(), after_) == acceptable.end()) {
     acceptable.push_back(after_);
   }
-  recording_.spans.push_back({.first = now() + 1, .acceptable = std::move(acceptable)});
+  add_span(now() + 1, std::move(acceptable));
+}
+
+void Script::add_span(size_t first, std::vector<BankContents> acceptable) {
+  while (!recording_.spans.empty() && recording_.spans.back().first > first) {
+    recording_.spans.pop_back();
+  }
+  recording_.spans.push_back(
+      {.first = first, .acceptable = std::move(acceptable), .copies = copies_});
 }
 
 /// After a success the bank holds what was acknowledged; after a failure what it held before, and
@@ -111,10 +124,7 @@ void Script::end(bool is_acknowledged, bool may_come_back) {
   } else if (!may_come_back && !(after_ == contents_)) {
     std::erase(acceptable, after_);
   }
-  while (!recording_.spans.empty() && recording_.spans.back().first > now()) {
-    recording_.spans.pop_back();
-  }
-  recording_.spans.push_back({.first = now(), .acceptable = std::move(acceptable)});
+  add_span(now(), std::move(acceptable));
   recording_.operations.back().is_acknowledged = is_acknowledged;
 }
 
@@ -222,11 +232,22 @@ void Script::read() {
   recording_.operations.back().is_acknowledged = true;  // of what may come back it says nothing
 }
 
-const std::vector<BankContents>& BankRecording::acceptable_at(size_t position) const {
+bool BankRecording::Span::accepts(const DiskContents& contents) const {
+  const auto has = [](const auto& all, const BankContents& one) {
+    return std::find(all.begin(), all.end(), one) != all.end();
+  };
+  return has(acceptable, contents.bank) && copies.size() == contents.copies.size() &&
+         std::all_of(copies.begin(), copies.end(), [&](const auto& copy) {
+           const auto found = contents.copies.find(copy.first);
+           return found != contents.copies.end() && has(copy.second, found->second);
+         });
+}
+
+const BankRecording::Span& BankRecording::span_at(size_t position) const {
   const auto after =
       std::upper_bound(spans.begin(), spans.end(), position,
                        [](size_t wanted, const Span& span) { return wanted < span.first; });
-  return std::prev(after)->acceptable;
+  return *std::prev(after);
 }
 
 BankRecording record_script(const ScriptOptions& options) {
@@ -234,7 +255,7 @@ BankRecording record_script(const ScriptOptions& options) {
 }
 
 BankRecording record_recovery(const ScriptOptions& options, const DiskModel& start,
-                              const BankContents& held) {
+                              const DiskContents& held) {
   return Script(options, start, held).run(options);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 namespace msa::crash {
 
 inline constexpr const char* kBankName = "bank";  // in the recorded folder
+inline constexpr const char* kBackupName = "backup";
 
 /// Before event `end` of a recording was made, but after event `first` - 1.
 struct RecordedOperation {
@@ -25,10 +27,14 @@ struct RecordedOperation {
 };
 
 struct BankRecording {
-  /// What the bank may hold once the events before `first` have happened, until the next span.
+  /// What the bank and each of its copies may hold once the events before `first` have happened,
+  /// until the next span.
   struct Span {
     size_t first = 0;
     std::vector<BankContents> acceptable;
+    std::map<std::string, std::vector<BankContents>> copies;
+
+    bool accepts(const DiskContents& contents) const;
   };
 
   DiskModel start;
@@ -37,7 +43,7 @@ struct BankRecording {
   std::vector<RecordedOperation> operations;
 
   /// `position` is a number of events, up to all.
-  const std::vector<BankContents>& acceptable_at(size_t position) const;
+  const Span& span_at(size_t position) const;
 };
 
 struct ScriptOptions {
@@ -51,9 +57,9 @@ struct ScriptOptions {
 /// Error(kInternal) if the bank does not hold what it should while the power is on.
 BankRecording record_script(const ScriptOptions& options);
 
-/// The same on a disk that came back after a power loss, of which all is durable, with a bank that
-/// was found to hold `held`.
+/// The same on a disk that came back after a power loss, of which all is durable, and that was found
+/// to hold `held`.
 BankRecording record_recovery(const ScriptOptions& options, const DiskModel& start,
-                              const BankContents& held);
+                              const DiskContents& held);
 
 }  // namespace msa::crash

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/error.h"
 #include "msa/memory/bank_oracle.h"
 #include "msa/memory/bank_writer.h"
 
@@ -75,7 +76,11 @@ inline void make(const Change& change, BankWriter& writer) {
     const RandomBatch batch = BankOracle::join(documents);
     writer.commit(batch.documents, batch.encoded, KnownName::kReplace);
   } else {
-    writer.compact(change.operation == "purge");
+    try {
+      writer.compact(change.operation == "purge");
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kLocked) throw;  // a backup reads; documents are as they were
+    }
   }
 }
 

@@ -51,6 +51,19 @@ class Child {
     poll(&output, 1, 10'000);
   }
 
+  /// What it has printed by now and was not read yet.
+  std::string output_so_far() const {
+    std::string all;
+    char part[4096];
+    for (pollfd output{.fd = output_, .events = POLLIN, .revents = 0};
+         poll(&output, 1, 0) == 1 && (output.revents & POLLIN) != 0;) {
+      const ssize_t count = read(output_, part, sizeof part);
+      if (count <= 0) break;
+      all.append(part, static_cast<size_t>(count));
+    }
+    return all;
+  }
+
   /// What it has printed until its end: it must have ended or end by itself before the pipe is
   /// full.
   std::string output() const {

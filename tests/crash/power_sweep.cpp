@@ -49,6 +49,15 @@ const std::map<std::string, Matches>& syncs() {
       {"parent folder", [](const DiskEvent& event) { return is_folder_sync_of(event, ""); }},
       {"log", [](const DiskEvent& event) { return is_sync_of(event, "bank/catalog.db-wal"); }},
       {"catalog", [](const DiskEvent& event) { return is_sync_of(event, "bank/catalog.db"); }},
+      {"copied segment",
+       [](const DiskEvent& event) {
+         return event.kind == DiskEvent::Kind::kSync && event.path.starts_with("backup/tmp/0");
+       }},
+      {"folder of copied segments",
+       [](const DiskEvent& event) { return is_folder_sync_of(event, "backup/segments"); }},
+      {"copied catalog",
+       [](const DiskEvent& event) { return is_sync_of(event, "backup/tmp/catalog.db"); }},
+      {"backup folder", [](const DiskEvent& event) { return is_folder_sync_of(event, "backup"); }},
       {"new catalog", [](const DiskEvent& event) { return is_sync_of(event, "bank/catalog.new"); }},
   };
   return all;
@@ -106,20 +115,18 @@ class Sweep {
     const Loss loss = draw_loss(static_cast<int>(std::min<int64_t>(variant, 2)), random);
     const DiskModel after = disk.after_power_loss(loss, random);
     const auto known = seen_.find(after.digest());
-    const auto& acceptable = recording.acceptable_at(position);
-    if (known != seen_.end() &&
-        std::find(acceptable.begin(), acceptable.end(), known->second) != acceptable.end()) {
+    if (known != seen_.end() && recording.span_at(position).accepts(known->second)) {
       ++result_.states;  // the same bytes as before, and found good
       return;
     }
-    const BankVerdict verdict = check(after, recording, position, name, random);
+    const DiskVerdict verdict = check(after, recording, position, name, random);
     if (!verdict.problem.empty()) return;
     seen_[after.digest()] = verdict.held;
     if (random() % kStatesASecondLoss == 0) lose_again(after, verdict.held, name, random);
   }
 
   /// Loses the power again while a writer opens what the first loss left, and goes on.
-  void lose_again(const DiskModel& disk, const BankContents& held, const std::string& name,
+  void lose_again(const DiskModel& disk, const DiskContents& held, const std::string& name,
                   std::mt19937_64& random) {
     BankRecording recording = record_recovery(
         {.folder = options_.folder / "recovery", .seed = random(), .num_operations = 3}, disk,
@@ -141,7 +148,7 @@ class Sweep {
     }
   }
 
-  BankVerdict check(const DiskModel& disk, const BankRecording& recording, size_t position,
+  DiskVerdict check(const DiskModel& disk, const BankRecording& recording, size_t position,
                     const std::string& name, std::mt19937_64& random) {
     const auto folder = options_.folder / "state";
     std::filesystem::remove_all(folder);
@@ -150,8 +157,7 @@ class Sweep {
     ++result_.states;
     ++result_.distinct;
     const bool is_thorough = random() % kStatesAThoroughCheck == 0 || options_.only_position >= 0;
-    BankVerdict verdict =
-        check_bank(folder / kBankName, recording.acceptable_at(position), is_thorough);
+    DiskVerdict verdict = check_disk(folder, recording.span_at(position), is_thorough);
     if (!verdict.problem.empty()) {
       std::string last = position == 0 ? "" : to_string(recording.events[position - 1]);
       for (const RecordedOperation& operation : recording.operations) {
@@ -166,7 +172,7 @@ class Sweep {
 
   const PowerSweepOptions& options_;
   PowerSweep result_;
-  std::map<storage::Digest, BankContents> seen_;  // good states of the script, and what they hold
+  std::map<storage::Digest, DiskContents> seen_;  // good states of the script, and what they hold
 };
 
 }  // namespace

@@ -22,7 +22,8 @@ class RecordingFileSystem final : public FileSystem {
 
   std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
     before("open", path);
-    return std::make_unique<RecordingFile>(*this, real().open_to_read(path), -1);
+    const int number = recorder_.find(path).value_or(-1);  // it may be synced
+    return std::make_unique<RecordingFile>(*this, real().open_to_read(path), number);
   }
   std::unique_ptr<File> create(const std::filesystem::path& path) override {
     before("create", path);

@@ -14,8 +14,8 @@ namespace msa::crash {
 using memory::RandomBatch;
 
 /// At any of its calls.
-void Script::kill_within(void (Script::*operation)()) {
-  int64_t good_calls = static_cast<int64_t>(draw(40));
+void Script::kill_within(void (Script::*operation)(), uint64_t most_calls) {
+  int64_t good_calls = static_cast<int64_t>(draw(most_calls));
   recorder_.set_fault([this, good_calls](const DiskCall&) mutable {
     if (good_calls-- > 0) return 0;
     recorder_.set_paused(true);

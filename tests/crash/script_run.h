@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -22,8 +23,8 @@ struct Operation;
 
 class Script {
  public:
-  /// Begins on a disk of which all is durable, with a bank that holds `held`.
-  Script(const ScriptOptions& options, const DiskModel& start, BankContents held);
+  /// Begins on a disk of which all is durable, and that holds `held`.
+  Script(const ScriptOptions& options, const DiskModel& start, DiskContents held);
   ~Script();
   Script(const Script&) = delete;
   Script& operator=(const Script&) = delete;
@@ -49,6 +50,10 @@ class Script {
   void change_with_failing_log_write();
   void change_with_failing_sync();
   void read();
+  void back_up();
+  void restore();
+  void copy_killed();
+  void copy_with_failing_call();
 
  private:
   uint64_t draw(uint64_t below) { return random_() % below; }
@@ -64,7 +69,10 @@ class Script {
   std::vector<std::string> some_names();
   void change();
   void attempt(const std::function<void()>& change);
-  void kill_within(void (Script::*operation)());
+  void kill_within(void (Script::*operation)(), uint64_t most_calls = 40);
+  void add_span(size_t first, std::vector<BankContents> acceptable);
+  void copy();
+  void copy_to(const std::string& name, BankContents after, const std::function<void()>& work);
   void leave_no_room();
   void fail_log_writes();
   void fail_syncs();
@@ -81,6 +89,7 @@ class Script {
   std::unique_ptr<memory::Bank> reader_;
   BankContents contents_;  // acknowledged
   BankContents after_;     // if the operation under way succeeds
+  std::map<std::string, std::vector<BankContents>> copies_;  // what each may hold
   bool has_failed_sync_ = false;
   bool dies_ = false;  // before the operation under way returns
   BankRecording recording_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/memory/copy_bank.h"
 #include "tests/crash/bank_check.h"
 #include "tests/crash/changes.h"
 #include "tests/crash/power_sweep.h"
@@ -233,6 +234,40 @@ TEST_P(VfsFailure, AtAnyCallOfAVerification) {
         const auto problems = memory::verify_bank(files_, bank());
         if (!problems.empty()) throw Error(ErrorCode::kIo, problems.front().what);
       });
+}
+
+TEST_P(VfsFailure, AtAnyCallOfABackupOrARestoration) {
+  const auto backup = folder_ / kBackupName;
+  const auto restored = folder_ / "restored";
+  BankContents earlier;
+  BankContents copied;
+  const auto expect_copy = [&](const std::filesystem::path& copy,
+                               const std::vector<BankContents>& acceptable) {
+    EXPECT_EQ(check_copy(copy, acceptable), "") << copy;
+  };
+  const auto back_up = [&] { memory::back_up_bank(files_, bank(), backup); };
+  const auto prepare_backup = [&] {
+    if (copied.is_there) expect_copy(backup, {earlier, copied});
+    std::filesystem::remove_all(backup);
+    make_bank();
+    back_up();
+    earlier = held_;
+    commit();
+    held_ = after_;
+    copied = held_;
+  };
+  EXPECT_GE(fail_each(prepare_backup, back_up), 2);
+  expect_copy(backup, {copied});
+  EXPECT_GE(fail_each(
+                [&] {
+                  if (std::filesystem::exists(restored)) expect_copy(restored, {{}, copied});
+                  std::filesystem::remove_all(restored);
+                  std::filesystem::remove_all(bank());
+                  held_ = {};
+                },
+                [&] { memory::restore_bank(files_, backup, restored); }),
+            2);
+  expect_copy(restored, {copied});
 }
 
 INSTANTIATE_TEST_SUITE_P(All, VfsFailure, testing::ValuesIn(kFailures),

@@ -181,6 +181,34 @@ expect "whole after changes" 0 "as it was written" "$msa" bank verify "$changing
 expect "forget without a bank" 3 "there is no bank" "$msa" forget "$work/none" a
 expect "compact without a bank" 3 "there is no bank" "$msa" compact "$work/none"
 
+# Copies of a bank, and its documents as lines.
+copies=$work/copies
+expect "bank to copy" 0 "30 documents" "$msa" ingest "$copies" "$work/docs.jsonl" --commit-tokens 2000
+expect "backup" 0 "holds 30 documents" "$msa" backup "$copies" "$work/backup"
+expect "backup of the same" 0 '"copied_segments":0' "$msa" backup "$copies" "$work/backup" --json
+expect "import more" 0 "1 documents" "$msa" import "$copies" "$work/note.txt"
+expect "backup of what has changed" 0 '"copied_segments":1,' "$msa" backup "$copies" "$work/backup" --json
+expect "a backup is whole" 0 "as it was written" "$msa" bank verify "$work/backup"
+expect "and answers" 0 "ms (" "$msa" ask "$work/backup" "x"
+expect "restore" 0 "31 documents" "$msa" restore "$work/backup" "$work/restored"
+expect "restore onto a bank" 2 "is there: it is a bank" "$msa" restore "$work/backup" "$work/restored"
+expect "what is restored is whole" 0 "as it was written" "$msa" bank verify "$work/restored"
+expect "backup onto a bank" 7 "not a backup" "$msa" backup "$copies" "$work/restored"
+expect "backup onto another backup" 8 "is of another bank" "$msa" backup "$changing" "$work/backup"
+expect "backup into itself" 2 "within the other" "$msa" backup "$copies" "$copies/tmp/backup"
+expect "backup of nothing" 3 "there is no bank" "$msa" backup "$work/none" "$work/none.backup"
+expect "export" 0 '{"id":' "$msa" export "$copies"
+expect "export to a file" 0 "" "$msa" export "$copies" --out "$work/export.jsonl"
+expect "ingest of an export" 0 "31 documents" "$msa" ingest "$work/exported" "$work/export.jsonl"
+expect "the export of which is the same" 0 "" bash -c "'$msa' export '$work/exported' | cmp - '$work/export.jsonl'"
+expect "export of nothing" 3 "there is no bank" "$msa" export "$work/none"
+expect "export onto a full disk" 5 "cannot write" bash -c "'$msa' export '$copies' >/dev/full"
+cp -r "$copies" "$work/bitten"
+size=$(stat -c %s "$work/bitten/segments/000001.msa")
+damage "$work/bitten/segments/000001.msa" $((size / 2))
+expect "backup of a damaged bank" 6 "000001.msa at byte" "$msa" backup "$work/bitten" "$work/bitten.backup"
+expect "which is no bank" 3 "there is no bank" "$msa" bank verify "$work/bitten.backup"
+
 # Attributes, and what a reader makes of changes.
 attributes=$work/attributes
 printf '%s\n' '{"id":"m","title":"MGM Resorts","text":"MGM Resorts was founded in 1986 by Kirk Kerkorian.","year":1986,"tags":["hotel","casino"]}' \
@@ -488,6 +516,7 @@ complete_words() { # complete_words WORD...: what bash would offer for the last 
   bash -c 'source <("$1" completion bash); shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _msa; echo "${COMPREPLY[*]}"' bash "$msa" "$@"
 }
 expect "completion of commands" 0 "ingest" complete_words msa in
+expect "completion of other names" 0 "import" complete_words msa imp
 expect "completion of parts" 0 "ls" complete_words msa bank l
 expect "completion within bank" 0 "--offset" complete_words msa bank ls --o
 expect "completion within eval" 0 "--num-extra" complete_words msa eval qa some/folder --num
