@@ -46,7 +46,8 @@ void add(CLI::App& app, Copy copy, const char* name, const char* help, const cha
   command.add_option(to, flags->to, "Folder that the copy is made in; the one above it must exist")
       ->required();
   command.add_flag("--json", flags->is_json, "Print JSON");
-  command.footer("Example: msa backup notes.bank /backups/notes && msa restore /backups/notes new.bank");
+  command.footer(
+      "Example: msa backup notes.bank /backups/notes && msa restore /backups/notes new.bank");
   command.callback(
       [flags, copy] { print_copy(*flags, copy(real_file_system(), flags->from, flags->to)); });
 }

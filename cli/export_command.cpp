@@ -20,8 +20,7 @@ struct Flags {
 };
 
 /// Returns how many documents are damaged, each of which stderr names.
-int64_t write_lines(const memory::Bank& bank,
-                    const std::function<void(std::string_view)>& write) {
+int64_t write_lines(const memory::Bank& bank, const std::function<void(std::string_view)>& write) {
   int64_t damaged = 0;
   std::string buffer;
   memory::export_documents(
@@ -66,7 +65,8 @@ void add_export(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   CLI::App& command = *app.add_subcommand("export", "Write the documents of a bank as jsonl");
   command.add_option("BANK", flags->bank, "Folder of the bank")->required();
-  command.add_option("--out,--output", flags->out, "File to write, whole or not at all (default: stdout)");
+  command.add_option("--out,--output", flags->out,
+                     "File to write, whole or not at all (default: stdout)");
   command.footer("Example: msa export notes.bank | zstd -o notes.jsonl.zst");
   command.callback([flags] { run(*flags); });
 }

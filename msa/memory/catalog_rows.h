@@ -33,7 +33,8 @@ extern const std::array<const char*, 5> kCatalogSchema;
 inline constexpr const char* kFormatFact = "format";
 inline constexpr const char* kNextPassageIdFact = "next_passage_id";
 inline constexpr const char* kNextSegmentFact = "next_segment";
-inline constexpr const char* kBankIdFact = "bank_id";  // never moved; banks of older programs lack it
+inline constexpr const char* kBankIdFact =
+    "bank_id";  // never moved; banks of older programs lack it
 // From format 3 on:
 inline constexpr const char* kNextDocumentFact = "next_document";
 inline constexpr const char* kGenerationFact = "generation";

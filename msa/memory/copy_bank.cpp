@@ -98,8 +98,9 @@ class Copying {
     if (is_target_a_bank()) {
       MSA_CHECK(purpose_ == Purpose::kBackup, to_.string(), " is there: it is a bank");
       if (is_marked) return;
-      throw Error(ErrorCode::kInvalidFormat, to_.string(),
-                  " is a bank of its own, not a backup: a backup would undo what was written to it");
+      throw Error(
+          ErrorCode::kInvalidFormat, to_.string(),
+          " is a bank of its own, not a backup: a backup would undo what was written to it");
     }
     if (is_marked) return;
     const std::set<std::string> own{"LOCK", Bank::kReadersFile, "segments", "tmp"};

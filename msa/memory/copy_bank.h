@@ -22,9 +22,10 @@ struct BankCopy {
 /// readers go on; the folder above it must exist. The copy is a bank: it can be read and verified,
 /// and is restored by copying it back. Every byte is checked on the way. Segments of an earlier
 /// backup in `target` that have the right size and digest table are kept as they are, the others
-/// replaced; once they are durable the catalog takes the place of the old one, in one step: whenever
-/// the process or the power goes, `target` is as it was before or as after it, or no bank yet. What
-/// such a copy left is used or removed by the next one. Readers of `target` keep what they read.
+/// replaced; once they are durable the catalog takes the place of the old one, in one step:
+/// whenever the process or the power goes, `target` is as it was before or as after it, or no bank
+/// yet. What such a copy left is used or removed by the next one. Readers of `target` keep what
+/// they read.
 ///
 /// Throws Error(kNotFound) if there is no bank; Error(kInvalidArgument) if one folder is in the
 /// other; Error(kInvalidFormat) if `target` is neither empty nor a backup, which a backup ceases to

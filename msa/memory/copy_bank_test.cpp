@@ -90,7 +90,8 @@ TEST_F(CopyBankTest, ABackupIsABankAndIsRestoredByCopyingItBack) {
   expect_whole(backup(), oracle_);
   EXPECT_EQ(num_files(backup(), "tmp"), 0);
   for (const auto& entry : std::filesystem::recursive_directory_iterator(backup())) {
-    const auto open_to_others = std::filesystem::perms::group_all | std::filesystem::perms::others_all;
+    const auto open_to_others =
+        std::filesystem::perms::group_all | std::filesystem::perms::others_all;
     EXPECT_EQ(entry.status().permissions() & open_to_others, std::filesystem::perms::none)
         << entry.path();
   }
@@ -155,8 +156,8 @@ TEST_F(CopyBankTest, ReadersOfABackupKeepWhatTheyReadWhileItIsReplaced) {
 TEST_F(CopyBankTest, ABankOnMediaThatCannotBeWrittenToIsCopied) {
   write_bank();
   for (const auto& part : {folder() / "segments", folder()}) {
-    std::filesystem::permissions(part, std::filesystem::perms::owner_read |
-                                           std::filesystem::perms::owner_exec);
+    std::filesystem::permissions(
+        part, std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
   }
   back_up();
   for (const auto& part : {folder(), folder() / "segments"}) {
@@ -300,8 +301,7 @@ TEST_F(CopyBankTest, DamageIsNamedAndTheEarlierBackupStays) {
     const Keep keep(segment(4));
     flip(segment(4), offset, 3);
     expect_refused(ErrorCode::kCorruption, "documents: d1", [&] { back_up(); });
-    expect_refused(ErrorCode::kCorruption, segment(4).string() + " at byte ",
-                   [&] { back_up(); });
+    expect_refused(ErrorCode::kCorruption, segment(4).string() + " at byte ", [&] { back_up(); });
     if (HasFailure()) return;
   }
   {
@@ -384,7 +384,10 @@ class CopyFaultsTest : public CopyBankTest {
                remove();
                back_up();
              },
-             [this](FileSystem& files) { restore(files); }, restored(), {}, false}};
+             [this](FileSystem& files) { restore(files); },
+             restored(),
+             {},
+             false}};
   }
 
   /// Returns whether the copy was made.

@@ -30,8 +30,7 @@ class ExportBankTest : public BankTest {
  protected:
   static void put(BankWriter& writer, const std::vector<std::string>& names,
                   const std::string& attributes = "{}") {
-    RandomBatch batch =
-        BankOracle::join(BankOracle::make(kShape, names, writer.next_passage_id()));
+    RandomBatch batch = BankOracle::join(BankOracle::make(kShape, names, writer.next_passage_id()));
     for (Document& document : batch.documents) document.attributes = attributes;
     writer.commit(batch.documents, batch.encoded, KnownName::kReplace);
   }
