@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -8,6 +10,8 @@
 
 namespace msa::memory {
 namespace {
+
+constexpr int kSqliteIoError = 10;  // SQLITE_IOERR
 
 /// Reads a catalog whose tables are ours part by part. What cannot be read keeps no other part from
 /// being read, and nothing is reported twice.
@@ -38,7 +42,15 @@ class CatalogReading {
     part([&] {
       auto rows = database_.prepare("PRAGMA integrity_check");
       while (rows.next()) {
-        if (rows.text(0) != "ok") report("", "SQLite: " + rows.text(0));
+        const std::string text = rows.text(0);
+        if (text == "ok") continue;
+        report("", "SQLite: " + text);
+        constexpr std::string_view kCode = "error code=";  // of a page that could not be read
+        const size_t code = text.find(kCode);
+        if (code != std::string::npos && !check_.failure &&
+            (std::atoi(text.c_str() + code + kCode.size()) & 0xff) == kSqliteIoError) {
+          check_.failure = Error(ErrorCode::kIo, file_, ": ", text);
+        }
       }
     });
   }

@@ -246,9 +246,13 @@ void Database::copy_to(const std::filesystem::path& path) const {
   if (mode_ == Mode::kRead) execute("PRAGMA query_only = OFF");
   try {
     prepare("VACUUM INTO ?").bind(1, path.string()).run();
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    // A copy whose size SQLite cannot ask for is one that "already exists".
+    const bool is_copy = (sqlite3_errcode(database_.get()) & 0xff) == SQLITE_ERROR;
     if (mode_ == Mode::kRead) execute("PRAGMA query_only = ON");
-    throw;
+    if (!is_copy) throw;
+    throw Error(ErrorCode::kIo, path_.string(), ": cannot be copied to ", path.string(), ": ",
+                error.what());
   }
   if (mode_ == Mode::kRead) execute("PRAGMA query_only = ON");
   const Database copy(path, Mode::kCreate, vfs_);  // gives it a log

@@ -5,6 +5,7 @@
 #include <omp.h>
 #include <signal.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -40,7 +41,9 @@ class ChangingBank {
   ChangingBank(std::filesystem::path folder, uint32_t seed) : folder_(std::move(folder)) {
     start(seed);
   }
-  ~ChangingBank() { stop(); }
+  ~ChangingBank() {
+    if (writer_ != nullptr) stop();
+  }
   ChangingBank(const ChangingBank&) = delete;
   ChangingBank& operator=(const ChangingBank&) = delete;
 
@@ -50,6 +53,11 @@ class ChangingBank {
     const ChildLog log(text_.substr(0, text_.rfind('\n') + 1));
     for (; num_heard_ < log.done.size(); ++num_heard_) changes_.push_back(log.done[num_heard_]);
     in_flight_ = log.in_flight;
+  }
+
+  void end() {
+    stop();
+    writer_.reset();
   }
 
   /// The writer is killed in what it does, and another one starts.
@@ -101,7 +109,7 @@ class ChangingBank {
   }
   void stop() const {
     kill(writer_->pid(), SIGKILL);
-    writer_->wait();
+    EXPECT_TRUE(WIFSIGNALED(writer_->wait())) << "the writer ended by itself";
   }
 
   std::filesystem::path folder_;
@@ -145,6 +153,7 @@ TEST(Backup, OfAChangingBankIsOneOfItsStatesWhateverIsKilled) {
   ChangingBank changing(bank, random());
   int64_t held = -1;  // the state in the target; none
   std::unique_ptr<Bank> reader;
+  useconds_t usual_us = 40'000;  // what a backup takes
   int finished = 0;
   int published = 0;  // by those that were killed
   for (int number = 0; number < backups; ++number) {
@@ -158,7 +167,13 @@ TEST(Backup, OfAChangingBankIsOneOfItsStatesWhateverIsKilled) {
     changing.listen();
     const int64_t before = changing.num_changes();
     const bool is_killed = number % 3 != 2;
-    const bool is_done = back_up(bank, target, is_killed ? 1 + random() % 40'000 : 0);
+    const auto start = std::chrono::steady_clock::now();
+    const bool is_done = back_up(bank, target, is_killed ? 1 + random() % usual_us : 0);
+    if (!is_killed) {
+      const std::chrono::duration<double, std::micro> took =
+          std::chrono::steady_clock::now() - start;
+      usual_us = static_cast<useconds_t>(took.count()) + 1;
+    }
     finished += is_done;
     usleep(2'000);  // until what was acknowledged has been said
     changing.listen();
@@ -179,7 +194,7 @@ TEST(Backup, OfAChangingBankIsOneOfItsStatesWhateverIsKilled) {
       std::filesystem::remove_all(restored);
       restore_bank(real_file_system(), target, restored);
       changing.state(held).expect_equal(*Bank::open(real_file_system(), restored),
-                                         folder / "fresh");
+                                        folder / "fresh");
     }
     if (reader != nullptr) {
       EXPECT_EQ(reader->source()->num_documents(), static_cast<int64_t>(reader->passages().size()));
@@ -187,11 +202,12 @@ TEST(Backup, OfAChangingBankIsOneOfItsStatesWhateverIsKilled) {
     if (number % 4 == 0) reader = std::move(copy);  // and keeps its files
     ASSERT_FALSE(testing::Test::HasFailure());
   }
+  changing.end();
   EXPECT_TRUE(verify_bank(real_file_system(), bank).empty());
   EXPECT_GE(finished, backups / 3);
-  std::printf("%d backups of seed %u, %d finished, %d killed once they were published, %lld changes\n",
-              backups, wanted_seed(), finished, published,
-              static_cast<long long>(changing.num_changes()));
+  std::printf(
+      "%d backups of seed %u, %d finished, %d killed once they were published, %lld changes\n",
+      backups, wanted_seed(), finished, published, static_cast<long long>(changing.num_changes()));
   std::filesystem::remove_all(folder);
 }
 

@@ -30,8 +30,9 @@ BankVerdict check_bank(const std::filesystem::path& bank,
 std::string check_copy(const std::filesystem::path& copy,
                        const std::vector<BankContents>& acceptable);
 
-/// check_bank of the bank in `folder`; its copies are whole, or no banks, and hold exactly one of what
-/// they may. Where `is_thorough`, the bank with its new document is then backed up to the same place.
+/// check_bank of the bank in `folder`; its copies are whole, or no banks, and hold exactly one of
+/// what they may. Where `is_thorough`, the bank with its new document is then backed up to the same
+/// place.
 DiskVerdict check_disk(const std::filesystem::path& folder, const BankRecording::Span& span,
                        bool is_thorough);
 

@@ -57,8 +57,8 @@ struct ScriptOptions {
 /// Error(kInternal) if the bank does not hold what it should while the power is on.
 BankRecording record_script(const ScriptOptions& options);
 
-/// The same on a disk that came back after a power loss, of which all is durable, and that was found
-/// to hold `held`.
+/// The same on a disk that came back after a power loss, of which all is durable, and that was
+/// found to hold `held`.
 BankRecording record_recovery(const ScriptOptions& options, const DiskModel& start,
                               const DiskContents& held);
 

@@ -1,6 +1,8 @@
 #pragma once
 // What the child does to a bank, as lines that it prints, and what the bank should hold after them.
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -74,7 +76,15 @@ inline void make(const Change& change, BankWriter& writer) {
     const auto documents =
         BankOracle::make(crash_facts().shape, change.names, writer.next_passage_id());
     const RandomBatch batch = BankOracle::join(documents);
-    writer.commit(batch.documents, batch.encoded, KnownName::kReplace);
+    for (bool is_done = false; !is_done;) {
+      try {
+        writer.commit(batch.documents, batch.encoded, KnownName::kReplace);
+        is_done = true;
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kLimit) throw;
+        usleep(500);  // a backup holds too many old files
+      }
+    }
   } else {
     try {
       writer.compact(change.operation == "purge");

@@ -87,8 +87,8 @@ class Script {
   RecordingFileSystem files_;
   std::unique_ptr<memory::BankWriter> writer_;
   std::unique_ptr<memory::Bank> reader_;
-  BankContents contents_;  // acknowledged
-  BankContents after_;     // if the operation under way succeeds
+  BankContents contents_;                                    // acknowledged
+  BankContents after_;                                       // if the operation under way succeeds
   std::map<std::string, std::vector<BankContents>> copies_;  // what each may hold
   bool has_failed_sync_ = false;
   bool dies_ = false;  // before the operation under way returns

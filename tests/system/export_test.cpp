@@ -28,8 +28,9 @@ std::vector<corpus::SourceDocument> read(const std::filesystem::path& path) {
 }
 
 std::string random_text(std::mt19937& random) {
-  constexpr const char* kPieces[] = {"a",  " ",      "\n",      "\"", "\\", "\t",           "\x01",
-                                     "{}", "\u00e9", "\u2028", "/",  "\r", "\U0001F600", "</script>"};
+  constexpr const char* kPieces[] = {"a",  " ",    "\n",         "\"",       "\\",
+                                     "\t", "\x01", "{}",         "\u00e9",   "\u2028",
+                                     "/",  "\r",   "\U0001F600", "</script>"};
   std::string text = "x";
   for (uint32_t left = random() % 200; left > 0; --left) text += kPieces[random() % 14];
   return text;
