@@ -51,7 +51,7 @@ class BatchReader {
   /// Of a document that the bank may not hold yet.
   struct Held {
     int64_t batch = 0;
-    std::string content;  // its digest
+    storage::Digest content{};
   };
 
   bool is_stopped() const { return options_.stop && options_.stop(); }

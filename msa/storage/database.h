@@ -34,7 +34,9 @@ class Statement {
 
   int64_t integer(int column) const;
   std::string text(int column) const;
-  std::string blob(int column) const;
+
+  /// A blob; gone with the next call that moves on.
+  std::span<const std::byte> bytes(int column) const;
 
  private:
   friend class Database;
@@ -54,9 +56,10 @@ class Database {
   enum class Mode { kRead, kWrite, kCreate };
 
   /// Write-ahead log, full synchronisation, deleted rows overwritten. kRead works beside a writer;
-  /// where the folder cannot be written to, only if no log is left over to be replayed. Once kWrite
-  /// has opened a database, all that it shows is durable, whatever the writer before it died of.
-  /// Throws Error(kNotFound), or Error(kCorruption) if the file is no database.
+  /// where the folder cannot be written to, only if no log is left over, or SQLite's shared memory
+  /// beside it; else Error(kIo) says so. Once kWrite has opened a database, all that it shows is
+  /// durable, whatever the writer before it died of. Throws Error(kNotFound), or Error(kCorruption)
+  /// if the file is no database.
   Database(const std::filesystem::path& path, Mode mode);
 
   /// kRead leaves a log that is not empty to the next writer.
