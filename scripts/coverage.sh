@@ -10,7 +10,7 @@ tools="$HOME/.cache/msa/gcovr-$gcovr_version"
 mkdir -p build
 cmake -B build/coverage -G Ninja -DCMAKE_BUILD_TYPE=Debug -DMSA_WITH_TORCH=OFF -DMSA_BUILD_BENCH=OFF \
   -DCMAKE_CXX_FLAGS="--coverage -fprofile-update=atomic -g0" >build/coverage.log
-tests=(base_test text_test storage_test corpus_test samples_test memory_test vfs_failure_test read_only_test)
+tests=(storage_test memory_test read_only_test vfs_failure_test base_test text_test corpus_test samples_test)
 cmake --build build/coverage -j "${MSA_JOBS:-2}" --target "${tests[@]}" bank_values >build/coverage.log 2>&1 ||
   { tail -50 build/coverage.log; exit 1; }
 find build/coverage -name '*.gcda' -delete
