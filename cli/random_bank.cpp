@@ -91,7 +91,7 @@ std::vector<std::byte> bytes_of(const std::vector<Value>& values) {
 /// The safetensors header of parts that stand one after the other; sets their offsets.
 std::vector<std::byte> make_header(std::vector<Part>& parts, const memory::BankFacts& facts) {
   OrderedJson json;
-  json["__metadata__"] = {{"model_fingerprint", facts.model_fingerprint}};
+  json["__metadata__"] = memory::segment_metadata(facts);
   uint64_t offset = 0;
   for (Part& part : parts) {
     json[part.name] = {{"dtype", storage::data_type_name(part.type)},

@@ -20,9 +20,10 @@ constexpr int64_t kBlockBytes = 256 << 10;
 constexpr int64_t kTokenBytes = 3;
 
 storage::Digest digest_of(const memory::Document& document) {
-  const std::string all =
-      memory::content_digest(document.title, document.text) + document.attributes;
-  return storage::digest_of(std::as_bytes(std::span(all)));
+  storage::Digester digester;
+  digester.add(memory::content_digest(document.title, document.text));
+  digester.add(document.attributes);
+  return digester.finish();
 }
 
 }  // namespace

@@ -46,11 +46,10 @@ TEST_F(BankTest, RefusesEveryOtherFactAndNamesIt) {
 void set_fact(const std::filesystem::path& catalog, const std::string& key,
               const std::string& value) {
   const storage::Database database(catalog, storage::Database::Mode::kWrite);
-  const std::string digest = row_digest(Fact{key, value});
   database.prepare("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)")
       .bind(1, key)
       .bind(2, value)
-      .bind(3, std::as_bytes(std::span(digest)))
+      .bind(3, row_digest(Fact{key, value}))
       .run();
 }
 

@@ -15,10 +15,6 @@ using storage::Database;
 using storage::Statement;
 using storage::Transaction;
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-
 /// A statement that is kept for later calls, for the length of this one.
 class Kept {
  public:
@@ -34,6 +30,8 @@ class Kept {
  private:
   Statement& statement_;
 };
+
+constexpr uint64_t kLeastPassageBytes = sizeof(storage::Digest) + 8;  // of its row
 
 std::string without_space(std::string text) {
   std::erase_if(text, [](char c) { return c == ' ' || c == '\n'; });
@@ -66,7 +64,7 @@ void Catalog::create(FileSystem& files, const std::filesystem::path& folder,
     if (id.next()) all[kBankIdFact] = id.text(0);
     id.reset();
     for (const auto& [key, value] : all) {
-      insert.bind(1, key).bind(2, value).bind(3, bytes_of(row_digest(Fact{key, value}))).run();
+      insert.bind(1, key).bind(2, value).bind(3, row_digest(Fact{key, value})).run();
     }
     transaction.commit();
     // Only the database file is renamed.
@@ -160,12 +158,32 @@ int64_t Catalog::next_passage_id() const { return number(kNextPassageIdFact, 1);
 int64_t Catalog::next_segment() const { return number(kNextSegmentFact, 1); }
 int64_t Catalog::generation() const { return number(kGenerationFact, 1); }
 
-/// As the facts say, or the segments of a bank in which nothing was deleted.
-int64_t Catalog::num_passages(const std::vector<SegmentRow>& segments) const {
-  if (number(kFormatFact, 1) >= kFormatWithDead) return number(kPassagesFact, -1, 0);
-  int64_t count = 0;
-  for (const SegmentRow& segment : segments) count += segment.passages;
-  return count;
+/// That there are as many as the facts say, or the segments of a bank in which nothing was deleted;
+/// and that no number which comes next is in use.
+void Catalog::expect_totals(const PassageTotals& held,
+                            const std::vector<SegmentRow>& segments) const {
+  const auto compare = [&](const char* what, int64_t count, int64_t wanted) {
+    if (count == wanted) return;
+    throw Error(ErrorCode::kCorruption, path_.string(), ": has ", count, " ", what, ", ", wanted,
+                " are to be there");
+  };
+  const auto expect_above = [&](const char* fact, int64_t next, int64_t last) {
+    if (next > last) return;
+    throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", fact, "\" is ", next,
+                ", which is in use");
+  };
+  if (number(kFormatFact, 1) >= kFormatWithDead) {
+    compare("passages", held.passages, number(kPassagesFact, -1, 0));
+    compare("documents", held.documents, number(kDocumentsFact, -1, 0));
+    expect_above(kNextDocumentFact, number(kNextDocumentFact, 0, 0), held.last_document);
+  } else {
+    int64_t count = 0;
+    for (const SegmentRow& segment : segments) count += segment.passages;
+    compare("passages", held.passages, count);
+  }
+  expect_above(kNextPassageIdFact, next_passage_id(), held.last_passage);
+  const int64_t last_segment = segments.empty() ? 0 : segments.back().id;
+  expect_above(kNextSegmentFact, number(kNextSegmentFact, last_segment + 1), last_segment);
 }
 
 CatalogSnapshot Catalog::snapshot(const DocumentFilter& filter) const {
@@ -177,11 +195,9 @@ CatalogSnapshot Catalog::snapshot(const DocumentFilter& filter) const {
                            .next_passage_id = next_passage_id(),
                            .segments = segments(),
                            .passages = passages()};
-  const int64_t wanted = num_passages(snapshot.segments);
-  if (static_cast<int64_t>(snapshot.passages.size()) != wanted) {
-    throw Error(ErrorCode::kCorruption, path_.string(), ": has ", snapshot.passages.size(),
-                " passages, ", wanted, " are to be there");
-  }
+  PassageTotals held;
+  for (const Passage& passage : snapshot.passages) held.add(passage);
+  expect_totals(held, snapshot.segments);
   if (filter.is_empty()) return snapshot;
   std::unordered_set<int64_t> counting;
   for_each_document(filter, [&](const Document& document) { counting.insert(document.row); });
@@ -212,12 +228,13 @@ std::vector<SegmentUse> Catalog::segment_uses() const {
   const std::vector<SegmentRow> all = segments();
   SegmentUseCount uses(all, path_.string());
   auto rows = database_.prepare(std::string(kSelectPassage) + "ORDER BY id");
-  int64_t held = 0;
-  for (; rows.next(); ++held) uses.add(expect_good(rows, read_passage, "passage"));
-  if (const int64_t wanted = num_passages(all); held != wanted) {
-    throw Error(ErrorCode::kCorruption, path_.string(), ": has ", held, " passages, ", wanted,
-                " are to be there");
+  PassageTotals held;
+  while (rows.next()) {
+    const Passage passage = expect_good(rows, read_passage, "passage");
+    uses.add(passage);
+    held.add(passage);
   }
+  expect_totals(held, all);
   return uses.finish();
 }
 
@@ -233,9 +250,21 @@ std::vector<Passage> Catalog::passages() const {
   return passages_between(0, std::numeric_limits<int64_t>::max());
 }
 
+/// Of all passages, from what facts and segments say: not more than there is room for in the file.
+size_t Catalog::expected_passages() const {
+  const bool is_counted = number(kFormatFact, 1) >= kFormatWithDead;
+  const int64_t count = is_counted ? number(kPassagesFact, 0, 0)
+                                   : this->count("coalesce(sum(passages), 0) FROM segments");
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path_, error);
+  return error ? 0 : std::min(static_cast<size_t>(count), bytes / kLeastPassageBytes);
+}
+
 std::vector<Passage> Catalog::passages_between(int64_t first, int64_t end) const {
   const std::lock_guard lock(mutex_);
   std::vector<Passage> passages;
+  if (first == 0 && end == std::numeric_limits<int64_t>::max())
+    passages.reserve(expected_passages());
   auto rows =
       database_.prepare(std::string(kSelectPassage) + "WHERE id >= ? AND id < ? ORDER BY id");
   rows.bind(1, first).bind(2, end);

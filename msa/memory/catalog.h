@@ -60,6 +60,21 @@ struct CatalogSnapshot {
   }
 };
 
+/// What facts say of all passages, counted: of these by rising id.
+struct PassageTotals {
+  int64_t passages = 0;
+  int64_t documents = 0;
+  int64_t last_passage = 0;
+  int64_t last_document = 0;
+
+  void add(const Passage& passage) {
+    documents += passage.document != last_document;  // those of one stand side by side
+    ++passages;
+    last_passage = passage.id;
+    last_document = passage.document;
+  }
+};
+
 /// Where a document is.
 struct HeldDocument {
   int64_t row = 0;
@@ -157,8 +172,9 @@ class Catalog {
   int64_t number(const char* fact, int64_t otherwise, int64_t least = 1) const;
   void set(const char* fact, int64_t value);
   int64_t count(const char* of) const;
+  size_t expected_passages() const;
   void begin_format_3();
-  int64_t num_passages(const std::vector<SegmentRow>& segments) const;
+  void expect_totals(const PassageTotals& held, const std::vector<SegmentRow>& segments) const;
   void remove(const std::vector<HeldDocument>& documents);
   void insert(const SegmentRow& segment);
   void insert(std::vector<Document>& documents, int64_t segment);

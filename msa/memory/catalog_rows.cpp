@@ -1,5 +1,6 @@
 #include "msa/memory/catalog_rows.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <span>
@@ -7,6 +8,7 @@
 namespace msa::memory {
 namespace {
 
+using storage::Digest;
 using storage::Statement;
 
 /// Digests columns: an integer as its eight bytes, anything else after its length.
@@ -21,14 +23,18 @@ class RowDigest {
     digester_.add(std::as_bytes(std::span(&number, 1)));
     return *this;
   }
-  std::string finish() const {
-    const storage::Digest digest = digester_.finish();
-    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+  RowDigest& add(const Digest& digest) {
+    return add(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
   }
+  Digest finish() const { return digester_.finish(); }
 
  private:
   storage::Digester digester_;
 };
+
+bool holds(const Statement& statement, int column, const Digest& digest) {
+  return std::ranges::equal(statement.bytes(column), digest);
+}
 
 }  // namespace
 
@@ -52,12 +58,9 @@ std::string segment_file_name(int64_t id) {
   return name;
 }
 
-std::string row_digest(const Fact& fact) {
-  return RowDigest().add(fact.key).add(fact.value).finish();
-}
+Digest row_digest(const Fact& fact) { return RowDigest().add(fact.key).add(fact.value).finish(); }
 
-std::string row_digest(const SegmentRow& s) {
-  const std::string_view table(reinterpret_cast<const char*>(s.digest.data()), s.digest.size());
+Digest row_digest(const SegmentRow& s) {
   return RowDigest()
       .add(s.id)
       .add(s.file)
@@ -65,23 +68,17 @@ std::string row_digest(const SegmentRow& s) {
       .add(s.chunks)
       .add(s.tokens)
       .add(s.bytes)
-      .add(table)
+      .add(s.digest)
       .finish();
 }
 
-std::string row_digest(const Passage& p) {
-  return RowDigest()
-      .add(p.id)
-      .add(p.document)
-      .add(p.start)
-      .add(p.end)
-      .add(p.tokens)
-      .add(p.chunks)
-      .add(p.segment)
-      .finish();
+/// One of every passage is made when a bank is opened.
+Digest row_digest(const Passage& p) {
+  const std::array columns{p.id, p.document, p.start, p.end, p.tokens, p.chunks, p.segment};
+  return storage::digest_of(std::as_bytes(std::span(columns)));
 }
 
-std::string row_digest(const Document& d, std::string_view content) {
+Digest row_digest(const Document& d, const Digest& content) {
   return RowDigest()
       .add(d.row)
       .add(d.name)
@@ -93,13 +90,13 @@ std::string row_digest(const Document& d, std::string_view content) {
       .finish();
 }
 
-std::string content_digest(std::string_view title, std::string_view text) {
+Digest content_digest(std::string_view title, std::string_view text) {
   return RowDigest().add(title).add(text).finish();
 }
 
 Checked<Fact> read_fact(const Statement& statement) {
   Checked<Fact> fact{{statement.text(0), statement.text(1)}};
-  fact.is_good = statement.blob(2) == row_digest(fact.row);
+  fact.is_good = holds(statement, 2, row_digest(fact.row));
   return fact;
 }
 
@@ -111,10 +108,10 @@ Checked<SegmentRow> read_segment(const Statement& statement) {
                                .tokens = statement.integer(4),
                                .bytes = statement.integer(5)}};
   SegmentRow& row = segment.row;
-  const std::string table = statement.blob(6);
+  const std::span<const std::byte> table = statement.bytes(6);
   if (table.size() != row.digest.size()) return segment;
   std::memcpy(row.digest.data(), table.data(), table.size());
-  segment.is_good = statement.blob(7) == row_digest(row) && row.file == segment_file_name(row.id) &&
+  segment.is_good = holds(statement, 7, row_digest(row)) && row.file == segment_file_name(row.id) &&
                     row.passages > 0 && row.chunks >= 0 && row.bytes > 0;
   return segment;
 }
@@ -128,7 +125,7 @@ Checked<Passage> read_passage(const Statement& statement) {
                             .chunks = statement.integer(5),
                             .segment = statement.integer(6)}};
   const Passage& row = passage.row;
-  passage.is_good = statement.blob(7) == row_digest(row) && row.id > 0 && row.start >= 0 &&
+  passage.is_good = holds(statement, 7, row_digest(row)) && row.id > 0 && row.start >= 0 &&
                     row.end >= row.start && row.tokens >= 0 && row.chunks >= 0;
   return passage;
 }
@@ -142,9 +139,8 @@ Checked<Document> read_document(const Statement& statement) {
                               .source = statement.text(5),
                               .passages = {}}};
   const Document& row = document.row;
-  const std::string content = statement.blob(6);
-  document.is_good = statement.blob(7) == row_digest(row, content) &&
-                     content == content_digest(row.title, row.text);
+  const Digest content = content_digest(row.title, row.text);
+  document.is_good = holds(statement, 6, content) && holds(statement, 7, row_digest(row, content));
   return document;
 }
 

@@ -68,13 +68,13 @@ Checked<Passage> read_passage(const storage::Statement& statement);
 /// Without its passages.
 Checked<Document> read_document(const storage::Statement& statement);
 
-/// The column `digest` of a row. All digests are 16 bytes.
-std::string row_digest(const Fact& fact);
-std::string row_digest(const SegmentRow& segment);
-std::string row_digest(const Passage& passage);
-std::string row_digest(const Document& document, std::string_view content);
+/// The column `digest` of a row.
+storage::Digest row_digest(const Fact& fact);
+storage::Digest row_digest(const SegmentRow& segment);
+storage::Digest row_digest(const Passage& passage);
+storage::Digest row_digest(const Document& document, const storage::Digest& content);
 
 /// The column `content` of a document.
-std::string content_digest(std::string_view title, std::string_view text);
+storage::Digest content_digest(std::string_view title, std::string_view text);
 
 }  // namespace msa::memory

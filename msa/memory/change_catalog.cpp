@@ -1,27 +1,19 @@
 #include <algorithm>
-#include <span>
-#include <string_view>
+#include <string>
 
 #include "msa/base/error.h"
 #include "msa/memory/catalog.h"
 
 namespace msa::memory {
-namespace {
 
 using storage::Transaction;
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-
-}  // namespace
 
 void Catalog::set(const char* fact, int64_t value) {
   const Fact row{fact, std::to_string(value)};
   database_.prepare("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)")
       .bind(1, row.key)
       .bind(2, row.value)
-      .bind(3, bytes_of(row_digest(row)))
+      .bind(3, row_digest(row))
       .run();
 }
 
@@ -85,8 +77,6 @@ void Catalog::remove(const std::vector<HeldDocument>& documents) {
 }
 
 void Catalog::insert(const SegmentRow& segment) {
-  const std::string_view table(reinterpret_cast<const char*>(segment.digest.data()),
-                               segment.digest.size());
   database_.prepare("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
       .bind(1, segment.id)
       .bind(2, segment.file)
@@ -94,8 +84,8 @@ void Catalog::insert(const SegmentRow& segment) {
       .bind(4, segment.chunks)
       .bind(5, segment.tokens)
       .bind(6, segment.bytes)
-      .bind(7, bytes_of(table))
-      .bind(8, bytes_of(row_digest(segment)))
+      .bind(7, segment.digest)
+      .bind(8, row_digest(segment))
       .run();
 }
 
@@ -111,15 +101,15 @@ void Catalog::insert(std::vector<Document>& documents, int64_t segment) {
   auto add_passage = database_.prepare("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   for (Document& document : documents) {
     document.row = next_row++;
-    const std::string content = content_digest(document.title, document.text);
+    const storage::Digest content = content_digest(document.title, document.text);
     add_document.bind(1, document.row)
         .bind(2, document.name)
         .bind(3, document.title)
         .bind(4, document.text)
         .bind(5, document.attributes)
         .bind(6, document.source)
-        .bind(7, bytes_of(content))
-        .bind(8, bytes_of(row_digest(document, content)))
+        .bind(7, content)
+        .bind(8, row_digest(document, content))
         .run();
     for (Passage& passage : document.passages) {
       passage.document = document.row;
@@ -133,7 +123,7 @@ void Catalog::insert(std::vector<Document>& documents, int64_t segment) {
           .bind(5, passage.tokens)
           .bind(6, passage.chunks)
           .bind(7, passage.segment)
-          .bind(8, bytes_of(row_digest(passage)))
+          .bind(8, row_digest(passage))
           .run();
       ++num_passages;
     }
@@ -149,7 +139,7 @@ void Catalog::move(std::vector<Passage>& passages, int64_t segment) {
   auto update = database_.prepare("UPDATE passages SET segment = ?, digest = ? WHERE id = ?");
   for (Passage& passage : passages) {
     passage.segment = segment;
-    update.bind(1, segment).bind(2, bytes_of(row_digest(passage))).bind(3, passage.id).run();
+    update.bind(1, segment).bind(2, row_digest(passage)).bind(3, passage.id).run();
   }
 }
 

@@ -6,7 +6,8 @@
 namespace msa::memory {
 namespace {
 
-constexpr size_t kTogether = 8;  // segments of a class that become one, and steps between classes
+constexpr size_t kTogether = 8;   // segments of a class that become one, and steps between classes
+constexpr int kHighestClass = 3;  // from a quarter of the largest size on
 
 class Planner {
  public:
@@ -14,7 +15,10 @@ class Planner {
       : uses_(uses), chunk_bytes_(chunk_bytes), policy_(policy) {}
 
   int64_t live(size_t n) const { return live_bytes(uses_[n], chunk_bytes_); }
-  bool is_full(size_t n) const { return live(n) >= policy_.max_segment_bytes / 2; }
+  bool is_full(size_t n) const {
+    return live(n) >= policy_.max_segment_bytes / 2 ||
+           uses_[n].passages >= policy_.max_segment_passages / 2;
+  }
 
   bool is_wasteful(size_t n) const {
     const int64_t dead = dead_bytes(uses_[n], chunk_bytes_);
@@ -42,9 +46,11 @@ class Planner {
       }
       SegmentGroup group{.first = n, .end = n + 1};
       int64_t bytes = live(n);
+      int64_t passages = uses_[n].passages;
       for (; group.end < uses_.size() && is_wanted(group.end); ++group.end) {
-        if (bytes + live(group.end) > policy_.max_segment_bytes) break;
         bytes += live(group.end);
+        passages += uses_[group.end].passages;
+        if (bytes > policy_.max_segment_bytes || passages > policy_.max_segment_passages) break;
       }
       if (group.end - group.first > 1 || must_be(n)) groups.push_back(group);
       n = group.end;
@@ -55,14 +61,12 @@ class Planner {
   /// Stretches of segments up to a class that hold at least kTogether of it; of the lowest class
   /// of which there are such.
   std::vector<SegmentGroup> merge_alike() const {
-    for (int size_class = 0; size_class <= class_of(policy_.max_segment_bytes / 2); ++size_class) {
-      const auto is_wanted = [&](size_t n) {
-        return !is_full(n) && class_of(live(n)) <= size_class;
-      };
+    for (int size_class = 0; size_class <= kHighestClass; ++size_class) {
+      const auto is_wanted = [&](size_t n) { return !is_full(n) && class_of(n) <= size_class; };
       auto groups = pack(is_wanted, [](size_t) { return false; });
       std::erase_if(groups, [&](const SegmentGroup& group) {
         size_t alike = 0;
-        for (size_t n = group.first; n < group.end; ++n) alike += class_of(live(n)) == size_class;
+        for (size_t n = group.first; n < group.end; ++n) alike += class_of(n) == size_class;
         return alike < kTogether;
       });
       if (!groups.empty()) return groups;
@@ -71,10 +75,15 @@ class Planner {
   }
 
  private:
-  int class_of(int64_t bytes) const {
+  int class_of(size_t n) const {
+    return std::max(class_of(live(n), policy_.max_segment_bytes),
+                    class_of(uses_[n].passages, policy_.max_segment_passages));
+  }
+
+  static int class_of(int64_t size, int64_t largest) {
     int size_class = 0;
-    for (int64_t end = std::max<int64_t>(policy_.max_segment_bytes / 256, 1); bytes >= end;
-         end *= kTogether) {
+    for (int64_t end = std::max<int64_t>(largest / 256, 1);
+         size >= end && size_class < kHighestClass; end *= kTogether) {
       ++size_class;
     }
     return size_class;

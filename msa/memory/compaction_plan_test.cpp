@@ -45,6 +45,23 @@ TEST(CompactionPlan, MergesSmallNeighboursUpToTheLargestSize) {
             (Groups{{0, 2}, {2, 4}}));
 }
 
+TEST(CompactionPlan, MergesNoMorePassagesThanTheLargestNumber) {
+  std::vector<SegmentUse> uses;
+  for (int64_t n = 1; n <= 40; ++n) {
+    uses.push_back({.row = {.id = n, .file = {}, .passages = 300, .chunks = 300},
+                    .first_passage_id = 300 * n,
+                    .passages = 300,
+                    .chunks = 300});
+  }
+  const CompactionPolicy policy{.max_segment_bytes = int64_t{1} << 30,
+                                .max_segment_passages = 3'000};
+  const Groups wanted{{0, 10}, {10, 20}, {20, 30}, {30, 40}};
+  EXPECT_EQ(plan_compaction(uses, 1, policy, CompactionGoal::kCompact), wanted);
+  EXPECT_EQ(plan_compaction(uses, 1, policy, CompactionGoal::kUpkeep), wanted);
+  uses.resize(7);  // too few of a class, however few bytes they have
+  EXPECT_EQ(plan_compaction(uses, 1, policy, CompactionGoal::kUpkeep), Groups{});
+}
+
 TEST(CompactionPlan, IsDoneAfterOneCompaction) {
   for (uint32_t seed = 0; seed < 50; ++seed) {
     std::mt19937 random(seed);

@@ -91,10 +91,11 @@ class PurgeTest : public BankTest {
       const Document& document = batch.documents[n];
       const auto next = passage + static_cast<int64_t>(document.passages.size());
       if (n >= first && n < end) {
+        const storage::Digest content = content_digest(document.title, document.text);
         for (const std::string& text :
              {document.name, document.title, document.source, document.text.substr(0, 32),
               document.attributes.substr(6, 32), document.text.substr(document.text.size() - 32),
-              content_digest(document.title, document.text)}) {
+              std::string(reinterpret_cast<const char*>(content.data()), content.size())}) {
           canaries_.add(text);
         }
         for (const auto* layers :

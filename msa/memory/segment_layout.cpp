@@ -32,6 +32,12 @@ std::vector<int64_t> read_numbers(const storage::SegmentFile& segment, const cha
 
 }  // namespace
 
+std::map<std::string, std::string> segment_metadata(const BankFacts& facts) {
+  return {{"format", "msa-segment-1"},
+          {"model_fingerprint", facts.model_fingerprint},
+          {"chunk_tokens", std::to_string(facts.shape.chunk_tokens)}};
+}
+
 storage::DataType data_type(kernels::NumberType type) {
   return type == kernels::NumberType::kFloat32    ? storage::DataType::kF32
          : type == kernels::NumberType::kBFloat16 ? storage::DataType::kBF16
@@ -73,9 +79,12 @@ SegmentTables read_tables(const storage::SegmentFile& segment, const BankFacts& 
   }
   const ContentTensor content = content_tensor(facts, row.chunks);
   expect_tensor(segment, kContentTensor, content.type, content.shape);
-  const auto made_by = segment.metadata().find("model_fingerprint");
-  if (made_by == segment.metadata().end() || made_by->second != facts.model_fingerprint) {
-    refuse(segment, "was made by another model than the bank's");
+  for (const auto& [name, value] : segment_metadata(facts)) {
+    const auto found = segment.metadata().find(name);
+    if (found == segment.metadata().end() || found->second != value) {
+      refuse(segment, "its ", name, " is ",
+             found == segment.metadata().end() ? "missing" : found->second, ", the bank's ", value);
+    }
   }
   const auto num_passages = static_cast<size_t>(row.passages);
   SegmentTables tables{.passage_id = read_numbers(segment, kPassageIdTensor, num_passages),

@@ -2,7 +2,9 @@
 // Names, types and order of what a segment file of a bank holds.
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "msa/memory/bank_facts.h"
@@ -37,6 +39,9 @@ inline int64_t stored_chunk_bytes(const BankFacts& facts) {
   return facts.shape.num_layers * (key_bytes + (is_scaled ? 4 : 0) + content_chunk_bytes(facts));
 }
 
+/// What every segment of a bank says of itself.
+std::map<std::string, std::string> segment_metadata(const BankFacts& facts);
+
 storage::DataType data_type(kernels::NumberType type);
 
 /// Type and shape of the tensor of content: F32 or BF16 [2 L C, G, D]; where rows are quantised
@@ -57,7 +62,7 @@ struct SegmentTables {
 };
 
 /// Throws Error(kCorruption) unless the file is what the catalog says of it: every tensor of the
-/// type and shape that the facts ask for, made by the same model, and its tables in order.
+/// type and shape that the facts ask for, its metadata the bank's own, and its tables in order.
 SegmentTables read_tables(const storage::SegmentFile& segment, const BankFacts& facts,
                           const SegmentRow& row);
 

@@ -71,12 +71,6 @@ storage::TensorToWrite tensor(const char* name, storage::DataType type,
 
 }  // namespace
 
-std::map<std::string, std::string> segment_metadata(const BankFacts& facts) {
-  return {{"format", "msa-segment-1"},
-          {"model_fingerprint", facts.model_fingerprint},
-          {"chunk_tokens", std::to_string(facts.shape.chunk_tokens)}};
-}
-
 void expect_storable(const EncodedDocuments& encoded, const MemoryShape& shape) {
   int64_t num_chunks = 0;
   for (const int64_t count : encoded.num_chunks) {

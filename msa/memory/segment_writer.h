@@ -3,8 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
-#include <string>
 #include <vector>
 
 #include "msa/base/file_system.h"
@@ -23,8 +21,5 @@ void expect_storable(const EncodedDocuments& encoded, const MemoryShape& shape);
 SegmentRow write_segment(FileSystem& files, const std::filesystem::path& path, int64_t id,
                          const EncodedDocuments& encoded, const std::vector<int64_t>& passage_ids,
                          const BankFacts& facts);
-
-/// What every segment of a bank says of itself.
-std::map<std::string, std::string> segment_metadata(const BankFacts& facts);
 
 }  // namespace msa::memory

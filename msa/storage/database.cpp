@@ -100,10 +100,10 @@ std::string Statement::text(int column) const {
   return text == nullptr ? std::string() : std::string(text, static_cast<size_t>(length));
 }
 
-std::string Statement::blob(int column) const {
-  const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_.get(), column));
+std::span<const std::byte> Statement::bytes(int column) const {
+  const auto* bytes = static_cast<const std::byte*>(sqlite3_column_blob(statement_.get(), column));
   const int length = sqlite3_column_bytes(statement_.get(), column);
-  return bytes == nullptr ? std::string() : std::string(bytes, static_cast<size_t>(length));
+  return {bytes, bytes == nullptr ? 0 : static_cast<size_t>(length)};
 }
 
 Database::Database(const std::filesystem::path& path, Mode mode, const char* vfs)
@@ -165,7 +165,10 @@ bool Database::is_on_read_only_media() const {
   const int result =
       sqlite3_exec(database_.get(), "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
   if ((result & 0xff) != SQLITE_CANTOPEN && (result & 0xff) != SQLITE_READONLY) return false;
-  return log_bytes() == 0;
+  if (log_bytes() == 0) return true;
+  throw Error(ErrorCode::kIo, path_.string(),
+              ": its log holds changes of a writer that died, and cannot be read where nothing can "
+              "be written; open it once where the folder can be written to");
 }
 
 uint64_t Database::log_bytes() const {

@@ -34,7 +34,9 @@ class Statement {
 
   int64_t integer(int column) const;
   std::string text(int column) const;
-  std::string blob(int column) const;
+
+  /// A blob; gone with the next call that moves on.
+  std::span<const std::byte> bytes(int column) const;
 
  private:
   friend class Database;
@@ -54,10 +56,11 @@ class Database {
   enum class Mode { kRead, kWrite, kCreate };
 
   /// Write-ahead log, full synchronisation, deleted rows overwritten. kRead works beside a writer;
-  /// where the folder cannot be written to, only if no log is left over to be replayed. Once kWrite
-  /// has opened a database, all that it shows is durable, whatever the writer before it died of.
-  /// `vfs`: the name of the SQLite VFS that reads and writes; null: SQLite's own; else pages are
-  /// those of a PageVfs. Throws Error(kNotFound), or Error(kCorruption) if the file is no database.
+  /// where the folder cannot be written to, only if no log is left over, or SQLite's shared memory
+  /// beside it; else Error(kIo) says so. Once kWrite has opened a database, all that it shows is
+  /// durable, whatever the writer before it died of. `vfs`: the name of the SQLite VFS that reads
+  /// and writes; null: SQLite's own; else pages are those of a PageVfs. Throws Error(kNotFound), or
+  /// Error(kCorruption) if the file is no database.
   Database(const std::filesystem::path& path, Mode mode, const char* vfs = nullptr);
 
   /// kRead leaves a log that is not empty to the next writer.
@@ -76,11 +79,12 @@ class Database {
   /// pages. `temporary`, empty or not there, holds a copy afterwards; the caller removes it.
   void rebuild(const std::filesystem::path& temporary) const;
 
-  /// Makes it hold what another database of the same page size does, in one transaction: for kWrite.
+  /// Makes it hold what another database of the same page size does, in one transaction: for
+  /// kWrite.
   void replace_with(const std::filesystem::path& other) const;
 
-  /// Writes what the database holds now to `path`, an empty file or none: a database of its own with
-  /// an empty log, as small as it can be. Others may read and write meanwhile.
+  /// Writes what the database holds now to `path`, an empty file or none: a database of its own
+  /// with an empty log, as small as it can be. Others may read and write meanwhile.
   void copy_to(const std::filesystem::path& path) const;
 
   /// Throws the Error that an SQLite result code stands for unless it is a success.
