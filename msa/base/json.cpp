@@ -79,6 +79,10 @@ Json parse_json(std::string_view text, std::string_view what, const JsonLimits& 
     throw Error(ErrorCode::kLimit, what, ": ", text.size(), " bytes of JSON, at most ",
                 limits.max_bytes, " are accepted");
   }
+  // The parser would take it for the end of the text, whatever stands behind it.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    throw Error(ErrorCode::kInvalidFormat, what, ": not JSON at byte ", zero, ": a zero byte");
+  }
   Gate gate(limits.max_depth);
   if (!Json::sax_parse(text.begin(), text.end(), &gate)) {
     throw Error(gate.too_deep() ? ErrorCode::kLimit : ErrorCode::kInvalidFormat, what, ": ",
