@@ -53,6 +53,7 @@ MemoryFiles shards() {
 }  // namespace msa::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace msa;
   using namespace msa::fuzz;
   static MemoryFiles files = shards();
   files.put("model/model.safetensors.index.json", text_of(data, size));
@@ -68,6 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
+  using namespace msa;
   using namespace msa::fuzz;
   Random random(seed);
   return give(with_text_mutated(text_of(data, size), "{}[],:\"", max_size, random), data, max_size);

@@ -46,6 +46,7 @@ void check_file(FileSystem& files, const std::string& name, size_t size) {
 }  // namespace msa::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace msa;
   using namespace msa::fuzz;
   MemoryFiles files;
   const std::string name = "model.safetensors";
@@ -56,6 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
+  using namespace msa;
   using namespace msa::fuzz;
   Random random(seed);
   const std::string all = text_of(data, size);

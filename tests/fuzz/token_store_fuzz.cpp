@@ -50,6 +50,7 @@ void check_store(FileSystem& files, const std::string& name) {
 }  // namespace msa::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace msa;
   using namespace msa::fuzz;
   MemoryFiles files;
   const std::string name = "a.tokens";
@@ -60,6 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
+  using namespace msa;
   using namespace msa::fuzz;
   Random random(seed);
   std::string file = mutated(text_of(data, size), max_size);
