@@ -28,6 +28,7 @@ class Descriptor {
   ~Descriptor() {
     if (value_ >= 0) ::close(value_);
   }
+  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return value_; }
@@ -46,8 +47,8 @@ int open_retrying(const std::filesystem::path& path, int flags, mode_t mode) {
 
 class RealFile final : public File {
  public:
-  RealFile(std::filesystem::path path, int descriptor)
-      : path_(std::move(path)), descriptor_(descriptor) {}
+  RealFile(std::filesystem::path path, Descriptor descriptor)
+      : path_(std::move(path)), descriptor_(std::move(descriptor)) {}
 
   void read_at(uint64_t offset, std::span<std::byte> out) const override {
     size_t done = 0;
@@ -96,24 +97,24 @@ class RealFile final : public File {
 class RealFileSystem final : public FileSystem {
  public:
   std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
-    const int descriptor = open_retrying(path, O_RDONLY, 0);
-    if (descriptor < 0) throw_errno("open", path, errno);
-    auto file = std::make_unique<RealFile>(path, descriptor);
+    Descriptor descriptor(open_retrying(path, O_RDONLY, 0));
+    if (descriptor.get() < 0) throw_errno("open", path, errno);
     struct stat status {};
-    if (::fstat(descriptor, &status) != 0) throw_errno("stat", path, errno);
+    if (::fstat(descriptor.get(), &status) != 0) throw_errno("stat", path, errno);
     if (S_ISDIR(status.st_mode)) throw_errno("open", path, EISDIR);
-    return file;
+    return std::make_unique<RealFile>(path, std::move(descriptor));
   }
 
   std::unique_ptr<File> create(const std::filesystem::path& path) override {
-    const int descriptor = open_retrying(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
-    if (descriptor < 0) throw_errno("create", path, errno);
-    auto file = std::make_unique<RealFile>(path, descriptor);
+    Descriptor descriptor(open_retrying(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600));
+    if (descriptor.get() < 0) throw_errno("create", path, errno);
     struct stat status {};
-    if (::fstat(descriptor, &status) != 0) throw_errno("stat", path, errno);
+    if (::fstat(descriptor.get(), &status) != 0) throw_errno("stat", path, errno);
     const bool is_open_to_others = S_ISREG(status.st_mode) && (status.st_mode & 0077) != 0;
-    if (is_open_to_others && ::fchmod(descriptor, 0600) != 0) throw_errno("restrict", path, errno);
-    return file;
+    if (is_open_to_others && ::fchmod(descriptor.get(), 0600) != 0) {
+      throw_errno("restrict", path, errno);
+    }
+    return std::make_unique<RealFile>(path, std::move(descriptor));
   }
 
   void rename(const std::filesystem::path& from, const std::filesystem::path& to) override {

@@ -139,6 +139,14 @@ const Work kWorks[] = {
      }},
 };
 
+int64_t open_files() {
+  int64_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    ++count;
+  }
+  return count;
+}
+
 class MemoryFailure : public testing::TestWithParam<std::tuple<Work, bool>> {
  protected:
   static void SetUpTestSuite() {
@@ -185,6 +193,7 @@ TEST_P(MemoryFailure, OfAnyAllocationIsACleanErrorAndTheBankStaysGood) {
   int64_t failed = 0;
   for (int64_t n = 0;; ++n) {
     const auto bank = fresh_bank();
+    const int64_t files_before = open_files();
     left = n;
     std::string what;
     try {
@@ -192,12 +201,12 @@ TEST_P(MemoryFailure, OfAnyAllocationIsACleanErrorAndTheBankStaysGood) {
     } catch (const std::bad_alloc&) {
       what = "std::bad_alloc";
     } catch (const Error& error) {
-      left = -1;
       what = error.what();
     }
     const bool is_over = left >= 0;  // as many allocations were not made
     left = -1;
     failed += what.empty() ? 0 : 1;
+    ASSERT_EQ(open_files(), files_before) << "allocation " << n << ": " << what;
     const BankVerdict verdict = check_bank(bank, acceptable, false);
     ASSERT_EQ(verdict.problem, "") << "allocation " << n << ": " << what;
     if (is_over) {
