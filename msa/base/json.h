@@ -18,6 +18,7 @@ using OrderedJson = nlohmann::ordered_json;  // written: keys stay in the order 
 struct JsonLimits {
   uint64_t max_bytes = uint64_t{64} << 20;
   int max_depth = 64;
+  int64_t max_values = int64_t{1} << 22;  // a value takes up to 32 times the room of its text
 };
 
 /// Parses one JSON value. `what` names the text in messages ("config.json", "docs.jsonl line 7").

@@ -39,6 +39,17 @@ TEST(Json, BrokenTextNamesTheByte) {
 
 TEST(Json, InvalidUtf8IsRefused) { EXPECT_EQ(code_of("\"\xc3\x28\""), ErrorCode::kInvalidFormat); }
 
+TEST(Json, ValuesAreCounted) {
+  const JsonLimits limits{.max_values = 4};
+  EXPECT_NO_THROW(parse_json(R"([1,{"a":2}])", "text", limits));
+  try {
+    parse_json(R"([1,{"a":[]},2])", "text", limits);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit);
+  }
+}
+
 TEST(Json, NothingHidesBehindAZeroByte) {
   using namespace std::string_literals;
   for (const std::string& text : {"{}\0"s, "{}\0x"s, "\0"s, "[1,\0]"s}) {

@@ -17,6 +17,9 @@ void add_json(std::vector<Attack>& attacks) {
     attacks.push_back({name, "config.json", bytes, read, code, says});
   };
   add("JsonOfAMillionLevels", std::string(kMebibyte, '['), "nested deeper", ErrorCode::kLimit);
+  std::string numbers = "[0";
+  while (numbers.size() < size_t{20 * kMebibyte}) numbers += ",0";
+  add("JsonOfMillionsOfNumbers", numbers + "]", "more than 4194304 values", ErrorCode::kLimit);
   add("JsonWithAKeyTwice", R"({"a":1,"\u0061":2})", "stands twice");
   add("JsonWithANumberBeyondAll", R"({"a":1e999})", "not JSON at byte");
   add("JsonWithHalfACharacter", R"({"a":"\ud800"})", "not JSON at byte");
