@@ -80,9 +80,18 @@ const Json& member(const Json& object, const char* key, std::string_view what) {
               to_line(found).substr(0, 100));
 }
 
+/// From the innermost values on: the destructor of one that holds none takes no memory.
+void take_apart(Json& value) {
+  for (Json& part : value) {
+    if (part.is_structured()) take_apart(part);
+  }
+  value.clear();
+}
+
 }  // namespace
 
-Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits) {
+ParsedJson::ParsedJson(std::string_view text, std::string_view what, const JsonLimits& limits)
+    : ParsedJson() {
   if (text.size() > limits.max_bytes) {
     throw Error(ErrorCode::kLimit, what, ": ", text.size(), " bytes of JSON, at most ",
                 limits.max_bytes, " are accepted");
@@ -96,7 +105,17 @@ Json parse_json(std::string_view text, std::string_view what, const JsonLimits& 
     throw Error(gate.is_past_limit() ? ErrorCode::kLimit : ErrorCode::kInvalidFormat, what, ": ",
                 gate.problem());
   }
-  return Json::parse(text.begin(), text.end());
+  // As Json::parse does it, but into a value that is taken apart if memory ends on the way.
+  nlohmann::detail::json_sax_dom_parser<Json> builder(value_);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+}
+
+ParsedJson::~ParsedJson() {
+  if (value_.is_structured()) take_apart(value_);
+}
+
+Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits) {
+  return ParsedJson(text, what, limits).take();
 }
 
 int64_t json_integer(const Json& object, const char* key, int64_t lowest, int64_t highest,

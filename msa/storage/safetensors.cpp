@@ -204,14 +204,14 @@ SafetensorsHeader SafetensorsHeader::read(const File& file, const SafetensorsLim
   std::string header(header_bytes, '\0');
   file.read_at(kLengthBytes, std::as_writable_bytes(std::span(header)));
   if (header.empty() || header.front() != '{') refuse(path, "the header must begin with {");
-  const Json json = parse_json(header, path.string() + " header",
-                               {.max_bytes = limits.max_header_bytes, .max_depth = 4});
-  if (json.size() > limits.max_tensors) {
-    throw Error(ErrorCode::kLimit, path.string(), ": ", json.size(), " tensors, at most ",
+  const ParsedJson json(header, path.string() + " header",
+                        {.max_bytes = limits.max_header_bytes, .max_depth = 4});
+  if (json->size() > limits.max_tensors) {
+    throw Error(ErrorCode::kLimit, path.string(), ": ", json->size(), " tensors, at most ",
                 limits.max_tensors, " are accepted");
   }
   const uint64_t data_first = kLengthBytes + header_bytes;
-  for (const auto& [name, value] : json.items()) {
+  for (const auto& [name, value] : json->items()) {
     if (name == "__metadata__") {
       result.metadata_ = parse_metadata(value, path);
     } else {

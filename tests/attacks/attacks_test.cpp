@@ -6,11 +6,14 @@
 
 #include <chrono>
 #include <fstream>
-#include <set>
+#include <ostream>
 
 #include "tests/attacks/attack.h"
 
 namespace msa::attacks {
+
+void PrintTo(const Attack& attack, std::ostream* out) { *out << attack.name; }
+
 namespace {
 
 /// A line of /proc/self/status, in bytes; 0 where there is none.

@@ -109,8 +109,9 @@ void read_bank(const std::filesystem::path& folder) {
   const auto source = bank->source();
   const memory::MemoryShape& shape = source->shape();
   std::vector<float> query(static_cast<size_t>(shape.key_dim()), 1.0F);
-  source->route(0, {.values = query.data(), .num_tokens = 1, .num_heads = shape.num_kv_heads}, 2,
-                {});
+  const memory::RoutingQuery routing{
+      .values = query.data(), .num_tokens = 1, .num_heads = shape.num_kv_heads, .rule = {}};
+  source->route(0, routing, 2, {});
   for (int64_t place = 0; place < source->num_documents(); ++place) {
     std::vector<float> rows(static_cast<size_t>(2 * source->num_chunks(place) * shape.key_dim()));
     source->fetch(1, std::span(&place, 1), rows.data(), rows.data() + rows.size() / 2);
