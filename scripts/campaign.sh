@@ -6,6 +6,7 @@
 #   campaign.sh fuzz [--runs N] [--seconds N] [--only FUZZER] [--seed N]
 #                                                inputs for everything that reads bytes: 100,000,000 in sum over all fuzzers, or as many as fit in
 #                                                the seconds, of which another fuzzer has half after every commit
+#   campaign.sh memory                           every allocation fails once, in all that is done with a bank
 #   campaign.sh safetensors [--files N] [--seed N]  files for our reader and that of the package safetensors (from PyPI): 100,000
 #
 # Exit code 1: a promise was broken; the lines that begin with FAILED say how to make it happen again. docs/reliability.md has what was reached.
@@ -125,6 +126,16 @@ fuzz() {
   return $failed
 }
 
+memory() {
+  build memory_failure_test
+  local start=$SECONDS failed=0
+  MSA_ALL_ALLOCATIONS=1 "$build/memory_failure_test" >"$build/memory.txt" || failed=1
+  grep -E 'Failure$' -A8 "$build/memory.txt" | sed 's/^/FAILED /' || true
+  awk -v seconds=$((SECONDS - start)) '/allocations failed/ { tried += $1; ended += $5 }
+    END { printf "campaign: memory: %d allocations failed, %d ended the work; %d s\n", tried, ended, seconds }' "$build/memory.txt"
+  return $failed
+}
+
 safetensors() {
   build safetensors_peer
   local start=$SECONDS
@@ -139,6 +150,7 @@ case $what in
   power) power ;;
   crash) crash ;;
   fuzz) fuzz ;;
+  memory) memory ;;
   safetensors) safetensors ;;
-  *) sed -n '2,11p' "$0" >&2 && exit 2 ;;
+  *) sed -n '2,12p' "$0" >&2 && exit 2 ;;
 esac

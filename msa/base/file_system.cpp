@@ -1,5 +1,6 @@
 #include "msa/base/file_system.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -35,6 +37,10 @@ class Descriptor {
 
  private:
   int value_;
+};
+
+struct CloseFolder {
+  void operator()(DIR* folder) const { ::closedir(folder); }
 };
 
 int open_retrying(const std::filesystem::path& path, int flags, mode_t mode) {
@@ -145,14 +151,15 @@ class RealFileSystem final : public FileSystem {
   }
 
   std::vector<std::string> list(const std::filesystem::path& path) override {
-    std::error_code error;
-    std::filesystem::directory_iterator entries(path, error);
+    // Not std::filesystem's iterator, which ends the process where memory ends.
+    const std::unique_ptr<DIR, CloseFolder> folder(::opendir(path.c_str()));
+    if (!folder) throw_errno("list", path, errno);
     std::vector<std::string> names;
-    while (!error && entries != std::filesystem::directory_iterator()) {
-      names.push_back(entries->path().filename().string());
-      entries.increment(error);
+    for (errno = 0; const dirent* entry = ::readdir(folder.get()); errno = 0) {
+      const std::string_view name(entry->d_name);
+      if (name != "." && name != "..") names.emplace_back(name);
     }
-    if (error) throw_errno("list", path, error.value());
+    if (errno != 0) throw_errno("list", path, errno);
     std::sort(names.begin(), names.end());
     return names;
   }
