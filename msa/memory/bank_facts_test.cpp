@@ -105,12 +105,13 @@ TEST_F(BankTest, NumbersWhoseSumWouldOverflowAreDamage) {
     std::filesystem::remove_all(folder());
     write(1, 1);
     const storage::Database database(catalog(), storage::Database::Mode::kWrite);
-    database.execute(std::string("UPDATE passages SET ") + column + " = 9223372036854775807");
-    auto row = database.prepare(kSelectPassage);
+    database.execute(std::string("UPDATE passages SET ") + column +
+                     " = 9223372036854775807 WHERE id = 1");
+    auto row = database.prepare(std::string(kSelectPassage) + "ORDER BY id = 1 OR id > 9 DESC");
     ASSERT_TRUE(row.next());
     const std::string digest = row_digest(read_passage(row).row);
     row.reset();
-    database.prepare("UPDATE passages SET digest = ?")
+    database.prepare("UPDATE passages SET digest = ? WHERE id = 1 OR id > 9")
         .bind(1, std::as_bytes(std::span(digest)))
         .run();
     EXPECT_THROW(open(), Error) << column;
