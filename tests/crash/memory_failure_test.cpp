@@ -122,7 +122,13 @@ void read_bank(const std::filesystem::path& folder) {
 
 const Work kWorks[] = {
     {"Read", false, read_bank},
-    {"Verify", false, [](const auto& folder) { memory::verify_bank(real_file_system(), folder); }},
+    {"Verify", false,
+     [](const auto& folder) {
+       // What it could not read for lack of memory it reports.
+       for (const auto& problem : memory::verify_bank(real_file_system(), folder)) {
+         throw Error(ErrorCode::kCorruption, problem.what);
+       }
+     }},
     {"Commit", true,
      [](const auto& folder) {
        const auto writer = BankWriter::open(real_file_system(), folder, memory::crash_facts());
