@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <new>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,7 @@ namespace {
 // Allocations left before one fails; below 0 none does.
 std::atomic<int64_t> cpp_left{-1};
 std::atomic<int64_t> sqlite_left{-1};
+std::atomic<int64_t> cpp_held{0};  // allocations that have not been freed
 
 bool fails(std::atomic<int64_t>& left) {
   if (left.load(std::memory_order_relaxed) < 0) return false;
@@ -34,9 +37,14 @@ bool fails(std::atomic<int64_t>& left) {
 
 void* allocate(size_t bytes, size_t alignment) {
   if (fails(cpp_left)) return nullptr;
-  return alignment == 0
-             ? std::malloc(bytes == 0 ? 1 : bytes)
-             : std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  cpp_held.fetch_add(1, std::memory_order_relaxed);
+  if (alignment == 0) return std::malloc(bytes == 0 ? 1 : bytes);
+  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+void release(void* place) {
+  if (place != nullptr) cpp_held.fetch_sub(1, std::memory_order_relaxed);
+  std::free(place);
 }
 
 void* allocate_or_throw(size_t bytes, size_t alignment = 0) {
@@ -57,16 +65,16 @@ void* operator new[](size_t bytes, std::align_val_t alignment) {
 }
 void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return allocate(bytes, 0); }
 void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return allocate(bytes, 0); }
-void operator delete(void* place) noexcept { std::free(place); }
-void operator delete[](void* place) noexcept { std::free(place); }
-void operator delete(void* place, size_t) noexcept { std::free(place); }
-void operator delete[](void* place, size_t) noexcept { std::free(place); }
-void operator delete(void* place, std::align_val_t) noexcept { std::free(place); }
-void operator delete[](void* place, std::align_val_t) noexcept { std::free(place); }
-void operator delete(void* place, size_t, std::align_val_t) noexcept { std::free(place); }
-void operator delete[](void* place, size_t, std::align_val_t) noexcept { std::free(place); }
-void operator delete(void* place, const std::nothrow_t&) noexcept { std::free(place); }
-void operator delete[](void* place, const std::nothrow_t&) noexcept { std::free(place); }
+void operator delete(void* place) noexcept { release(place); }
+void operator delete[](void* place) noexcept { release(place); }
+void operator delete(void* place, size_t) noexcept { release(place); }
+void operator delete[](void* place, size_t) noexcept { release(place); }
+void operator delete(void* place, std::align_val_t) noexcept { release(place); }
+void operator delete[](void* place, std::align_val_t) noexcept { release(place); }
+void operator delete(void* place, size_t, std::align_val_t) noexcept { release(place); }
+void operator delete[](void* place, size_t, std::align_val_t) noexcept { release(place); }
+void operator delete(void* place, const std::nothrow_t&) noexcept { release(place); }
+void operator delete[](void* place, const std::nothrow_t&) noexcept { release(place); }
 
 namespace msa::crash {
 namespace {
@@ -147,12 +155,26 @@ const Work kWorks[] = {
      }},
 };
 
-int64_t open_files() {
+/// What must be given back, whatever failed.
+struct Held {
+  int64_t open_files = 0;
+  int64_t cpp_allocations = 0;
+  int64_t sqlite_bytes = 0;
+
+  bool operator==(const Held&) const = default;
+};
+
+void PrintTo(const Held& held, std::ostream* out) {
+  *out << held.open_files << " files, " << held.cpp_allocations << " allocations, "
+       << held.sqlite_bytes << " bytes of SQLite";
+}
+
+Held held_now() {
   int64_t count = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     ++count;
   }
-  return count;
+  return {count, cpp_held, sqlite3_memory_used()};
 }
 
 class MemoryFailure : public testing::TestWithParam<std::tuple<Work, bool>> {
@@ -204,27 +226,27 @@ TEST_P(MemoryFailure, OfAnyAllocationIsACleanErrorAndTheBankStaysGood) {
   int64_t failed = 0;
   for (int64_t n = 0;; n += takes_all ? 1 : 1 + n / 32) {
     const auto bank = work.changes_bank || n == 0 ? fresh_bank() : root_ / "bank";
-    const int64_t files_before = open_files();
+    char what[200] = {};
+    const Held before = held_now();
     left = n;
-    std::string what;
     try {
       work.run(bank);
     } catch (const std::bad_alloc&) {
-      what = "std::bad_alloc";
+      std::snprintf(what, sizeof what, "std::bad_alloc");
     } catch (const Error& error) {
-      what = error.what();
+      std::snprintf(what, sizeof what, "%s", error.what());
     }
     const bool is_over = left >= 0;  // as many allocations were not made
     left = -1;
     ++tried;
-    failed += what.empty() ? 0 : 1;
-    ASSERT_EQ(open_files(), files_before) << "allocation " << n << ": " << what;
+    failed += what[0] == 0 ? 0 : 1;
+    ASSERT_EQ(held_now(), before) << "allocation " << n << ": " << what;
     if (work.changes_bank || is_over) {
       const BankVerdict verdict = check_bank(bank, acceptable, false);
       ASSERT_EQ(verdict.problem, "") << "allocation " << n << ": " << what;
     }
     if (is_over) {
-      ASSERT_EQ(what, "");
+      ASSERT_STREQ(what, "");
       std::printf("%lld of %lld allocations failed, %lld ended the work\n",
                   static_cast<long long>(tried - 1), static_cast<long long>(n),
                   static_cast<long long>(failed));
