@@ -96,7 +96,7 @@ one_fuzzer() {
   fi
   awk -v name="$name" -v findings="$findings" -v other="$other" '/stat::number_of_executed_units/ { runs += $2 } / cov: / { for (i = 1; i < NF; ++i) { if ($i == "cov:" && $(i + 1) > cov) cov = $(i + 1)
     if ($i == "ft:" && $(i + 1) > ft) ft = $(i + 1) } } END { printf "campaign: fuzz %s: %d executions, %d edges, %d features, %d findings%s\n", name, runs, cov, ft, findings,
-    other > 0 ? ", " other " that did not happen again" : "" }' "$folder"/log.*
+    (other > 0 ? ", " other " that did not happen again" : "") }' "$folder"/log.*
   return $((findings > 0))
 }
 
