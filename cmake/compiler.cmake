@@ -20,7 +20,7 @@ endif()
 # Warnings are errors in our own code only: dependencies are SYSTEM includes.
 add_library(msa_flags INTERFACE)
 target_compile_options(msa_flags INTERFACE -Wall -Wextra -Werror -fstack-protector-strong
-  -Wno-restrict)  # GCC 12 sees overlaps in std::string that are not there (PR 105329)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in std::string that are not there (PR 105329)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_definitions(msa_flags INTERFACE _FORTIFY_SOURCE=2)
 endif()
@@ -30,4 +30,8 @@ if(MSA_SANITIZER)
                                              -fno-sanitize-recover=all)
   target_compile_definitions(msa_flags INTERFACE _GLIBCXX_ASSERTIONS)
   target_link_options(msa_flags INTERFACE -fsanitize=${MSA_SANITIZER})
+endif()
+if(MSA_BUILD_FUZZ)
+  # What the mutation engine is led by; tests/fuzz links it.
+  target_compile_options(msa_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates python3 python3-pip unzip clang-format
   libcli11-dev libutf8proc-dev libxxhash-dev libsqlite3-dev nlohmann-json3-dev libzstd-dev liburing-dev libtomlplusplus-dev
-  librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev libomp-14-dev libssl-dev zstd jq)
+  librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev libomp-14-dev libssl-dev zstd jq clang libclang-rt-14-dev)
 torch_version=2.11.0
 tidy_version=23.1.4  # Debian's walks through all system headers and takes four times as long
 export MSA_TORCH_DIR="${MSA_TORCH_DIR:-$HOME/.cache/msa/torch-$torch_version}"

@@ -13,12 +13,13 @@
 namespace msa {
 
 std::unique_ptr<FileLock> FileLock::acquire(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  std::unique_ptr<FileLock> lock(new FileLock(-1));
+  const int descriptor = lock->descriptor_ =
+      ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor < 0) {
     throw Error(errno == ENOSPC ? ErrorCode::kNoSpace : ErrorCode::kIo, "cannot open ",
                 path.string(), ": ", std::strerror(errno));
   }
-  std::unique_ptr<FileLock> lock(new FileLock(descriptor));
   if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
     const int reason = errno;
     if (reason != EWOULDBLOCK) {
@@ -38,6 +39,8 @@ std::unique_ptr<FileLock> FileLock::acquire(const std::filesystem::path& path) {
   return lock;
 }
 
-FileLock::~FileLock() { ::close(descriptor_); }
+FileLock::~FileLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 }  // namespace msa

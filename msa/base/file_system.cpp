@@ -1,5 +1,6 @@
 #include "msa/base/file_system.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -28,12 +30,17 @@ class Descriptor {
   ~Descriptor() {
     if (value_ >= 0) ::close(value_);
   }
+  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return value_; }
 
  private:
   int value_;
+};
+
+struct CloseFolder {
+  void operator()(DIR* folder) const { ::closedir(folder); }
 };
 
 int open_retrying(const std::filesystem::path& path, int flags, mode_t mode) {
@@ -46,8 +53,8 @@ int open_retrying(const std::filesystem::path& path, int flags, mode_t mode) {
 
 class RealFile final : public File {
  public:
-  RealFile(std::filesystem::path path, int descriptor)
-      : path_(std::move(path)), descriptor_(descriptor) {}
+  RealFile(std::filesystem::path path, Descriptor descriptor)
+      : path_(std::move(path)), descriptor_(std::move(descriptor)) {}
 
   void read_at(uint64_t offset, std::span<std::byte> out) const override {
     size_t done = 0;
@@ -96,24 +103,24 @@ class RealFile final : public File {
 class RealFileSystem final : public FileSystem {
  public:
   std::unique_ptr<File> open_to_read(const std::filesystem::path& path) override {
-    const int descriptor = open_retrying(path, O_RDONLY, 0);
-    if (descriptor < 0) throw_errno("open", path, errno);
-    auto file = std::make_unique<RealFile>(path, descriptor);
+    Descriptor descriptor(open_retrying(path, O_RDONLY, 0));
+    if (descriptor.get() < 0) throw_errno("open", path, errno);
     struct stat status {};
-    if (::fstat(descriptor, &status) != 0) throw_errno("stat", path, errno);
+    if (::fstat(descriptor.get(), &status) != 0) throw_errno("stat", path, errno);
     if (S_ISDIR(status.st_mode)) throw_errno("open", path, EISDIR);
-    return file;
+    return std::make_unique<RealFile>(path, std::move(descriptor));
   }
 
   std::unique_ptr<File> create(const std::filesystem::path& path) override {
-    const int descriptor = open_retrying(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
-    if (descriptor < 0) throw_errno("create", path, errno);
-    auto file = std::make_unique<RealFile>(path, descriptor);
+    Descriptor descriptor(open_retrying(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600));
+    if (descriptor.get() < 0) throw_errno("create", path, errno);
     struct stat status {};
-    if (::fstat(descriptor, &status) != 0) throw_errno("stat", path, errno);
+    if (::fstat(descriptor.get(), &status) != 0) throw_errno("stat", path, errno);
     const bool is_open_to_others = S_ISREG(status.st_mode) && (status.st_mode & 0077) != 0;
-    if (is_open_to_others && ::fchmod(descriptor, 0600) != 0) throw_errno("restrict", path, errno);
-    return file;
+    if (is_open_to_others && ::fchmod(descriptor.get(), 0600) != 0) {
+      throw_errno("restrict", path, errno);
+    }
+    return std::make_unique<RealFile>(path, std::move(descriptor));
   }
 
   void rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
@@ -144,14 +151,15 @@ class RealFileSystem final : public FileSystem {
   }
 
   std::vector<std::string> list(const std::filesystem::path& path) override {
-    std::error_code error;
-    std::filesystem::directory_iterator entries(path, error);
+    // Not std::filesystem's iterator, which ends the process where memory ends.
+    const std::unique_ptr<DIR, CloseFolder> folder(::opendir(path.c_str()));
+    if (!folder) throw_errno("list", path, errno);
     std::vector<std::string> names;
-    while (!error && entries != std::filesystem::directory_iterator()) {
-      names.push_back(entries->path().filename().string());
-      entries.increment(error);
+    for (errno = 0; const dirent* entry = ::readdir(folder.get()); errno = 0) {
+      const std::string_view name(entry->d_name);
+      if (name != "." && name != "..") names.emplace_back(name);
     }
-    if (error) throw_errno("list", path, error.value());
+    if (errno != 0) throw_errno("list", path, errno);
     std::sort(names.begin(), names.end());
     return names;
   }

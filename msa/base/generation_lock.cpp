@@ -29,12 +29,12 @@ int open_or_make(const std::filesystem::path& path) {
 }  // namespace
 
 std::unique_ptr<GenerationLock> GenerationLock::hold_all(const std::filesystem::path& path) {
-  const int descriptor = open_or_make(path);
+  std::unique_ptr<GenerationLock> lock(new GenerationLock(-1));
+  const int descriptor = lock->descriptor_ = open_or_make(path);
   if (descriptor < 0) {
     if (errno == EROFS || errno == EACCES || errno == EPERM || errno == ENOENT) return nullptr;
     throw Error(ErrorCode::kIo, "cannot open ", path.string(), ": ", std::strerror(errno));
   }
-  std::unique_ptr<GenerationLock> lock(new GenerationLock(descriptor));
   struct flock range = bytes(F_RDLCK, 0, 0);  // without end
   if (::fcntl(descriptor, F_OFD_SETLK, &range) != 0) return nullptr;
   return lock;
@@ -49,7 +49,9 @@ void GenerationLock::narrow_to(int64_t generation) {
   ::fcntl(descriptor_, F_OFD_SETLK, &before);
 }
 
-GenerationLock::~GenerationLock() { ::close(descriptor_); }
+GenerationLock::~GenerationLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 bool GenerationLock::is_held(const std::filesystem::path& path, int64_t first, int64_t end) {
   if (first >= end) return false;  // a length of 0 would mean all bytes

@@ -9,15 +9,15 @@ namespace {
 /// Walks the text once and builds nothing: stops at the first broken rule.
 class Gate final : public nlohmann::json_sax<Json> {
  public:
-  explicit Gate(int max_depth) : max_depth_(max_depth) {}
+  explicit Gate(const JsonLimits& limits) : limits_(limits) {}
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
+  bool null() override { return one_more(); }
+  bool boolean(bool) override { return one_more(); }
+  bool number_integer(number_integer_t) override { return one_more(); }
+  bool number_unsigned(number_unsigned_t) override { return one_more(); }
+  bool number_float(number_float_t, const string_t&) override { return one_more(); }
+  bool string(string_t&) override { return one_more(); }
+  bool binary(binary_t&) override { return one_more(); }
   bool start_object(std::size_t) override {
     keys_.emplace_back();
     return deeper();
@@ -44,16 +44,24 @@ class Gate final : public nlohmann::json_sax<Json> {
   }
 
   const std::string& problem() const { return problem_; }
-  bool too_deep() const { return depth_ > max_depth_; }
+  bool is_past_limit() const {
+    return depth_ > limits_.max_depth || num_values_ > limits_.max_values;
+  }
 
  private:
+  bool one_more() {
+    if (++num_values_ <= limits_.max_values) return true;
+    problem_ = "more than " + std::to_string(limits_.max_values) + " values";
+    return false;
+  }
   bool deeper() {
-    if (++depth_ <= max_depth_) return true;
-    problem_ = "nested deeper than " + std::to_string(max_depth_) + " levels";
+    if (++depth_ <= limits_.max_depth) return one_more();
+    problem_ = "nested deeper than " + std::to_string(limits_.max_depth) + " levels";
     return false;
   }
 
-  int max_depth_;
+  JsonLimits limits_;
+  int64_t num_values_ = 0;
   int depth_ = 0;
   std::vector<std::set<std::string>> keys_;
   std::string problem_;
@@ -72,19 +80,42 @@ const Json& member(const Json& object, const char* key, std::string_view what) {
               to_line(found).substr(0, 100));
 }
 
+/// From the innermost values on: the destructor of one that holds none takes no memory.
+void take_apart(Json& value) {
+  for (Json& part : value) {
+    if (part.is_structured()) take_apart(part);
+  }
+  value.clear();
+}
+
 }  // namespace
 
-Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits) {
+ParsedJson::ParsedJson(std::string_view text, std::string_view what, const JsonLimits& limits)
+    : ParsedJson() {
   if (text.size() > limits.max_bytes) {
     throw Error(ErrorCode::kLimit, what, ": ", text.size(), " bytes of JSON, at most ",
                 limits.max_bytes, " are accepted");
   }
-  Gate gate(limits.max_depth);
+  // The parser would take it for the end of the text, whatever stands behind it.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    throw Error(ErrorCode::kInvalidFormat, what, ": not JSON at byte ", zero, ": a zero byte");
+  }
+  Gate gate(limits);
   if (!Json::sax_parse(text.begin(), text.end(), &gate)) {
-    throw Error(gate.too_deep() ? ErrorCode::kLimit : ErrorCode::kInvalidFormat, what, ": ",
+    throw Error(gate.is_past_limit() ? ErrorCode::kLimit : ErrorCode::kInvalidFormat, what, ": ",
                 gate.problem());
   }
-  return Json::parse(text.begin(), text.end());
+  // As Json::parse does it, but into a value that is taken apart if memory ends on the way.
+  nlohmann::detail::json_sax_dom_parser<Json> builder(value_);
+  Json::sax_parse(text.begin(), text.end(), &builder);
+}
+
+ParsedJson::~ParsedJson() {
+  if (value_.is_structured()) take_apart(value_);
+}
+
+Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits) {
+  return ParsedJson(text, what, limits).take();
 }
 
 int64_t json_integer(const Json& object, const char* key, int64_t lowest, int64_t highest,

@@ -39,6 +39,24 @@ TEST(Json, BrokenTextNamesTheByte) {
 
 TEST(Json, InvalidUtf8IsRefused) { EXPECT_EQ(code_of("\"\xc3\x28\""), ErrorCode::kInvalidFormat); }
 
+TEST(Json, ValuesAreCounted) {
+  const JsonLimits limits{.max_values = 4};
+  EXPECT_NO_THROW(parse_json(R"([1,{"a":2}])", "text", limits));
+  try {
+    parse_json(R"([1,{"a":[]},2])", "text", limits);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit);
+  }
+}
+
+TEST(Json, NothingHidesBehindAZeroByte) {
+  using namespace std::string_literals;
+  for (const std::string& text : {"{}\0"s, "{}\0x"s, "\0"s, "[1,\0]"s}) {
+    EXPECT_EQ(code_of(text), ErrorCode::kInvalidFormat) << text;
+  }
+}
+
 TEST(Json, IntegersAreRangeChecked) {
   const Json value = parse_json(R"({"n": 18446744073709551615, "m": 3, "f": 3.5})", "text");
   EXPECT_THROW(json_integer(value, "n", 0, 10, "text"), Error);

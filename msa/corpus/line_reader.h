@@ -13,6 +13,7 @@ namespace msa::corpus {
 struct LineReaderOptions {
   uint64_t max_line_bytes = uint64_t{64} << 20;  // without the line end
   uint64_t max_total_bytes = uint64_t{1} << 40;  // of decoded text: a small file may hold much
+  uint64_t max_growth = 1000;  // decoded bytes for one that is stored, once they are 256 MiB
 };
 
 /// Holds one line and half a megabyte more; a compressed file adds its window, at most 128 MiB.
@@ -28,7 +29,7 @@ class LineReader {
   /// The next line without its line end (LF or CRLF); false at the end of the file.
   /// Throws Error(kLimit) for a line that is too long: it is skipped, and the next call goes on
   /// behind it. After any other error the reader is at its end: Error(kInvalidFormat) for damaged
-  /// compression, Error(kLimit) past max_total_bytes, and those of File::read_at.
+  /// compression, Error(kLimit) past max_total_bytes or max_growth, and those of File::read_at.
   bool next(std::string& line);
 
   /// Everything that is left, bytes as they are. Throws Error(kLimit) if that is more than

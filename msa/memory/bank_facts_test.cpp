@@ -95,6 +95,27 @@ TEST_F(BankTest, FactsThatNoBankCanHaveAreRefused) {
   EXPECT_THROW(open_writer(), Error);
 }
 
+TEST_F(BankTest, NumbersWhoseSumWouldOverflowAreDamage) {
+  write(1, 1);
+  set_fact(catalog(), "next_passage_id", "9223372036854775807");
+  EXPECT_THROW(open_writer(), Error);
+  EXPECT_FALSE(verify().empty());
+  for (const char* column : {"chunks", "tokens", "end", "id"}) {
+    std::filesystem::remove_all(folder());
+    write(1, 1);
+    const storage::Database database(catalog(), storage::Database::Mode::kWrite);
+    database.execute(std::string("UPDATE passages SET ") + column +
+                     " = 9223372036854775807 WHERE id = 1");
+    auto row = database.prepare(std::string(kSelectPassage) + "ORDER BY id = 1 OR id > 9 DESC");
+    ASSERT_TRUE(row.next());
+    const storage::Digest digest = row_digest(read_passage(row).row);
+    row.reset();
+    database.prepare("UPDATE passages SET digest = ? WHERE id = 1 OR id > 9").bind(1, digest).run();
+    EXPECT_THROW(open(), Error) << column;
+    EXPECT_FALSE(verify().empty()) << column;
+  }
+}
+
 TEST_F(BankTest, ContentOfAnotherTypeThanTheFactsSayIsRefused) {
   BankFacts own = facts();
   own.content_type = ContentType::kInt8;

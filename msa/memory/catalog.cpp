@@ -131,7 +131,8 @@ int64_t Catalog::number(const char* fact, int64_t otherwise, int64_t least) cons
   const std::string text = expect_good(rows, read_fact, "the fact").value;
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < least) {
+  if (error != std::errc() || end != text.data() + text.size() || value < least ||
+      value > kMaxCatalogNumber) {
     throw Error(ErrorCode::kCorruption, path_.string(), ": the fact \"", fact, "\" is no number");
   }
   return value;

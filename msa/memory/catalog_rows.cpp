@@ -11,6 +11,8 @@ namespace {
 using storage::Digest;
 using storage::Statement;
 
+bool is_count(int64_t number) { return number >= 0 && number <= kMaxCatalogNumber; }
+
 /// Digests columns: an integer as its eight bytes, anything else after its length.
 class RowDigest {
  public:
@@ -112,7 +114,9 @@ Checked<SegmentRow> read_segment(const Statement& statement) {
   if (table.size() != row.digest.size()) return segment;
   std::memcpy(row.digest.data(), table.data(), table.size());
   segment.is_good = holds(statement, 7, row_digest(row)) && row.file == segment_file_name(row.id) &&
-                    row.passages > 0 && row.chunks >= 0 && row.bytes > 0;
+                    row.passages > 0 && row.bytes > 0 && is_count(row.id) &&
+                    is_count(row.passages) && is_count(row.chunks) && is_count(row.tokens) &&
+                    is_count(row.bytes);
   return segment;
 }
 
@@ -125,8 +129,9 @@ Checked<Passage> read_passage(const Statement& statement) {
                             .chunks = statement.integer(5),
                             .segment = statement.integer(6)}};
   const Passage& row = passage.row;
-  passage.is_good = holds(statement, 7, row_digest(row)) && row.id > 0 && row.start >= 0 &&
-                    row.end >= row.start && row.tokens >= 0 && row.chunks >= 0;
+  passage.is_good = holds(statement, 7, row_digest(row)) && row.id > 0 && is_count(row.id) &&
+                    row.start >= 0 && row.end >= row.start && is_count(row.end) &&
+                    is_count(row.tokens) && is_count(row.chunks);
   return passage;
 }
 

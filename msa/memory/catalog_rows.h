@@ -12,6 +12,9 @@
 
 namespace msa::memory {
 
+/// The largest id, count or size that a row or a fact may hold: no sum over a catalog overflows.
+constexpr int64_t kMaxCatalogNumber = int64_t{1} << 40;
+
 /// A committed segment file.
 struct SegmentRow {
   int64_t id = 0;

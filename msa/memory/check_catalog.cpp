@@ -198,12 +198,13 @@ CatalogCheck Catalog::check() const {
   CatalogReading reading(database_, path_.string());
   std::optional<storage::Transaction> one_state;
   reading.part([&] { one_state.emplace(database_, storage::Transaction::Kind::kRead); });
-  reading.read_integrity();
   bool is_ours = false;
   if (!reading.part([&] { is_ours = has_our_tables(); }) || !is_ours) {
     reading.part([&] { facts(); });  // says what it is instead
     return reading.take();
   }
+  // Not before: it evaluates the checks of whatever tables there are, which can take for ever.
+  reading.read_integrity();
   const bool has_all_facts = reading.read_facts();
   reading.part([&] { reading.set_may_hold_dead(number(kFormatFact, 1) >= kFormatWithDead); });
   reading.read_segments();

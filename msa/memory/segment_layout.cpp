@@ -62,8 +62,9 @@ ContentTensor content_tensor(const BankFacts& facts, int64_t num_chunks) {
 }
 
 std::span<const Passage> passages_in(std::span<const Passage> by_segment, int64_t segment) {
-  const auto [first, end] = std::ranges::equal_range(by_segment, segment, {}, &Passage::segment);
-  return {first, end};
+  // Not equal_range: clang before 16 does not compile what it returns.
+  return {std::ranges::lower_bound(by_segment, segment, {}, &Passage::segment),
+          std::ranges::upper_bound(by_segment, segment, {}, &Passage::segment)};
 }
 
 SegmentTables read_tables(const storage::SegmentFile& segment, const BankFacts& facts,

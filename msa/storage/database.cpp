@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <new>
 #include <vector>
 
 #include "msa/base/error.h"
@@ -134,9 +135,14 @@ Database::Database(const std::filesystem::path& path, Mode mode, const char* vfs
 // The last connection that closes moves the log into the database, which rewrite_log makes safe for
 // writers alone.
 Database::~Database() {
-  if (mode_ == Mode::kRead && log_bytes() > 0) {
-    sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  if (mode_ != Mode::kRead) return;
+  bool has_log = true;
+  try {
+    has_log = log_bytes() > 0;
+  } catch (const std::bad_alloc&) {
+    // Then the log stays, if there is one.
   }
+  if (has_log) sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
 }
 
 void Database::open(const std::string& name, int flags) {
@@ -316,7 +322,7 @@ Transaction::~Transaction() {
   if (!is_open_) return;
   try {
     database_.execute("ROLLBACK");
-  } catch (const Error&) {
+  } catch (...) {
     // SQLite rolls back by itself when the connection closes.
   }
 }

@@ -138,11 +138,19 @@ uint64_t bytes_of(DataType type, std::span<const int64_t> shape) {
   return bytes;
 }
 
-/// Gathers the header of a file to write.
+std::string quoted(const std::string& text) { return OrderedJson(text).dump(); }
+
+/// Gathers the header of a file to write. As text: a JSON object allocates when it is destroyed,
+/// which ends the process where memory has ended.
 class HeaderText {
  public:
   explicit HeaderText(const std::map<std::string, std::string>& metadata) {
-    if (!metadata.empty()) json_["__metadata__"] = metadata;
+    if (metadata.empty()) return;
+    std::string pairs;
+    for (const auto& [key, value] : metadata) {
+      pairs += (pairs.empty() ? "" : ",") + quoted(key) + ":" + quoted(value);
+    }
+    add_entry("__metadata__", "{" + pairs + "}");
   }
 
   /// Places a tensor behind those before it and returns its bytes.
@@ -150,15 +158,17 @@ class HeaderText {
     const uint64_t bytes = bytes_of(type, shape);
     MSA_CHECK(names_.insert(name).second && name != "__metadata__", "tensor name \"", name,
               "\" is used twice or reserved");
-    json_[name] = {{"dtype", data_type_name(type)},
-                   {"shape", shape},
-                   {"data_offsets", {offset_, offset_ + bytes}}};
+    std::string sides;
+    for (const int64_t side : shape) sides += (sides.empty() ? "" : ",") + std::to_string(side);
+    add_entry(name, R"({"dtype":")" + std::string(data_type_name(type)) + R"(","shape":[)" + sides +
+                        R"(],"data_offsets":[)" + std::to_string(offset_) + "," +
+                        std::to_string(offset_ + bytes) + "]}");
     offset_ += bytes;
     return bytes;
   }
 
   std::string finish() const {
-    std::string text = json_.dump();
+    std::string text = "{" + entries_ + "}";
     text.append((8 - text.size() % 8) % 8, ' ');
     std::string header(kLengthBytes, '\0');
     for (size_t i = 0; i < kLengthBytes; ++i) {
@@ -168,7 +178,11 @@ class HeaderText {
   }
 
  private:
-  OrderedJson json_ = OrderedJson::object();
+  void add_entry(const std::string& key, const std::string& value) {
+    entries_ += (entries_.empty() ? "" : ",") + quoted(key) + ":" + value;
+  }
+
+  std::string entries_;
   std::set<std::string> names_;
   uint64_t offset_ = 0;
 };
@@ -204,14 +218,14 @@ SafetensorsHeader SafetensorsHeader::read(const File& file, const SafetensorsLim
   std::string header(header_bytes, '\0');
   file.read_at(kLengthBytes, std::as_writable_bytes(std::span(header)));
   if (header.empty() || header.front() != '{') refuse(path, "the header must begin with {");
-  const Json json = parse_json(header, path.string() + " header",
-                               {.max_bytes = limits.max_header_bytes, .max_depth = 4});
-  if (json.size() > limits.max_tensors) {
-    throw Error(ErrorCode::kLimit, path.string(), ": ", json.size(), " tensors, at most ",
+  const ParsedJson json(header, path.string() + " header",
+                        {.max_bytes = limits.max_header_bytes, .max_depth = 4});
+  if (json->size() > limits.max_tensors) {
+    throw Error(ErrorCode::kLimit, path.string(), ": ", json->size(), " tensors, at most ",
                 limits.max_tensors, " are accepted");
   }
   const uint64_t data_first = kLengthBytes + header_bytes;
-  for (const auto& [name, value] : json.items()) {
+  for (const auto& [name, value] : json->items()) {
     if (name == "__metadata__") {
       result.metadata_ = parse_metadata(value, path);
     } else {

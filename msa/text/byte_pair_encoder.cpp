@@ -81,12 +81,14 @@ class WordCache {
 }  // namespace
 
 BytePairEncoder::BytePairEncoder(const std::vector<std::string>& tokens,
-                                 std::span<const std::pair<int32_t, int32_t>> merges) {
+                                 std::span<const std::pair<int32_t, int32_t>> merges,
+                                 const std::set<int32_t>& special) {
   static std::atomic<uint32_t> num_encoders{0};
   serial_ = ++num_encoders;
   std::unordered_map<std::string_view, int32_t> id_of;
   for (size_t id = 0; id < tokens.size(); ++id) {
-    if (!tokens[id].empty()) id_of.emplace(tokens[id], static_cast<int32_t>(id));
+    const auto number = static_cast<int32_t>(id);
+    if (!tokens[id].empty() && !special.contains(number)) id_of.emplace(tokens[id], number);
   }
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,10 +16,11 @@ namespace msa::text {
 /// Immutable after construction; may be used from several threads.
 class BytePairEncoder {
  public:
-  /// `tokens[id]` are a token's bytes (special tokens may be anything); merges in order of falling
-  /// preference. Throws Error(kInvalidFormat) if a byte has no token or a merge's result is none.
+  /// `tokens[id]` are a token's bytes; merges in order of falling preference. No text becomes one
+  /// of `special`. Throws Error(kInvalidFormat) if a byte has no token or a merge's result is none.
   BytePairEncoder(const std::vector<std::string>& tokens,
-                  std::span<const std::pair<int32_t, int32_t>> merges);
+                  std::span<const std::pair<int32_t, int32_t>> merges,
+                  const std::set<int32_t>& special);
 
   /// Appends the ids of a piece. Linear for short pieces, n log n for long ones.
   void encode(std::string_view piece, std::vector<int32_t>& ids) const;

@@ -1,6 +1,7 @@
 #include "msa/text/tokenizer.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #define XXH_INLINE_ALL
@@ -37,6 +38,12 @@ std::string fingerprint_of(const TokenizerFiles& files) {
   return hex;
 }
 
+std::set<int32_t> ids_of(const std::map<std::string, int32_t>& special) {
+  std::set<int32_t> ids;
+  for (const auto& [content, id] : special) ids.insert(id);
+  return ids;
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(TokenizerFiles files)
@@ -44,7 +51,7 @@ Tokenizer::Tokenizer(TokenizerFiles files)
       special_(files.special.begin(), files.special.end()),
       split_(files.split),
       normalizes_nfc_(files.normalizes_nfc),
-      encoder_(files.tokens, files.merges),
+      encoder_(files.tokens, files.merges, ids_of(files.special)),
       fingerprint_(fingerprint_of(files)) {}
 
 std::unique_ptr<Tokenizer> Tokenizer::load(FileSystem& files, const std::filesystem::path& folder) {

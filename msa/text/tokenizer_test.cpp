@@ -436,6 +436,23 @@ TEST(Tokenizer, AnIdBeyondTheNumberOfTokensIsRefusedBeforeMemoryIsTaken) {
   EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 * 1024) << "KiB";
 }
 
+TEST(Tokenizer, NoMergeAndNoByteMakesASpecialToken) {
+  const TokenizerFolder folder;
+  const auto load = [&](const std::string& merges, const std::string& added) {
+    Json vocab = byte_vocabulary();
+    vocab["ab"] = 256U;
+    folder.write("tokenizer.json", R"({"model":{"type":"BPE","vocab":)" + vocab.dump() +
+                                       R"(,"merges":)" + merges + R"(},"added_tokens":)" + added +
+                                       R"(,"pre_tokenizer":{"type":"ByteLevel"}})");
+    return folder.load();
+  };
+  const std::string a = std::to_string(byte_vocabulary().at("a").get<int>());
+  EXPECT_EQ(load(R"(["a b"])", "[]")->encode("ab"), std::vector<int32_t>{256});
+  EXPECT_EQ(load("[]", R"([{"content":"ab","id":256}])")->encode("ab").size(), 2U);
+  EXPECT_THROW(load(R"(["a b"])", R"([{"content":"ab","id":256}])"), Error);
+  EXPECT_THROW(load("[]", R"([{"content":"a","id":)" + a + "}]"), Error);
+}
+
 TEST(Tokenizer, AFolderWithoutFilesHoldsNoTokenizer) {
   const TokenizerFolder folder;
   EXPECT_THROW(folder.load(), Error);

@@ -1,0 +1,74 @@
+// Safetensors files: what is accepted holds tensors side by side, and can be read to the last byte.
+
+#include <algorithm>
+#include <vector>
+
+#include "msa/storage/safetensors.h"
+#include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/mutation.h"
+#include "tests/support/memory_files.h"
+
+namespace msa::fuzz {
+namespace {
+
+constexpr size_t kLengthBytes = 8;
+
+void check_file(FileSystem& files, const std::string& name, size_t size) {
+  const auto file = storage::SafetensorsFile::open(files, name);
+  std::vector<std::pair<uint64_t, uint64_t>> spans;
+  std::vector<storage::TensorToWrite> tensors;
+  std::string bytes(size, '\0');
+  for (const auto& [tensor, info] : file->tensors()) {
+    auto elements = static_cast<uint64_t>(storage::data_type_bytes(info.type));
+    for (const int64_t side : info.shape) elements *= static_cast<uint64_t>(side);
+    expect(elements == info.num_bytes, "a tensor of another size", tensor);
+    expect(info.num_bytes <= size, "a tensor larger than its file", tensor);
+    const auto out = std::as_writable_bytes(std::span(bytes)).first(info.num_bytes);
+    file->read(tensor, out);
+    file->read_part(tensor, info.num_bytes / 2, out.subspan(info.num_bytes / 2));
+    spans.emplace_back(info.offset, info.offset + info.num_bytes);
+    tensors.push_back({tensor, info.type, info.shape, out});
+  }
+  std::ranges::sort(spans);
+  for (size_t i = 1; i < spans.size(); ++i) {
+    expect(spans[i].first == spans[i - 1].second, "tensors overlap or leave a hole");
+  }
+  expect(spans.empty() || spans.back().second == size, "bytes behind the last tensor");
+  // What we write of it reads the same.
+  MemoryFiles copies;
+  write_safetensors(copies, name, tensors, file->metadata());
+  const auto copy = storage::SafetensorsFile::open(copies, name);
+  expect(copy->tensors().size() == tensors.size() && copy->metadata() == file->metadata(),
+         "a copy that differs");
+}
+
+}  // namespace
+}  // namespace msa::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace msa;
+  using namespace msa::fuzz;
+  MemoryFiles files;
+  const std::string name = "model.safetensors";
+  files.put(name, text_of(data, size));
+  accepts(name, [&] { check_file(files, name, size); });
+  return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  using namespace msa;
+  using namespace msa::fuzz;
+  Random random(seed);
+  const std::string all = text_of(data, size);
+  if (size < kLengthBytes || chance(random, 8)) return give(mutated(all, max_size), data, max_size);
+  const uint64_t length = std::min<uint64_t>(load_number(all), size - kLengthBytes);
+  std::string header = all.substr(kLengthBytes, length);
+  std::string tensors = all.substr(kLengthBytes + length);
+  if (chance(random, 4)) {
+    tensors.resize(random() % (2 * tensors.size() + 9), 'x');
+  } else {
+    header = with_text_mutated(std::move(header), "{}[],:", max_size - kLengthBytes, random);
+  }
+  return give(number_bytes(header.size()) + header + tensors, data, max_size);
+}

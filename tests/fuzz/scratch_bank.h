@@ -1,0 +1,63 @@
+#pragma once
+// The folder of a bank whose catalog is written anew for every input; segments are those of a bank
+// in tests/data.
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "msa/memory/bank.h"
+#include "msa/memory/catalog.h"
+#include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/scratch_folder.h"
+
+namespace msa::fuzz {
+
+class ScratchBank {
+ public:
+  ScratchBank() : scratch_("bank") {
+    std::filesystem::copy(golden() / "segments", folder() / "segments");
+  }
+
+  static std::filesystem::path golden() {
+    return std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/bank_format_3";
+  }
+
+  const std::filesystem::path& folder() const { return scratch_.path(); }
+  std::filesystem::path catalog() const { return folder() / memory::Catalog::kFile; }
+
+  void remove_catalog() const {
+    for (const char* end : {"", "-wal", "-shm", "-journal"}) {
+      std::remove((catalog().string() + end).c_str());
+    }
+  }
+
+  /// Reads all that a reader of the bank can ask for. True if it was taken for a good bank.
+  bool read() const {
+    using memory::Catalog;
+    const auto mode = storage::Database::Mode::kRead;
+    const std::string name = folder().string();
+    bool is_good = accepts(name, [&] {
+      const auto catalog = Catalog::open(real_file_system(), folder(), mode);
+      const memory::CatalogSnapshot snapshot = catalog->snapshot();
+      for (const memory::Passage& passage : snapshot.passages) {
+        const auto document = catalog->find(passage.document);
+        if (document) catalog->where_is(document->name);
+      }
+      catalog->next_segment();
+      catalog->segment_uses();
+    });
+    accepts(name, [&] {
+      const auto problems = memory::verify_bank(real_file_system(), folder());
+      expect(is_good || !problems.empty(), "a bank that cannot be read has no problem");
+      is_good &= problems.empty();
+    });
+    return is_good;
+  }
+
+ private:
+  ScratchFolder scratch_;
+};
+
+}  // namespace msa::fuzz
