@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,7 +40,8 @@ struct Compacted {
 /// bank is as it was before the call, or as after it (compact() keeps the documents as they are,
 /// and may have done a part of its work). Once documents have been deleted or replaced, commit()
 /// and forget() also keep what lies idle in bounds (CompactionGoal::kUpkeep). What goes wrong then
-/// does not fail them, and is tried again by the next one.
+/// does not fail them, and is tried again by the next one; what is damaged is left alone until a
+/// writer opens anew.
 class BankWriter {
  public:
   /// Creates the bank if the folder does not exist or is empty. Takes the bank's lock, and removes
@@ -109,6 +111,7 @@ class BankWriter {
   void keep_up(int64_t most_groups);
   int64_t merge_groups(CompactionGoal goal, int64_t most_groups);
   int64_t merge_each(const SegmentGroup& group);
+  const std::string* damage_in(const SegmentGroup& group) const;
   void merge(const SegmentGroup& group);
   void purge_catalog();
 
@@ -122,9 +125,10 @@ class BankWriter {
   RetiredFiles retired_;
   int64_t next_passage_id_ = 1;
   int64_t next_segment_ = 1;
-  int64_t generation_ = 1;      // of the catalog; 1: nothing has been deleted or merged
-  bool has_failed_ = false;     // the last change; what it left is still there
-  std::string upkeep_failure_;  // of the last upkeep; empty if it went well
+  int64_t generation_ = 1;                  // of the catalog; 1: nothing has been deleted or merged
+  bool has_failed_ = false;                 // the last change; what it left is still there
+  std::string upkeep_failure_;              // of the last upkeep; empty if it went well
+  std::map<int64_t, std::string> damaged_;  // segments that upkeep leaves alone, and why
 };
 
 }  // namespace msa::memory

@@ -8,6 +8,7 @@
 #include "msa/memory/bank_fixture.h"
 #include "msa/memory/bank_oracle.h"
 #include "msa/memory/bank_writer.h"
+#include "msa/memory/file_damage.h"
 #include "msa/storage/database.h"
 
 namespace msa::memory {
@@ -198,6 +199,29 @@ TEST_P(DamagedSegmentTest, StaysAsItIsWhileTheOthersAreCompacted) {
   EXPECT_EQ(problems[0].document, "b1") << "what is dead is not named";
   forget(*writer, {"b1"});
   expect_as_it_should_be();
+}
+
+TEST_F(ChangeBankTest, UpkeepReadsADamagedSegmentOnce) {
+  int reads = 0;
+  ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
+    reads += call == "read" && path == segment(2);
+  });
+  auto writer = BankWriter::open(files, folder(), facts());
+  for (int n = 0; n < 3; ++n) put(*writer, {"a" + std::to_string(n), "b" + std::to_string(n)});
+  flip(segment(2), static_cast<int64_t>(std::filesystem::file_size(segment(2))) / 2, 3);
+  for (int n = 0; n < 3; ++n) forget(*writer, {"a" + std::to_string(n)});
+  put(*writer, {"b0", "b2"});  // more is dead than alive
+  const int once = reads;
+  EXPECT_GT(once, 0);
+  for (int n = 0; n < 10; ++n) put(*writer, {"c"});
+  EXPECT_EQ(reads, once);
+  EXPECT_TRUE(std::filesystem::exists(segment(2)));
+  reads = 0;
+  writer.reset();
+  writer = BankWriter::open(files, folder(), facts());
+  for (int n = 0; n < 10; ++n) put(*writer, {"d" + std::to_string(n)});
+  forget(*writer, {"d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8"});
+  EXPECT_GT(reads, 0) << "another writer looks again";
 }
 
 TEST_F(ChangeBankTest, LargeDocumentsMayBecomeSmallOnesAtOnce) {

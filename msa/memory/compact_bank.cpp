@@ -63,9 +63,12 @@ int64_t BankWriter::merge_groups(CompactionGoal goal, int64_t most_groups) {
   std::optional<Error> damage;
   int64_t num_replaced = 0;
   // From the last one on: the places of those before it stay as they are.
-  for (auto group = groups.rbegin(); group != groups.rend() && most_groups > 0;
-       ++group, --most_groups) {
+  for (auto group = groups.rbegin(); group != groups.rend() && most_groups > 0; ++group) {
     if (goal == CompactionGoal::kUpkeep) {
+      if (const std::string* known = damage_in(*group)) {
+        damage = Error(ErrorCode::kCorruption, *known);
+        continue;
+      }
       int64_t needed = policy_.spare_bytes;
       for (size_t n = group->first; n < group->end; ++n)
         needed += live_bytes(uses_[n], chunk_bytes);
@@ -75,17 +78,31 @@ int64_t BankWriter::merge_groups(CompactionGoal goal, int64_t most_groups) {
                     " bytes of room");
       }
     }
+    --most_groups;
     try {
       merge(*group);
       num_replaced += static_cast<int64_t>(group->end - group->first);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kCorruption) throw;
       if (!damage) damage = error;
-      if (goal != CompactionGoal::kUpkeep) num_replaced += merge_each(*group);
+      if (goal == CompactionGoal::kUpkeep) {
+        for (size_t n = group->first; n < group->end; ++n) damaged_[uses_[n].row.id] = error.what();
+      } else {
+        num_replaced += merge_each(*group);
+      }
     }
   }
   if (damage) throw Error(*damage);
   return num_replaced;
+}
+
+/// What upkeep found when it last read these segments; null if it has not.
+const std::string* BankWriter::damage_in(const SegmentGroup& group) const {
+  for (size_t n = group.first; n < group.end; ++n) {
+    const auto found = damaged_.find(uses_[n].row.id);
+    if (found != damaged_.end()) return &found->second;
+  }
+  return nullptr;
 }
 
 /// Writes the segments of a group with dead records anew, one by one, but for those that are
