@@ -1,7 +1,7 @@
 // What a bank of many small documents costs beside encoding: commits, opening, looking up,
 // replacing, compaction. No model is needed; every result is checked before it is printed.
 //
-// usage: bank_bench FOLDER [--documents N] [--batch N] [--replacements N] [--compact]
+// usage: bank_bench FOLDER [--documents N] [--batch N] [--replacements N] [--seed N] [--compact]
 // FOLDER must not be there, or hold a bank that this program made; it stays.
 
 #include <sys/resource.h>
@@ -38,6 +38,7 @@ struct Options {
   int64_t documents = 100'000;
   int64_t batch = 1'000;
   int64_t replacements = 1'000;
+  uint64_t seed = 1;
   bool compacts = false;
 };
 
@@ -131,7 +132,7 @@ void read(const Options& options) {
     MSA_CHECK(page.size() == 100, "a list of ", page.size());
     std::printf("list 100 from %lld on: %.3f ms\n", static_cast<long long>(offset), time * 1e3);
   }
-  std::mt19937_64 random(1);
+  std::mt19937_64 random(options.seed);
   times.clear();
   for (int64_t n = 0; n < kLookUps; ++n) {
     const Passage& passage = bank->passages()[random() % bank->passages().size()];
@@ -158,7 +159,7 @@ void replace(const Options& options, bool has_upkeep) {
   std::vector<std::string> names;
   {
     const auto bank = Bank::open(real_file_system(), options.folder);
-    std::mt19937_64 random(has_upkeep ? 3 : 2);
+    std::mt19937_64 random(options.seed + (has_upkeep ? 2 : 1));
     for (int64_t n = 0; n < options.replacements; ++n) {
       names.push_back(
           bank->document_of(bank->passages()[random() % bank->passages().size()])->name);
@@ -233,6 +234,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.batch, "Documents a commit")->check(CLI::PositiveNumber);
   app.add_option("--replacements", options.replacements, "0, or at least 2")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", options.seed, "Of what is looked up and replaced");
   app.add_flag("--compact", options.compacts);
   CLI11_PARSE(app, argc, argv);
   try {

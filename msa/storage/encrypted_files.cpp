@@ -85,8 +85,10 @@ std::unique_ptr<EncryptedFiles> EncryptedFiles::create(FileSystem& files, const 
                                                        std::span<const std::byte> secret) {
   if (!files.exists(folder / kFile)) {
     files.create_directory(folder);
-    MSA_CHECK(files.list(folder).empty(), folder.string(),
-              " is not encrypted: a key is for a new bank, or for one that was made with it");
+    for (const std::string& name : files.list(folder)) {
+      MSA_CHECK(name.starts_with(kFile), folder.string(),  // what a creation that died left
+                " is not encrypted: a key is for a new bank, or for one that was made with it");
+    }
     files.sync_directory(fs::absolute(folder / "").parent_path().parent_path());
     std::array<std::byte, kSaltBytes> salt{};
     draw_random(salt);

@@ -6,6 +6,7 @@
 
 #include "msa/memory/bank_writer.h"
 #include "msa/memory/copy_bank.h"
+#include "msa/storage/encrypted_files.h"
 #include "tests/crash/changes.h"
 
 namespace msa::crash {
@@ -29,9 +30,15 @@ std::string difference(const BankContents& held, const BankContents& wanted) {
   return text;
 }
 
+BankContents read(const std::filesystem::path& bank) {
+  const auto files = files_of(bank);
+  return contents_of(*Bank::open(*files, bank));
+}
+
 std::string verify(const std::filesystem::path& bank) {
   std::string text;
-  for (const memory::BankProblem& problem : memory::verify_bank(real_file_system(), bank)) {
+  const auto files = files_of(bank);
+  for (const memory::BankProblem& problem : memory::verify_bank(*files, bank)) {
     text += "; " + problem.file + ": " + problem.what;
   }
   return text;
@@ -43,7 +50,8 @@ std::string commit_one(const std::filesystem::path& bank, const BankContents& he
   BankContents wanted = held;
   wanted.is_there = true;
   {
-    const auto writer = BankWriter::open(real_file_system(), bank, facts);
+    const auto files = files_of(bank);
+    const auto writer = BankWriter::open(*files, bank, facts);
     auto batch = make_random_batch(facts.shape,
                                    {.first_id = writer->next_passage_id(), .seed = 4'000'000'000});
     add_batch(wanted, batch, facts.shape.key_dim());
@@ -52,7 +60,7 @@ std::string commit_one(const std::filesystem::path& bank, const BankContents& he
   if (!is_thorough) return "";
   const std::string problems = verify(bank);
   if (!problems.empty()) return "after a new commit" + problems;
-  const BankContents now = contents_of(*Bank::open(real_file_system(), bank));
+  const BankContents now = read(bank);
   return now == wanted ? "" : "after a new commit:" + difference(now, wanted);
 }
 
@@ -63,7 +71,7 @@ BankVerdict read_bank(const std::filesystem::path& bank,
   if (std::filesystem::exists(bank / memory::Catalog::kFile)) {
     verdict.problem = verify(bank);
     if (!verdict.problem.empty()) return verdict;
-    verdict.held = contents_of(*Bank::open(real_file_system(), bank));
+    verdict.held = read(bank);
   }
   if (std::find(acceptable.begin(), acceptable.end(), verdict.held) == acceptable.end()) {
     verdict.problem = "holds something else:" + difference(verdict.held, acceptable.back());
@@ -74,16 +82,25 @@ BankVerdict read_bank(const std::filesystem::path& bank,
 /// Empty if the bank can be backed up to where it was, or may have been.
 std::string back_up_again(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder / kBankName / memory::Catalog::kFile)) return "";
-  memory::back_up_bank(real_file_system(), folder / kBankName, folder / kBackupName);
-  const auto contents = [&](const char* name) {
-    return contents_of(*Bank::open(real_file_system(), folder / name));
-  };
+  memory::back_up_bank(*files_of(folder / kBankName), folder / kBankName, folder / kBackupName);
+  const auto contents = [&](const char* name) { return read(folder / name); };
   const std::string problem = verify(folder / kBackupName);
   if (!problem.empty()) return problem;
   return contents(kBackupName) == contents(kBankName) ? "" : "the next backup is another bank";
 }
 
 }  // namespace
+
+std::shared_ptr<FileSystem> files_of(const std::filesystem::path& folder) {
+  using storage::EncryptedFiles;
+  if (std::filesystem::exists(folder)) {
+    for (const std::string& name : real_file_system().list(folder)) {
+      if (!name.starts_with(EncryptedFiles::kFile)) continue;  // or what was to become it
+      return EncryptedFiles::create(real_file_system(), folder, memory::crash_secret());
+    }
+  }
+  return {&real_file_system(), [](FileSystem*) {}};
+}
 
 std::string check_copy(const std::filesystem::path& copy,
                        const std::vector<BankContents>& acceptable) {

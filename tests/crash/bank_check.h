@@ -2,6 +2,7 @@
 // Whether a bank is good after the power was lost.
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct DiskVerdict {
   std::string problem{};
   DiskContents held{};
 };
+
+/// What the folder of a bank is read through: with crash_secret() if it is encrypted.
+std::shared_ptr<FileSystem> files_of(const std::filesystem::path& folder);
 
 /// Opens the bank: verification finds nothing, it holds exactly one of `acceptable`, and a new
 /// writer opens it and commits a document. Where `is_thorough`, all is verified and read once more

@@ -1,6 +1,7 @@
 #include "tests/crash/bank_script.h"
 
 #include <omp.h>
+#include <openssl/rand.h>
 #include <sqlite3.h>
 
 #include <algorithm>
@@ -27,6 +28,28 @@ int set_checkpoint_pages(sqlite3* database, const char** /*message*/,
   return sqlite3_wal_autocheckpoint(database, checkpoint_pages);
 }
 
+std::mt19937_64 nonces;  // NOLINT(cert-msc51-cpp): seeded by each script
+
+int draw_bytes(unsigned char* out, int count) {
+  for (int n = 0; n < count; ++n) out[n] = static_cast<unsigned char>(nonces());
+  return 1;
+}
+
+/// So that the same seed gives the same recording, byte for byte.
+void draw_nonces_from(uint64_t seed) {
+  nonces.seed(seed);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  static const RAND_METHOD method{.seed = nullptr,
+                                  .bytes = draw_bytes,
+                                  .cleanup = nullptr,
+                                  .add = nullptr,
+                                  .pseudorand = draw_bytes,
+                                  .status = [] { return 1; }};
+  RAND_set_rand_method(&method);
+#pragma GCC diagnostic pop
+}
+
 std::filesystem::path prepared(const std::filesystem::path& folder, const DiskModel& start) {
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
@@ -41,9 +64,11 @@ Script::Script(const ScriptOptions& options, const DiskModel& start, DiskContent
       random_(options.seed),
       recorder_(prepared(options.folder, start), start.files()),
       vfs_(recorder_),
-      files_(recorder_),
+      plain_files_(recorder_),
+      is_encrypted_(options.is_encrypted),
       contents_(std::move(held.bank)) {
   for (auto& [name, contents] : held.copies) copies_[name] = {std::move(contents)};
+  if (is_encrypted_) draw_nonces_from(options.seed);
   omp_set_num_threads(1);  // small files: threads would wait for each other
   recording_.start = start;
   recording_.spans.push_back({.first = 0, .acceptable = {contents_}, .copies = copies_});
@@ -58,8 +83,18 @@ Script::~Script() {
   std::filesystem::remove_all(folder_);
 }
 
+/// Of an encrypted bank made anew as long as it has no key.
+FileSystem& Script::files() {
+  if (!is_encrypted_) return plain_files_;
+  if (!encrypted_files_) {
+    encrypted_files_ =
+        storage::EncryptedFiles::create(plain_files_, bank(), memory::crash_secret());
+  }
+  return *encrypted_files_;
+}
+
 void Script::new_writer() {
-  writer_ = BankWriter::open(files_, bank(), memory::crash_facts(),
+  writer_ = BankWriter::open(files(), bank(), memory::crash_facts(),
                              {.max_segment_bytes = int64_t{64} << 10});
 }
 
@@ -210,9 +245,9 @@ void Script::kill_and_reopen() {
 
 /// What was in flight, or what a failed sync left, is in the bank for good then, or gone for good.
 void Script::reopen_after_kill() {
-  if (draw(2) == 0) Bank::open(files_, bank());
+  if (draw(2) == 0) Bank::open(files(), bank());
   new_writer();
-  BankContents held = contents_of(*Bank::open(files_, bank()));
+  BankContents held = contents_of(*Bank::open(files(), bank()));
   const auto& acceptable = recording_.spans.back().acceptable;
   if (std::find(acceptable.begin(), acceptable.end(), held) == acceptable.end()) {
     throw Error(ErrorCode::kInternal, "the bank holds what was never committed");
@@ -224,7 +259,7 @@ void Script::reopen_after_kill() {
 /// Looks at the bank while the power is on, and keeps it open until the next time.
 void Script::read() {
   reader_.reset();
-  reader_ = Bank::open(files_, bank());
+  reader_ = Bank::open(files(), bank());
   if (!(contents_of(*reader_) == contents_)) {
     throw Error(ErrorCode::kInternal, "the bank does not hold what was acknowledged");
   }

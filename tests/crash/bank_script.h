@@ -51,6 +51,7 @@ struct ScriptOptions {
   uint64_t seed = 0;             // the same seed gives the same recording, byte for byte
   int num_operations = 25;
   std::vector<std::string> operations{};  // by name, in place of random ones
+  bool is_encrypted = false;
 };
 
 /// Creates a bank and does random operations of the table in bank_script.cpp to it. Throws

@@ -27,6 +27,9 @@ inline BankFacts crash_facts() {
           .content_type = kernels::ContentType::kFloat32};
 }
 
+/// The key of those banks that are encrypted.
+inline std::vector<std::byte> crash_secret() { return std::vector<std::byte>(32, std::byte{7}); }
+
 /// Sizes at which segments are merged all the time.
 inline CompactionPolicy crash_policy() {
   return {.max_segment_bytes = int64_t{64} << 10, .spare_bytes = 0};

@@ -1,7 +1,7 @@
 // Loses the power while banks are written, at every boundary between two calls to the disk.
 //
 //   power_loss [--seed N] [--first-script N] [--step N] [--scripts N] [--operations N]
-//              [--variants N] [--states N] [--failures N] [--without SYNC]
+//              [--variants N] [--states N] [--failures N] [--encrypted 1] [--without SYNC]
 //   power_loss --seed N --script N --position N --variant N    one state; its recording too
 //
 // Prints failures, each with the flags that make it again, and a line of counts. Exit code 1: some.
@@ -48,6 +48,7 @@ int run(int argc, char** argv) {
     if (flag == "--variant") options.num_variants = 1;
     if (flag == "--variants") options.num_variants = value;
     if (flag == "--states") options.max_states = value;
+    if (flag == "--encrypted") options.is_encrypted = value != 0;
     if (flag == "--failures") options.max_failures = static_cast<size_t>(value);
   }
   if (options.only_position >= 0) {

@@ -128,9 +128,11 @@ class Sweep {
   /// Loses the power again while a writer opens what the first loss left, and goes on.
   void lose_again(const DiskModel& disk, const DiskContents& held, const std::string& name,
                   std::mt19937_64& random) {
-    BankRecording recording = record_recovery(
-        {.folder = options_.folder / "recovery", .seed = random(), .num_operations = 3}, disk,
-        held);
+    BankRecording recording = record_recovery({.folder = options_.folder / "recovery",
+                                               .seed = random(),
+                                               .num_operations = 3,
+                                               .is_encrypted = options_.is_encrypted},
+                                              disk, held);
     if (!options_.without.empty()) forget_sync(recording, options_.without);
     std::vector<size_t> positions;
     for (int n = 0; n < kSecondPositions; ++n) {
@@ -201,7 +203,8 @@ BankRecording record_script_of(const PowerSweepOptions& options, int64_t script)
   return record_script({.folder = options.folder / "script",
                         .seed = mix({options.seed, static_cast<uint64_t>(script)}),
                         .num_operations = options.num_operations,
-                        .operations = options.operations});
+                        .operations = options.operations,
+                        .is_encrypted = options.is_encrypted});
 }
 
 PowerSweep sweep_power(const PowerSweepOptions& options) { return Sweep(options).run(); }

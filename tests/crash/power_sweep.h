@@ -27,6 +27,7 @@ struct PowerSweepOptions {
   int64_t only_position = -1;  // -1: all
   int64_t max_states = INT64_MAX;
   size_t max_failures = 100;
+  bool is_encrypted = false;
   std::string without{};  // a sync that is taken out of the recordings: see syncs_that_matter
 };
 

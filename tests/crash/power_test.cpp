@@ -62,6 +62,17 @@ TEST(PowerLoss, WhatAWriterLeftInTheLogIsDurableBeforeTheNextBuildsOnIt) {
   }
 }
 
+TEST(PowerLoss, OfEncryptedBanksLosesNothingEither) {
+  PowerSweepOptions options;
+  options.is_encrypted = true;
+  options.num_scripts = 2;
+  options.num_operations = 12;
+  options.num_variants = 2;
+  const PowerSweep sweep = sweep_power(options);
+  EXPECT_EQ(sweep.failures, std::vector<std::string>());
+  EXPECT_GE(sweep.states, 500);
+}
+
 class PowerLossWithout : public testing::TestWithParam<std::string> {};
 
 TEST_P(PowerLossWithout, ASyncIsFound) {

@@ -38,7 +38,7 @@ void Script::copy_to(const std::string& name, BankContents after,
 
 void Script::back_up() {
   copy_to(kBackupName, contents_,
-          [&] { memory::back_up_bank(files_, bank(), folder_ / kBackupName); });
+          [&] { memory::back_up_bank(files(), bank(), folder_ / kBackupName); });
 }
 
 /// Of what the backup is known to hold, to a new place.
@@ -51,7 +51,7 @@ void Script::restore() {
   }
   const std::string name = "restored" + std::to_string(copies_.size());
   copy_to(name, backup->second.front(),
-          [&] { memory::restore_bank(files_, folder_ / kBackupName, folder_ / name); });
+          [&] { memory::restore_bank(files(), folder_ / kBackupName, folder_ / name); });
 }
 
 void Script::copy() {

@@ -13,6 +13,7 @@
 #include "msa/memory/bank.h"
 #include "msa/memory/bank_writer.h"
 #include "msa/memory/random_batch.h"
+#include "msa/storage/encrypted_files.h"
 #include "tests/crash/bank_script.h"
 #include "tests/crash/recording_file_system.h"
 #include "tests/crash/recording_vfs.h"
@@ -59,6 +60,7 @@ class Script {
   uint64_t draw(uint64_t below) { return random_() % below; }
   std::filesystem::path bank() const { return folder_ / kBankName; }
   size_t now() const { return recorder_.events().size(); }
+  FileSystem& files();
   void new_writer();
 
   const Operation& choose();
@@ -84,7 +86,9 @@ class Script {
   std::mt19937_64 random_;
   DiskRecorder recorder_;
   RecordingVfs vfs_;
-  RecordingFileSystem files_;
+  RecordingFileSystem plain_files_;
+  std::unique_ptr<storage::EncryptedFiles> encrypted_files_;
+  bool is_encrypted_;
   std::unique_ptr<memory::BankWriter> writer_;
   std::unique_ptr<memory::Bank> reader_;
   BankContents contents_;                                    // acknowledged
