@@ -130,8 +130,8 @@ memory() {
   build memory_failure_test
   local start=$SECONDS failed=0
   MSA_ALL_ALLOCATIONS=1 "$build/memory_failure_test" >"$build/memory.txt" || failed=1
-  grep -E 'Failure$' -A8 "$build/memory.txt" | sed 's/^/FAILED /' || true
-  awk -v seconds=$((SECONDS - start)) '/allocations failed/ { tried += $1; ended += $5 }
+  grep ': Failure$' -A8 "$build/memory.txt" | sed 's/^/FAILED /' || true
+  awk -v seconds=$((SECONDS - start)) '/allocations failed/ { tried += $1; ended += $6 }
     END { printf "campaign: memory: %d allocations failed, %d ended the work; %d s\n", tried, ended, seconds }' "$build/memory.txt"
   return $failed
 }
