@@ -27,6 +27,9 @@ if command -v nvcc >/dev/null; then
   grep 'tests passed' build/cuda_tests.log
 fi
 
+echo "test: fuzz"
+scripts/campaign.sh fuzz --seconds 60
+
 sanitized() { # sanitized PRESET TARGETS... -- CTEST FLAGS...
   local preset=$1 targets=()
   shift
