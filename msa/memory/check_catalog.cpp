@@ -48,7 +48,8 @@ class CatalogReading {
         constexpr std::string_view kCode = "error code=";  // of a page that could not be read
         const size_t code = text.find(kCode);
         if (code != std::string::npos && !check_.failure &&
-            (std::atoi(text.c_str() + code + kCode.size()) & 0xff) == kSqliteIoError) {
+            (std::strtol(text.c_str() + code + kCode.size(), nullptr, 10) & 0xff) ==
+                kSqliteIoError) {
           check_.failure = Error(ErrorCode::kIo, file_, ": ", text);
         }
       }

@@ -40,16 +40,16 @@ class ExportTest : public BankTest {
  protected:
   void write_bank(const std::vector<corpus::SourceDocument>& documents) const {
     const auto writer = open_writer();
-    for (const corpus::SourceDocument& source : documents) {
-      RandomBatch batch = next_batch(*writer, 1, 5);
-      Document& document = batch.documents[0];
-      document.name = source.name;
-      document.title = source.title;
-      document.text = source.text;
-      document.attributes = source.attributes;
+    RandomBatch batch = next_batch(*writer, static_cast<int64_t>(documents.size()), 5);
+    for (size_t n = 0; n < documents.size(); ++n) {
+      Document& document = batch.documents[n];
+      document.name = documents[n].name;
+      document.title = documents[n].title;
+      document.text = documents[n].text;
+      document.attributes = documents[n].attributes;
       for (Passage& passage : document.passages) passage.start = passage.end = 0;
-      writer->commit(batch.documents, batch.encoded);
     }
+    writer->commit(batch.documents, batch.encoded);
   }
   void export_to(const std::filesystem::path& path) const {
     const auto bank = open();
