@@ -21,7 +21,7 @@ constexpr int kKillsOfABank = 20;  // then a new one is made: creation is killed
 
 int wanted_kills() {
   const char* text = std::getenv("MSA_KILLS");
-  return text == nullptr ? 200 : std::atoi(text);
+  return text == nullptr ? 1000 : std::atoi(text);
 }
 
 uint32_t wanted_seed() {
