@@ -118,9 +118,9 @@ void add_ingest(CLI::App& app) {
            "Longer texts are cut at paragraphs or sentences");
   add_flag(command, "--commit-tokens", flags->options.commit_tokens,
            "A durable commit at least this often; bounds memory");
-  command.add_flag(
-      "--upsert", flags->options.replaces,
-      "A document replaces the one of its name in the bank, where title or text differ");
+  command.add_flag("--upsert", flags->options.replaces,
+                   "A document replaces the one of its name in the bank, where title, text or "
+                   "attributes differ");
   command.add_flag("--json", flags->is_json, "Print the summary as JSON");
   command.footer("Example: msa ingest notes.bank ~/notes handbook.md articles.jsonl.zst");
   command.callback([flags] { run(*flags); });

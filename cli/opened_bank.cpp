@@ -22,17 +22,23 @@ std::unique_ptr<engine::Engine> open_engine(OpenedBank& opened, const std::strin
 engine::Answer OpenedBank::ask(std::string_view question, const engine::AskOptions& options,
                                const engine::Engine::OnText& on_text) {
   if (engine->refresh()) say_problems();
+  bool has_text = false;
+  const auto noticing = [&](std::string_view text) {
+    has_text = true;
+    on_text(text);
+  };
   try {
-    return engine->ask(question, options, on_text);
+    return engine->ask(question, options,
+                       on_text ? engine::Engine::OnText(noticing) : engine::Engine::OnText());
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::kCorruption) throw;
+    if (error.code() != ErrorCode::kCorruption || has_text) throw;
     engine->leave_out_damaged();
     say_problems();
     return engine->ask(question, options, on_text);
   }
 }
 
-/// Those that have come since it was last called.
+/// If there are others than when it was last called.
 void OpenedBank::say_problems() {
   constexpr size_t kMaxLines = 5;
   const auto& problems = engine->problems();

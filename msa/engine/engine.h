@@ -38,7 +38,8 @@ class Engine {
 
   /// Goes on to what the bank holds now, which is what was committed before the call; false if that
   /// is what it had. On the CPU only new segments are read, a GPU loads the bank anew. Not while
-  /// questions run. If it throws, questions are refused until a call succeeds.
+  /// questions run. If it throws, the engine may have lost what it had: questions are refused then
+  /// until a call succeeds.
   bool refresh();
 
   /// Goes on to what the bank holds now, without documents of which a part is damaged: reads every

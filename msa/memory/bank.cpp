@@ -57,9 +57,14 @@ std::unique_ptr<Bank> Bank::open_undamaged(FileSystem& files, const std::filesys
     return *std::move(check.undamaged);
   });
   if (!filter.is_empty()) {
+    int64_t row = 0;
+    bool counts = false;
     bank->snapshot_.keep([&](const Passage& passage) {
-      const auto document = bank->catalog_->find(passage.document);
-      return document && filter.matches(*document);
+      if (passage.document == row) return counts;
+      row = passage.document;
+      const auto document = bank->catalog_->find(row);
+      counts = document && filter.matches(*document);
+      return counts;
     });
   }
   return bank;

@@ -1,6 +1,5 @@
 #include "msa/memory/bank_segments.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "msa/base/error.h"
@@ -62,11 +61,10 @@ void BankSegments::add_segment(std::unique_ptr<storage::SegmentFile> file, const
   segments_.push_back(std::move(segment));
 }
 
-const BankSegments::Segment* BankSegments::find(const Segment& segment) const {
-  const auto found = std::ranges::find_if(segments_, [&](const Segment& own) {
-    return own.digest == segment.digest && own.num_stored_chunks == segment.num_stored_chunks;
-  });
-  return found == segments_.end() ? nullptr : &*found;
+std::map<storage::Digest, const BankSegments::Segment*> BankSegments::by_digest() const {
+  std::map<storage::Digest, const Segment*> all;
+  for (const Segment& segment : segments_) all[segment.digest] = &segment;
+  return all;
 }
 
 void BankSegments::read_record(int64_t document, int64_t first_layer,

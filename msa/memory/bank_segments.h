@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -53,8 +54,8 @@ class BankSegments {
   const BankFacts& facts() const { return facts_; }
   const std::vector<Segment>& segments() const { return segments_; }
 
-  /// The one of the same bytes; null if there is none.
-  const Segment* find(const Segment& segment) const;
+  /// Segments by the digest of their digests.
+  std::map<storage::Digest, const Segment*> by_digest() const;
 
   int64_t num_documents() const { return static_cast<int64_t>(places_.size()); }
   int64_t num_chunks() const { return first_chunk_.back(); }

@@ -25,19 +25,25 @@ BankSource::BankSource(std::unique_ptr<const BankSegments> segments, BankSource*
                         previous->segments_->facts().key_type == segments_->facts().key_type;
   if (!is_alike) {
     parallel_for(num_segments * num_layers,
-                 [&](int64_t i) { load(all[i / num_layers], i % num_layers, nullptr); });
+                 [&](int64_t i) { load(all[i / num_layers], i % num_layers, nullptr, nullptr); });
     return;
   }
+  const auto held = previous->segments_->by_digest();
+  const auto held_of = [&](const Segment& segment) {
+    const auto found = held.find(segment.digest);
+    return found == held.end() ? nullptr : found->second;
+  };
   // Pages of a layer are taken as it is filled, so that both states together never hold much more
   // than one of them.
   for (int64_t layer = 0; layer < num_layers; ++layer) {
-    parallel_for(num_segments, [&](int64_t i) { load(all[i], layer, previous); });
+    parallel_for(num_segments, [&](int64_t i) { load(all[i], layer, previous, held_of(all[i])); });
     previous->index_.release(layer);
   }
 }
 
-void BankSource::load(const Segment& segment, int64_t layer, const BankSource* previous) {
-  const Segment* held = previous == nullptr ? nullptr : previous->segments_->find(segment);
+/// `held` is the same segment as `previous` has it; null if it has not.
+void BankSource::load(const Segment& segment, int64_t layer, const BankSource* previous,
+                      const Segment* held) {
   for (const ChunkRun& run : segment.runs) {
     int64_t done = 0;
     const auto part = [&](int64_t count) {

@@ -35,7 +35,7 @@ class BankSource final : public ChunkSource {
  private:
   using Segment = BankSegments::Segment;
 
-  void load(const Segment& segment, int64_t layer, const BankSource* previous);
+  void load(const Segment& segment, int64_t layer, const BankSource* previous, const Segment* held);
   void read(const Segment& segment, int64_t layer, const ChunkRun& run);
   void copy(int64_t layer, const ChunkRun& run, const BankSource& previous, int64_t from);
 

@@ -19,11 +19,10 @@ namespace {
 /// Throws unless the folder holds nothing but what an interrupted creation may have left, or a bank
 /// that another process has just made.
 void expect_ours(FileSystem& files, const std::filesystem::path& folder) {
-  const std::set<std::string> own{"LOCK", Bank::kReadersFile, storage::EncryptedFiles::kFile,
-                                  "segments", "tmp"};
+  const std::set<std::string> own{"LOCK", Bank::kReadersFile, "segments", "tmp"};
   for (const std::string& name : files.list(folder)) {
     if (own.contains(name) || name.starts_with(Catalog::kNewFile) ||
-        name.starts_with(Catalog::kFile)) {
+        name.starts_with(Catalog::kFile) || name.starts_with(storage::EncryptedFiles::kFile)) {
       continue;
     }
     throw Error(ErrorCode::kInvalidFormat, folder.string(),
@@ -58,8 +57,8 @@ std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::files
     files.sync_directory(std::filesystem::absolute(folder / "").parent_path().parent_path());
     expect_ours(files, folder);
   }
-  storage::expect_key_fits(files, folder);
   writer->lock_ = FileLock::acquire(folder / "LOCK");
+  storage::expect_key_fits(files, folder);
   files.create_directory(folder / "segments");
   files.create_directory(folder / "tmp");
   if (!files.exists(folder / Catalog::kFile)) {

@@ -7,6 +7,7 @@
 
 #include "msa/base/error.h"
 #include "msa/memory/catalog.h"
+#include "msa/storage/page_vfs.h"
 
 namespace msa::memory {
 namespace {
@@ -47,9 +48,9 @@ class CatalogReading {
         report("", "SQLite: " + text);
         constexpr std::string_view kCode = "error code=";  // of a page that could not be read
         const size_t code = text.find(kCode);
-        if (code != std::string::npos && !check_.failure &&
-            (std::strtol(text.c_str() + code + kCode.size(), nullptr, 10) & 0xff) ==
-                kSqliteIoError) {
+        if (code == std::string::npos || check_.failure) continue;
+        const auto number = std::strtol(text.c_str() + code + kCode.size(), nullptr, 10);
+        if ((number & 0xff) == kSqliteIoError && number != storage::kNotWhatWasSealed) {
           check_.failure = Error(ErrorCode::kIo, file_, ": ", text);
         }
       }

@@ -23,6 +23,7 @@ using storage::Database;
 
 constexpr const char* kKeyFile = storage::EncryptedFiles::kFile;
 constexpr uint64_t kMaxKeyFileBytes = 4096;
+constexpr uint64_t kShareOfTags = 512;  // what encryption adds to files is less
 
 bool is_within(const fs::path& inner, const fs::path& outer) {
   return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
@@ -101,10 +102,10 @@ class Copying {
           " is a bank of its own, not a backup: a backup would undo what was written to it");
     }
     if (is_marked) return;
-    const std::set<std::string> own{"LOCK", Bank::kReadersFile, kKeyFile, "segments", "tmp"};
+    const std::set<std::string> own{"LOCK", Bank::kReadersFile, "segments", "tmp"};
     for (const std::string& name : files_.list(to_)) {
       const bool is_empty = name != "segments" || files_.list(to_ / name).empty();
-      if (own.contains(name) && is_empty) continue;
+      if ((own.contains(name) && is_empty) || name.starts_with(kKeyFile)) continue;
       throw Error(ErrorCode::kInvalidFormat, to_.string(),
                   " is neither a backup nor empty: it holds ", name);
     }
@@ -140,6 +141,7 @@ class Copying {
     files_.sync_directory(fs::absolute(to_ / "").parent_path().parent_path());
     lock_ = FileLock::acquire(to_ / "LOCK");
     expect_ours();
+    expect_same_key();
     if (is_target_a_bank()) expect_earlier_state(source);
     // The mark comes first: without it nobody would know whose segments these are.
     if (!files_.exists(to_ / Bank::kBackupFile)) files_.create(to_ / Bank::kBackupFile)->sync();
@@ -151,19 +153,22 @@ class Copying {
     empty_tmp();
   }
 
+  /// Empty if the folder is not encrypted.
+  std::string read_key_file(const fs::path& folder) const {
+    return files_.exists(folder / kKeyFile) ? read_file(files_, folder / kKeyFile, kMaxKeyFileBytes)
+                                            : std::string();
+  }
+
   /// A copy is encrypted as the bank is, and opened by the same key.
+  void expect_same_key() const {
+    const std::string held = read_key_file(to_);
+    if (held == read_key_file(from_) || (held.empty() && !is_target_a_bank())) return;
+    throw Error(ErrorCode::kMismatch, to_.string(), " is not encrypted as ", from_.string());
+  }
+
   void copy_key_file() {
-    const auto read = [&](const fs::path& folder) {
-      return files_.exists(folder / kKeyFile)
-                 ? read_file(files_, folder / kKeyFile, kMaxKeyFileBytes)
-                 : std::string();
-    };
-    const std::string wanted = read(from_);
-    const std::string held = read(to_);
-    if (held == wanted) return;
-    if (!held.empty() || is_target_a_bank()) {
-      throw Error(ErrorCode::kMismatch, to_.string(), " is not encrypted as ", from_.string());
-    }
+    const std::string wanted = read_key_file(from_);
+    if (wanted.empty() || files_.exists(to_ / kKeyFile)) return;
     write_file_atomically(files_, to_ / kKeyFile, std::as_bytes(std::span(wanted)));
   }
 
@@ -188,6 +193,7 @@ class Copying {
       const auto num_bytes = static_cast<uint64_t>(row.bytes);
       if (size_of(to_ / "segments" / row.file) != num_bytes) needed += num_bytes;
     }
+    needed += needed / kShareOfTags;
     if (const uint64_t free = files_.free_bytes(to_); free < needed) {
       throw Error(ErrorCode::kNoSpace, to_.string(), ": the copy needs ", needed, " bytes, ", free,
                   " are free");

@@ -94,11 +94,14 @@ bool DocumentFilter::holds(const Condition& condition, const Json& attribute) {
 
 bool DocumentFilter::matches(const Document& document) const {
   if (conditions_.empty()) return true;
-  const Json attributes = Json::parse(document.attributes, nullptr, /*allow_exceptions=*/false);
-  if (!attributes.is_object()) {
-    throw Error(ErrorCode::kCorruption, "the attributes of document \"", document.name,
-                "\" are no JSON object");
+  const std::string what = "the attributes of document \"" + document.name + "\"";
+  Json attributes;
+  try {
+    attributes = parse_json(document.attributes, what);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kCorruption, error.what());
   }
+  if (!attributes.is_object()) throw Error(ErrorCode::kCorruption, what, " are no JSON object");
   return std::all_of(conditions_.begin(), conditions_.end(), [&](const Condition& condition) {
     return holds(condition, value_of(condition.key, attributes, document));
   });

@@ -198,13 +198,12 @@ void Database::rewrite_log() const {
     throw Error(is_full ? ErrorCode::kNoSpace : ErrorCode::kIo, path_.string(),
                 ": cannot make its log durable: ", sqlite3_errstr(result));
   };
+  if (vfs_ != nullptr) expect_done(log->pMethods->xFileControl(log, kRealFileControl, &log));
   sqlite3_int64 size = 0;
   expect_done(log->pMethods->xFileSize(log, &size));
-  // Less than a page is taken as it is by a PageVfs.
-  const int piece = vfs_ == nullptr ? kLogPieceBytes : kEncryptedPageBytes / 2;
-  std::vector<std::byte> bytes(static_cast<size_t>(piece));
-  for (sqlite3_int64 offset = 0; offset < size; offset += piece) {
-    const int count = static_cast<int>(std::min<sqlite3_int64>(piece, size - offset));
+  std::vector<std::byte> bytes(kLogPieceBytes);
+  for (sqlite3_int64 offset = 0; offset < size; offset += kLogPieceBytes) {
+    const int count = static_cast<int>(std::min<sqlite3_int64>(kLogPieceBytes, size - offset));
     expect_done(log->pMethods->xRead(log, bytes.data(), count, offset));
     expect_done(log->pMethods->xWrite(log, bytes.data(), count, offset));
   }
@@ -290,7 +289,9 @@ void Database::check(int result) const {
       code = ErrorCode::kCorruption;
       break;
     case SQLITE_IOERR:
-      if (result == SQLITE_IOERR_DATA) code = ErrorCode::kCorruption;
+      if (result == SQLITE_IOERR_DATA) {
+        throw Error(ErrorCode::kCorruption, path_.string(), ": holds what was not encrypted there");
+      }
       if (has_no_room(database_.get())) code = ErrorCode::kNoSpace;
       break;
     case SQLITE_TOOBIG:

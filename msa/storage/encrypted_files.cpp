@@ -2,9 +2,11 @@
 
 #include <sys/stat.h>
 
+#include <array>
 #include <utility>
 
 #include "msa/base/error.h"
+#include "msa/base/file_lock.h"
 #include "msa/base/json.h"
 #include "msa/storage/sealed_file.h"
 
@@ -15,6 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "msa-encryption-1";
 constexpr const char* kCipher = "aes-256-gcm";
+constexpr const char* kLockFile = "LOCK";
 constexpr uint64_t kMaxFileBytes = 4096;
 constexpr size_t kLeastSecretBytes = 32;
 constexpr size_t kSaltBytes = 32;
@@ -53,6 +56,25 @@ std::string check_of(const CipherKey& key) {
   return to_hex(std::span(check).first<kCheckBytes>());
 }
 
+/// The folder is locked: nobody else makes it, or a bank without a key.
+void make(FileSystem& files, const fs::path& folder, std::span<const std::byte> secret) {
+  for (const std::string& name : files.list(folder)) {
+    MSA_CHECK(
+        name == kLockFile || name.starts_with(EncryptedFiles::kFile),  // left by one that died
+        folder.string(),
+        " is not encrypted: a key is for a new bank, or for one that was made with it");
+  }
+  std::array<std::byte, kSaltBytes> salt{};
+  draw_random(salt);
+  const std::string text =
+      to_line(OrderedJson{{"format", kFormat},
+                          {"cipher", kCipher},
+                          {"salt", to_hex(salt)},
+                          {"check", check_of(derive_key(secret, salt, "bank"))}}) +
+      "\n";
+  write_file_atomically(files, folder / EncryptedFiles::kFile, std::as_bytes(std::span(text)));
+}
+
 bool is_sealed(const fs::path& path) { return path.extension() == ".msa"; }
 
 }  // namespace
@@ -63,10 +85,11 @@ std::vector<std::byte> read_key_file(const fs::path& path) {
     throw Error(ErrorCode::kInvalidArgument, path.string(),
                 ": others may read this key: chmod 600 makes it yours");
   }
-  const std::string bytes = read_file(real_file_system(), path, kMaxFileBytes);
-  MSA_CHECK(bytes.size() >= kLeastSecretBytes, path.string(), ": a key has at least ",
-            kLeastSecretBytes, " bytes, this has ", bytes.size(),
+  const uint64_t size = real_file_system().open_to_read(path)->size();
+  MSA_CHECK(size >= kLeastSecretBytes && size <= kMaxFileBytes, path.string(), ": a key has ",
+            kLeastSecretBytes, " to ", kMaxFileBytes, " bytes, this has ", size,
             "; head -c 32 /dev/urandom makes one");
+  const std::string bytes = read_file(real_file_system(), path, kMaxFileBytes);
   const auto all = std::as_bytes(std::span(bytes));
   return {all.begin(), all.end()};
 }
@@ -85,20 +108,9 @@ std::unique_ptr<EncryptedFiles> EncryptedFiles::create(FileSystem& files, const 
                                                        std::span<const std::byte> secret) {
   if (!files.exists(folder / kFile)) {
     files.create_directory(folder);
-    for (const std::string& name : files.list(folder)) {
-      MSA_CHECK(name.starts_with(kFile), folder.string(),  // what a creation that died left
-                " is not encrypted: a key is for a new bank, or for one that was made with it");
-    }
     files.sync_directory(fs::absolute(folder / "").parent_path().parent_path());
-    std::array<std::byte, kSaltBytes> salt{};
-    draw_random(salt);
-    const std::string text =
-        to_line(OrderedJson{{"format", kFormat},
-                            {"cipher", kCipher},
-                            {"salt", to_hex(salt)},
-                            {"check", check_of(derive_key(secret, salt, "bank"))}}) +
-        "\n";
-    write_file_atomically(files, folder / kFile, std::as_bytes(std::span(text)));
+    const auto lock = FileLock::acquire(folder / kLockFile);  // that of a bank's writer
+    if (!files.exists(folder / kFile)) make(files, folder, secret);
   }
   return open(files, folder, secret);
 }

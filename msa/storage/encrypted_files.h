@@ -23,16 +23,17 @@ std::vector<std::byte> read_key_file(const std::filesystem::path& path);
 void expect_key_fits(FileSystem& files, const std::filesystem::path& folder);
 
 /// A folder whose segments (*.msa) and databases are encrypted under one key; other files, which
-/// hold nothing secret, are as they are. What is not as it was written, or is of another place,
-/// file or key, is refused by authentication: Error(kCorruption). Must outlive what was opened
-/// through it.
+/// hold nothing secret, are as they are. What is not as it was written, or is of another place or
+/// key, is refused by authentication: Error(kCorruption); not so an older state of a file, or of
+/// a page of a database. Must outlive what was opened through it.
 class EncryptedFiles final : public FileSystem {
  public:
   /// The file in a folder that says that, and how, the folder is encrypted.
   static constexpr const char* kFile = "encryption";
 
   /// `folder` is made, with that file, if it is not there or empty. Throws Error(kMismatch) if the
-  /// secret is not that of the folder, Error(kInvalidArgument) if the folder is not encrypted.
+  /// secret is not that of the folder, Error(kInvalidArgument) if the folder is not encrypted,
+  /// Error(kLocked) if another process makes a bank there.
   static std::unique_ptr<EncryptedFiles> create(FileSystem& files,
                                                 const std::filesystem::path& folder,
                                                 std::span<const std::byte> secret);

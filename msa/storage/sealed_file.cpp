@@ -61,6 +61,9 @@ class SealingFile final : public File {
   }
 
   void sync() override {
+    if (is_finished_ && !unit_.empty()) {
+      throw Error(ErrorCode::kInternal, path().string(), ": a part of it could not be written");
+    }
     if (!unit_.empty()) write_unit(/*is_last=*/true);
     is_finished_ = true;
     file_->sync();
@@ -71,16 +74,18 @@ class SealingFile final : public File {
 
  private:
   void write_unit(bool is_last) {
+    is_finished_ = true;  // after a failure too: nothing is sealed twice under one nonce
     if (num_units_ == 0) {
       file_->append(std::as_bytes(std::span(kMagic)));
       file_->append(nonce_);
     }
     std::array<std::byte, kTagBytes> tag{};
     key_->seal(nonce_of_unit(num_units_), context_of_unit(is_last), unit_, unit_, tag);
+    ++num_units_;
     unit_.insert(unit_.end(), tag.begin(), tag.end());
     file_->append(unit_);
     unit_.clear();
-    ++num_units_;
+    is_finished_ = is_last;
   }
 
   std::unique_ptr<File> file_;
