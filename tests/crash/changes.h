@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <random>
 #include <sstream>
@@ -14,6 +16,7 @@
 #include "msa/base/error.h"
 #include "msa/memory/bank_oracle.h"
 #include "msa/memory/bank_writer.h"
+#include "msa/storage/encrypted_files.h"
 
 namespace msa::memory {
 
@@ -29,6 +32,12 @@ inline BankFacts crash_facts() {
 
 /// The key of those banks that are encrypted.
 inline std::vector<std::byte> crash_secret() { return std::vector<std::byte>(32, std::byte{7}); }
+
+/// What a bank is read and written through: banks called *.encrypted are.
+inline std::shared_ptr<FileSystem> crash_files(const std::filesystem::path& bank) {
+  if (bank.extension() != ".encrypted") return {&real_file_system(), [](FileSystem*) {}};
+  return storage::EncryptedFiles::create(real_file_system(), bank, crash_secret());
+}
 
 /// Sizes at which segments are merged all the time.
 inline CompactionPolicy crash_policy() {

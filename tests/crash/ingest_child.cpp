@@ -23,7 +23,8 @@ void say(const std::string& line) {
 }
 
 std::unique_ptr<BankWriter> open(const char* folder) {
-  return BankWriter::open(real_file_system(), folder, crash_facts(), crash_policy());
+  static const auto files = crash_files(folder);
+  return BankWriter::open(*files, folder, crash_facts(), crash_policy());
 }
 
 std::unique_ptr<BankWriter> open_when_free(const char* folder) {

@@ -32,8 +32,9 @@ uint32_t wanted_seed() {
 TEST(KilledWriter, TheBankHoldsWhatWasAcknowledgedAfterAnyKill) {
   const int kills = wanted_kills();
   std::mt19937 random(wanted_seed());
-  const auto folder =
+  const auto plain =
       std::filesystem::path(testing::TempDir()) / ("msa_kill_" + std::to_string(getpid()));
+  auto folder = plain;
   BankOracle oracle;  // what the bank held after the last kill
   int in_flight = 0;
   int before_creation = 0;
@@ -42,6 +43,8 @@ TEST(KilledWriter, TheBankHoldsWhatWasAcknowledgedAfterAnyKill) {
     SCOPED_TRACE("kill " + std::to_string(number) + ", seed " + std::to_string(wanted_seed()));
     if (number % kKillsOfABank == 0) {
       std::filesystem::remove_all(folder);
+      folder = plain;
+      if (number / kKillsOfABank % 2 == 1) folder += ".encrypted";
       oracle = {};
     }
     const Child child(folder, random(), "n", 0);
@@ -60,10 +63,11 @@ TEST(KilledWriter, TheBankHoldsWhatWasAcknowledgedAfterAnyKill) {
       ++before_creation;
       continue;
     }
-    const auto problems = verify_bank(real_file_system(), folder);
+    const auto files = crash_files(folder);
+    const auto problems = verify_bank(*files, folder);
     ASSERT_TRUE(problems.empty()) << problems.front().file << ": " << problems.front().what;
     // All that was acknowledged, and beyond it at most the one change that was in flight, whole.
-    const auto bank = Bank::open(real_file_system(), folder);
+    const auto bank = Bank::open(*files, folder);
     if (!oracle.is_in(*bank)) {
       ASSERT_TRUE(log.in_flight) << "what was acknowledged is not what is there";
       make(*log.in_flight, oracle);
