@@ -2,6 +2,7 @@
 #include <fstream>
 #include <iostream>
 #include <random>
+#include <set>
 
 #include "msa/base/error.h"
 #include "msa/memory/bank.h"
@@ -72,27 +73,46 @@ TEST_F(EncryptedBankTest, DoesAllThatOtherBanksDo) {
 }
 
 TEST_F(EncryptedBankTest, NoByteOfADocumentIsReadable) {
-  const auto own = files();
-  const auto writer = BankWriter::open(*own, folder(), facts());
+  BankFacts exact = facts();
+  exact.content_type = kernels::ContentType::kFloat32;
   RandomBatch batch = make_random_batch(kShape, {.num_documents = 200, .seed = 3});
   for (Document& document : batch.documents) {
     document.text = "Xylograph canary " + document.text;
     document.passages[0].end = static_cast<int64_t>(document.text.size());
-    document.attributes = R"({"secret":"canary too"})";
+    document.attributes = R"({"secret":"ptarmigan"})";
   }
-  writer->commit(batch.documents, batch.encoded);
-  writer->forget(std::vector<std::string>{"doc-3"});
-  EXPECT_EQ(Bank::open(*own, folder())->find("doc-7")->text, batch.documents[6].text);
-  const auto key = std::as_bytes(std::span(batch.encoded.key[0])).first(32);
-  const std::string record(reinterpret_cast<const char*>(key.data()), key.size());
-  for (const auto& path : all_files()) {
-    const std::string bytes = bytes_of(path);
-    for (const std::string& secret :
-         {std::string("canary"), std::string("Title 7"), std::string("doc-7"),
-          std::string("model_fingerprint"), record}) {
-      EXPECT_EQ(bytes.find(secret), std::string::npos) << path << " shows " << secret;
+  const auto record = std::as_bytes(std::span(batch.encoded.key[0])).first(32);
+  const std::vector<std::string> markers{
+      "canary",
+      "ptarmigan",
+      "Title 7",
+      "doc-7",
+      "model_fingerprint",
+      std::string(reinterpret_cast<const char*>(record.data()), record.size())};
+  const auto shown = [&](const std::filesystem::path& folder) {
+    std::set<std::string> found;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+      if (!entry.is_regular_file()) continue;
+      const std::string bytes = bytes_of(entry.path());
+      for (const std::string& marker : markers) {
+        if (bytes.find(marker) != std::string::npos) found.insert(marker);
+      }
     }
-  }
+    return found;
+  };
+  std::filesystem::remove_all(fresh());
+  BankWriter::open(real_file_system(), fresh(), exact)->commit(batch.documents, batch.encoded);
+  EXPECT_EQ(shown(fresh()).size(), markers.size()) << "a bank without a key shows all of them";
+  std::filesystem::remove_all(fresh());
+
+  const auto own = files();
+  const auto writer = BankWriter::open(*own, folder(), exact);
+  writer->commit(batch.documents, batch.encoded);
+  EXPECT_TRUE(shown(folder()).empty()) << "with a log";
+  writer->forget(std::vector<std::string>{"doc-3"});
+  writer->compact(/*purges=*/true);
+  EXPECT_TRUE(shown(folder()).empty());
+  EXPECT_EQ(Bank::open(*own, folder())->find("doc-7")->text, batch.documents[6].text);
 }
 
 TEST_F(EncryptedBankTest, ABackupIsEncryptedAsItIs) {
@@ -142,6 +162,21 @@ TEST_F(EncryptedBankTest, NothingButItsOwnKeyOpensIt) {
   write(2, 1);
   EXPECT_EQ(code_of([&] { files(); }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(open()->stats().documents, 2);
+}
+
+/// A bank of the key secret(1) and the documents a, b, c, b again.
+TEST_F(EncryptedBankTest, AsItWasFirstWrittenIsReadForEver) {
+  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/bank_encrypted_1", folder(),
+                        std::filesystem::copy_options::recursive);
+  int64_t first_id = 1;
+  for (const char* name : {"a", "b", "c", "b"}) {
+    const auto one = BankOracle::make(kShape, std::vector<std::string>{name}, first_id);
+    oracle_.put(one);
+    first_id = one[0].documents[0].passages.back().id + 1;
+  }
+  const auto own = EncryptedFiles::open(real_file_system(), folder(), secret(1));
+  EXPECT_TRUE(verify_bank(*own, folder()).empty());
+  oracle_.expect_equal(*Bank::open(*own, folder()), fresh());
 }
 
 TEST_F(EncryptedBankTest, WhateverIsTamperedWithIsRefused) {

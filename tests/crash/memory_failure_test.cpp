@@ -114,7 +114,8 @@ struct Work {
 };
 
 void read_bank(const std::filesystem::path& folder) {
-  const auto bank = Bank::open(real_file_system(), folder);
+  const auto files = memory::crash_files(folder);
+  const auto bank = Bank::open(*files, folder);
   const auto source = bank->source();
   const memory::MemoryShape& shape = source->shape();
   std::vector<float> query(static_cast<size_t>(shape.key_dim()), 1.0F);
@@ -133,25 +134,29 @@ const Work kWorks[] = {
     {"Verify", false,
      [](const auto& folder) {
        // What it could not read for lack of memory it reports.
-       for (const auto& problem : memory::verify_bank(real_file_system(), folder)) {
+       const auto files = memory::crash_files(folder);
+       for (const auto& problem : memory::verify_bank(*files, folder)) {
          throw Error(ErrorCode::kCorruption, problem.what);
        }
      }},
     {"Commit", true,
      [](const auto& folder) {
-       const auto writer = BankWriter::open(real_file_system(), folder, memory::crash_facts());
+       const auto files = memory::crash_files(folder);
+       const auto writer = BankWriter::open(*files, folder, memory::crash_facts());
        const memory::RandomBatch batch = batch_of(writer->next_passage_id());
        writer->commit(batch.documents, batch.encoded);
      }},
     {"Forget", true,
      [](const auto& folder) {
-       const auto writer = BankWriter::open_existing(real_file_system(), folder);
+       const auto files = memory::crash_files(folder);
+       const auto writer = BankWriter::open_existing(*files, folder);
        const std::string names[] = {"doc-1"};
        writer->forget(names);
      }},
     {"Compact", true,
      [](const auto& folder) {
-       BankWriter::open_existing(real_file_system(), folder)->compact(true);
+       const auto files = memory::crash_files(folder);
+       BankWriter::open_existing(*files, folder)->compact(true);
      }},
 };
 
@@ -177,7 +182,9 @@ Held held_now() {
   return {count, cpp_held, sqlite3_memory_used()};
 }
 
-class MemoryFailure : public testing::TestWithParam<std::tuple<Work, bool>> {
+enum class Fails { kOwn, kOwnEncrypted, kSqlite };
+
+class MemoryFailure : public testing::TestWithParam<std::tuple<Work, Fails>> {
  protected:
   static void SetUpTestSuite() {
     static const bool is_installed = (install_sqlite_memory(), true);
@@ -192,8 +199,8 @@ class MemoryFailure : public testing::TestWithParam<std::tuple<Work, bool>> {
             ("msa_memory_failure_" + std::to_string(getpid()));
     std::filesystem::remove_all(root_);
     std::filesystem::create_directories(root_);
-    const auto writer =
-        BankWriter::open(real_file_system(), root_ / "before", memory::crash_facts());
+    const auto files = memory::crash_files(before());
+    const auto writer = BankWriter::open(*files, before(), memory::crash_facts());
     for (int n = 0; n < 2; ++n) {
       const memory::RandomBatch batch = batch_of(writer->next_passage_id());
       writer->commit(batch.documents, batch.encoded);
@@ -203,34 +210,42 @@ class MemoryFailure : public testing::TestWithParam<std::tuple<Work, bool>> {
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
 
+  static std::string suffix() {
+    return std::get<1>(GetParam()) == Fails::kOwnEncrypted ? ".encrypted" : "";
+  }
+  std::filesystem::path before() const { return root_ / ("before" + suffix()); }
+  std::filesystem::path bank() const { return root_ / ("bank" + suffix()); }
+
   std::filesystem::path fresh_bank() const {
-    std::filesystem::remove_all(root_ / "bank");
-    std::filesystem::copy(root_ / "before", root_ / "bank",
-                          std::filesystem::copy_options::recursive);
-    return root_ / "bank";
+    std::filesystem::remove_all(bank());
+    std::filesystem::copy(before(), bank(), std::filesystem::copy_options::recursive);
+    return bank();
+  }
+  static BankContents contents(const std::filesystem::path& folder) {
+    const auto files = memory::crash_files(folder);
+    return contents_of(*Bank::open(*files, folder));
   }
 
   std::filesystem::path root_;
 };
 
 TEST_P(MemoryFailure, OfAnyAllocationIsACleanErrorAndTheBankStaysGood) {
-  const auto& [work, is_sqlite] = GetParam();
-  std::atomic<int64_t>& left = is_sqlite ? sqlite_left : cpp_left;
-  std::vector<BankContents> acceptable{
-      contents_of(*Bank::open(real_file_system(), root_ / "before"))};
+  const auto& [work, fails] = GetParam();
+  std::atomic<int64_t>& left = fails == Fails::kSqlite ? sqlite_left : cpp_left;
+  std::vector<BankContents> acceptable{contents(before())};
   work.run(fresh_bank());
-  acceptable.push_back(contents_of(*Bank::open(real_file_system(), root_ / "bank")));
+  acceptable.push_back(contents(bank()));
   // All of them where it is asked for, else the first ones and a part of the later ones.
   const bool takes_all = std::getenv("MSA_ALL_ALLOCATIONS") != nullptr;
   int64_t tried = 0;
   int64_t failed = 0;
   for (int64_t n = 0;; n += takes_all ? 1 : 1 + n / 32) {
-    const auto bank = work.changes_bank || n == 0 ? fresh_bank() : root_ / "bank";
+    const auto folder = work.changes_bank || n == 0 ? fresh_bank() : bank();
     char what[200] = {};
     const Held before = held_now();
     left = n;
     try {
-      work.run(bank);
+      work.run(folder);
     } catch (const std::bad_alloc&) {
       std::snprintf(what, sizeof what, "std::bad_alloc");
     } catch (const Error& error) {
@@ -242,7 +257,7 @@ TEST_P(MemoryFailure, OfAnyAllocationIsACleanErrorAndTheBankStaysGood) {
     failed += what[0] == 0 ? 0 : 1;
     ASSERT_EQ(held_now(), before) << "allocation " << n << ": " << what;
     if (work.changes_bank || is_over) {
-      const BankVerdict verdict = check_bank(bank, acceptable, false);
+      const BankVerdict verdict = check_bank(folder, acceptable, false);
       ASSERT_EQ(verdict.problem, "") << "allocation " << n << ": " << what;
     }
     if (is_over) {
@@ -257,10 +272,15 @@ TEST_P(MemoryFailure, OfAnyAllocationIsACleanErrorAndTheBankStaysGood) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, MemoryFailure,
-                         testing::Combine(testing::ValuesIn(kWorks), testing::Bool()),
+                         testing::Combine(testing::ValuesIn(kWorks),
+                                          testing::Values(Fails::kOwn, Fails::kOwnEncrypted,
+                                                          Fails::kSqlite)),
                          [](const auto& info) {
+                           const Fails fails = std::get<1>(info.param);
                            return std::string(std::get<0>(info.param).name) +
-                                  (std::get<1>(info.param) ? "SQLite" : "Own");
+                                  (fails == Fails::kOwn      ? "Own"
+                                   : fails == Fails::kSqlite ? "SQLite"
+                                                             : "OwnEncrypted");
                          });
 
 }  // namespace
