@@ -261,6 +261,30 @@ expect "damage is said" 0 "is damaged in 1 places" "$msa" ask "$attributes" "whe
 expect "the rest answers" 0 '"answer":"1986",' "$msa" ask "$attributes" "when was MGM Resorts founded" --json
 expect "what is damaged is not used" 0 '["m","s"]' bash -c "'$msa' ask '$attributes' 'when was the harbour of Kestrel built' --json 2>/dev/null | jq -c '[.documents[].name] | sort'"
 
+# A bank of a key.
+key=$work/key
+head -c 32 /dev/urandom >"$key"
+sealed=$work/sealed
+expect "a key that others may read" 2 "chmod 600" "$msa" ingest "$sealed" "$work/change.jsonl" --key-file "$key"
+chmod 600 "$key"
+expect "encrypted bank" 0 "3 documents" "$msa" ingest "$sealed" "$work/change.jsonl" --key-file "$key"
+expect "encrypted upsert" 0 "1 in place of others" "$msa" ingest "$sealed" "$work/changed.jsonl" --upsert --key-file "$key"
+expect "encrypted ask" 0 "ms (" "$msa" ask "$sealed" "when was the harbour of Kestrel built" --key-file "$key"
+expect "encrypted route" 0 "a" env MSA_KEY_FILE="$key" "$msa" route "$sealed" "when was the harbour of Kestrel built"
+expect "without its key" 2 "is encrypted: it needs its key" "$msa" ask "$sealed" "x"
+head -c 32 /dev/urandom >"$work/other_key"
+chmod 600 "$work/other_key"
+expect "with another key" 8 "the key is not that of" "$msa" bank ls "$sealed" --key-file "$work/other_key"
+expect "a key for a bank without" 2 "is not encrypted" "$msa" bank ls "$changing" --key-file "$key"
+expect "nothing can be read" 1 "" grep -rqE "Kestrel|Xylograph|fingerprint" "$sealed"
+expect "encrypted forget" 0 "1 documents forgotten" "$msa" forget "$sealed" b --key-file "$key"
+expect "encrypted purge" 0 "segments written anew" "$msa" compact "$sealed" --purge --key-file "$key"
+expect "encrypted backup" 0 "holds 2 documents" "$msa" backup "$sealed" "$work/sealed.backup" --key-file "$key"
+expect "encrypted restore" 0 "holds 2 documents" "$msa" restore "$work/sealed.backup" "$work/sealed.again" --key-file "$key"
+expect "encrypted verify" 0 "as it was written" "$msa" bank verify "$work/sealed.again" --key-file "$key"
+expect "export where" 0 '{"id":"c"' "$msa" export "$sealed" --where name=c --key-file "$key"
+expect "a tool's key" 2 "a key has 32 to 4096 bytes" env MSA_KEY_FILE="$work/note.txt" bash -c "chmod 600 '$work/note.txt'; '$msa' bank ls '$sealed'"
+
 # A bank that another process writes to.
 exec 9>"$bank/LOCK"
 flock 9
