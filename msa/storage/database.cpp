@@ -198,7 +198,9 @@ void Database::rewrite_log() const {
     throw Error(is_full ? ErrorCode::kNoSpace : ErrorCode::kIo, path_.string(),
                 ": cannot make its log durable: ", sqlite3_errstr(result));
   };
-  if (vfs_ != nullptr) expect_done(log->pMethods->xFileControl(log, kRealFileControl, &log));
+  if (vfs_ != nullptr) {
+    expect_done(log->pMethods->xFileControl(log, kRealFileControl, static_cast<void*>(&log)));
+  }
   sqlite3_int64 size = 0;
   expect_done(log->pMethods->xFileSize(log, &size));
   std::vector<std::byte> bytes(kLogPieceBytes);

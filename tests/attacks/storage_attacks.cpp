@@ -200,7 +200,7 @@ void add_catalogs(std::vector<Attack>& attacks) {
                 "PRAGMA ignore_check_constraints = ON", "INSERT INTO facts VALUES ('a')"}),
       "no table of facts");
   std::vector<std::string> more = ours;
-  more.push_back("CREATE TRIGGER t AFTER INSERT ON facts BEGIN DELETE FROM passages; END");
+  more.emplace_back("CREATE TRIGGER t AFTER INSERT ON facts BEGIN DELETE FROM passages; END");
   for (const auto& [key, value] :
        memory::facts_to_text({.model_fingerprint = "m",
        .tokenizer_fingerprint = "t",

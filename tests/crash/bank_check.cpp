@@ -84,7 +84,7 @@ std::string back_up_again(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder / kBankName / memory::Catalog::kFile)) return "";
   memory::back_up_bank(*files_of(folder / kBankName), folder / kBankName, folder / kBackupName);
   const auto contents = [&](const char* name) { return read(folder / name); };
-  const std::string problem = verify(folder / kBackupName);
+  std::string problem = verify(folder / kBackupName);
   if (!problem.empty()) return problem;
   return contents(kBackupName) == contents(kBankName) ? "" : "the next backup is another bank";
 }

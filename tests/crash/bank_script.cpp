@@ -28,16 +28,21 @@ int set_checkpoint_pages(sqlite3* database, const char** /*message*/,
   return sqlite3_wal_autocheckpoint(database, checkpoint_pages);
 }
 
-std::mt19937_64 nonces;  // NOLINT(cert-msc51-cpp): seeded by each script
+uint64_t nonces = 0;  // the state of a generator
 
 int draw_bytes(unsigned char* out, int count) {
-  for (int n = 0; n < count; ++n) out[n] = static_cast<unsigned char>(nonces());
+  for (int n = 0; n < count; ++n) {  // splitmix64
+    uint64_t z = nonces += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    out[n] = static_cast<unsigned char>(z ^ (z >> 31));
+  }
   return 1;
 }
 
 /// So that the same seed gives the same recording, byte for byte.
 void draw_nonces_from(uint64_t seed) {
-  nonces.seed(seed);
+  nonces = seed;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
   static const RAND_METHOD method{.seed = nullptr,

@@ -65,15 +65,12 @@ class HostMemory final : public c10::Allocator {
 };
 
 // Before any tensor is made: each is freed as it was allocated.
-const bool kIsWatching = []() noexcept {
-  c10::SetCPUAllocator(&HostMemory::instance(), /*priority=*/1);
-  return true;
-}();
+[[gnu::constructor]] void watch() { c10::SetCPUAllocator(&HostMemory::instance(), /*priority=*/1); }
 
 }  // namespace
 
 bool is_allocated(const void* begin, int64_t num_bytes) {
-  return kIsWatching && HostMemory::instance().has(begin, num_bytes);
+  return HostMemory::instance().has(begin, num_bytes);
 }
 
 }  // namespace msa::wiring
