@@ -193,7 +193,7 @@ class Copying {
       const auto num_bytes = static_cast<uint64_t>(row.bytes);
       if (size_of(to_ / "segments" / row.file) != num_bytes) needed += num_bytes;
     }
-    needed += needed / kShareOfTags;
+    if (files_.database_vfs() != nullptr) needed += needed / kShareOfTags;
     if (const uint64_t free = files_.free_bytes(to_); free < needed) {
       throw Error(ErrorCode::kNoSpace, to_.string(), ": the copy needs ", needed, " bytes, ", free,
                   " are free");
