@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/threads.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/bank_writer.h"
 #include "msa/memory/random_batch.h"
@@ -123,6 +124,7 @@ class ReadOnly : public testing::Test {
   ReadOnly()
       : folder_(std::filesystem::path(testing::TempDir()) /
                 ("msa_read_only_" + std::to_string(getpid()))) {
+    set_num_threads(1);  // the child of a process with OpenMP's threads would wait for them
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directory(folder_);
     std::filesystem::permissions(folder_, std::filesystem::perms(0755));
