@@ -2,6 +2,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <set>
@@ -128,8 +129,10 @@ TEST_F(BankViewTest, OnlyNewSegmentsAreReadToGoOn) {
   const auto writer = open_writer();
   put(*writer, {"a", "b", "c"});
   put(*writer, {"d"});
+  std::mutex mutex;  // keys are read by several threads
   std::map<std::filesystem::path, int> reads;
   ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
+    const std::lock_guard lock(mutex);
     if (call == "read") ++reads[path];
   });
   const auto bank = Bank::open(files, folder());

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <random>
 
@@ -202,7 +203,7 @@ TEST_P(DamagedSegmentTest, StaysAsItIsWhileTheOthersAreCompacted) {
 }
 
 TEST_F(ChangeBankTest, UpkeepReadsADamagedSegmentOnce) {
-  int reads = 0;
+  std::atomic<int> reads = 0;
   ObservedFileSystem files([&](std::string_view call, const std::filesystem::path& path) {
     reads += call == "read" && path == segment(2);
   });
