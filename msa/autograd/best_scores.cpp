@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "msa/autograd/linear.h"
+#include "msa/autograd/upload.h"
 #include "msa/autograd/wide_type.h"
 #include "msa/base/threads.h"
 #include "msa/kernels/best_rows.h"
@@ -152,11 +153,8 @@ QuestionBlocks question_blocks(std::span<const int32_t> offsets, int64_t num_chu
     ++result.blocks.back().num_questions;
     result.blocks.back().longest = rows;
   }
-  const auto on_device = [&](const std::vector<int64_t>& values) {
-    return at::tensor(values, at::kLong).to(device);
-  };
-  result.rows = on_device(padded_rows(offsets, questions, result.blocks));
-  result.questions = on_device(questions);
+  result.rows = upload(padded_rows(offsets, questions, result.blocks), at::kLong, device);
+  result.questions = upload(questions, at::kLong, device);
   return result;
 }
 

@@ -13,11 +13,16 @@ AskedMemory::AskedMemory(const TrainCorpus& corpus, const text::PromptLayout& la
   batch_.head = layout.prompt_head().tokens;
 }
 
-std::optional<int32_t> AskedMemory::add(int32_t document) {
+std::optional<int32_t> AskedMemory::place_of(int32_t document) const {
   const auto found = places_.find(document);
-  if (found != places_.end()) return found->second;
+  if (found == places_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::optional<int32_t> AskedMemory::add(int32_t document) {
+  if (const auto found = place_of(document)) return found;
   const auto place = static_cast<int32_t>(documents_.size());
-  const int64_t id = place + 1;
+  const int64_t id = id_of(place);
   const auto digits = static_cast<int64_t>(std::to_string(id).size());
   const int64_t length = corpus_.document_tokens(document, TrainCorpus::Title::kShown, digits);
   if (batch_.documents.num_tokens() + length > max_tokens_) return std::nullopt;

@@ -26,6 +26,12 @@ class AskedMemory {
   /// some of it may be there now.
   bool ask(const TrainQuestion& question);
 
+  /// The id that stands in the frame of a place's document.
+  static int64_t id_of(int32_t place) { return place + 1; }
+
+  /// Nothing where the document is not there.
+  std::optional<int32_t> place_of(int32_t document) const;
+
   const Batch& batch() const { return batch_; }
   const std::vector<int32_t>& documents() const { return documents_; }  // by place
 

@@ -41,6 +41,18 @@ void check_range(std::span<const int32_t> values, int64_t end, const char* what)
   }
 }
 
+void check_targets(const Targets& targets, int64_t num_rows, int64_t vocab_size) {
+  const auto count = static_cast<size_t>(targets.size());
+  MSA_CHECK(targets.tokens.size() == count && targets.weights.size() == count &&
+                targets.terms.size() == count,
+            "batch: targets of unequal lengths");
+  check_range(targets.rows, num_rows, "the row of a target");
+  check_range(targets.tokens, vocab_size, "a wanted token");
+  for (const float weight : targets.weights) {
+    MSA_CHECK(weight > 0 && std::isfinite(weight), "batch: the weight of a target is ", weight);
+  }
+}
+
 }  // namespace
 
 int64_t PackedTokens::longest() const {
@@ -59,11 +71,17 @@ void PackedTokens::add(std::span<const int32_t> sequence, int32_t first_position
   offsets.push_back(static_cast<int32_t>(tokens.size()));
 }
 
+void Targets::add(int32_t row, int32_t token, float weight, LossTerm term) {
+  rows.push_back(row);
+  tokens.push_back(token);
+  weights.push_back(weight);
+  terms.push_back(term);
+}
+
 void check(const Batch& batch, int64_t vocab_size) {
   check_tokens(batch.documents, vocab_size, "documents");
   check_tokens(batch.sequences, vocab_size, "sequences");
   check_range(batch.head, vocab_size, "a token of the head");
-  const int64_t rows = batch.sequences.num_tokens();
   const auto asking = static_cast<size_t>(batch.num_asking);
   MSA_CHECK(batch.num_asking >= 0 && batch.num_asking <= batch.sequences.num_sequences(),
             "batch: ", batch.num_asking, " of ", batch.sequences.num_sequences(), " are asked");
@@ -82,16 +100,8 @@ void check(const Batch& batch, int64_t vocab_size) {
                 "batch: a routing token of sequence ", a, " stands at row ", row, " of another");
     }
   }
-  const Targets& targets = batch.targets;
-  const auto count = static_cast<size_t>(targets.size());
-  MSA_CHECK(targets.tokens.size() == count && targets.weights.size() == count &&
-                targets.terms.size() == count,
-            "batch: targets of unequal lengths");
-  check_range(targets.rows, rows, "the row of a target");
-  check_range(targets.tokens, vocab_size, "a wanted token");
-  for (const float weight : targets.weights) {
-    MSA_CHECK(weight > 0 && std::isfinite(weight), "batch: the weight of a target is ", weight);
-  }
+  check_targets(batch.targets, batch.sequences.num_tokens(), vocab_size);
+  check_targets(batch.document_targets, batch.documents.num_tokens(), vocab_size);
   MSA_CHECK(batch.names.size() == static_cast<size_t>(batch.sequences.num_sequences()),
             "batch: ", batch.names.size(), " names of ", batch.sequences.num_sequences(),
             " sequences");

@@ -32,10 +32,11 @@ enum class LossTerm : int32_t {
   kIds,             // the ids of the documents that support the answer
   kReconstruction,  // appended texts
   kAnswer,
+  kDocuments,  // running text of the memory's own documents
 };
-constexpr int64_t kNumLossTerms = 4;
+constexpr int64_t kNumLossTerms = 5;
 
-/// Learned tokens: the output of row rows[i] of the sequences is to be tokens[i].
+/// Learned tokens: the output of row rows[i] of some packed tokens is to be tokens[i].
 struct Targets {
   std::vector<int32_t> rows;  // rising
   std::vector<int32_t> tokens;
@@ -43,6 +44,7 @@ struct Targets {
   std::vector<LossTerm> terms;
 
   int64_t size() const { return static_cast<int64_t>(rows.size()); }
+  void add(int32_t row, int32_t token, float weight, LossTerm term);
 };
 
 /// The first `num_asking` sequences are asked: each sees the prompt head, the documents chosen for
@@ -60,7 +62,8 @@ struct Batch {
   std::vector<int32_t> gold;             // places of documents that support the answer
   std::vector<int32_t> gold_offsets{0};  // [A + 1], into gold; who has none teaches no routing
 
-  Targets targets;
+  Targets targets;           // of `sequences`
+  Targets document_targets;  // of `documents`
 
   std::vector<std::string> names;  // [S], where each sequence comes from, for messages
 };

@@ -338,6 +338,11 @@ Batch BatchMaker::make(int64_t step) const {
     expect_not_held_back(shown.document);
     tokens.clear();
     corpus_.append_document(shown.document, shown.id, shown.title, tokens);
+    const int32_t first = batch.documents.offsets.back();
+    for (size_t i = opening_tokens(shown.id); i < tokens.size(); ++i) {
+      batch.document_targets.add(first + static_cast<int32_t>(i) - 1, tokens[i], 1,
+                                 LossTerm::kDocuments);
+    }
     batch.documents.add(tokens, 0);
   }
   if (has_memory) {

@@ -88,7 +88,9 @@ bool are_equal(const Batch& a, const Batch& b) {
          a.query_rows == b.query_rows && a.gold == b.gold && a.names == b.names &&
          a.gold_offsets == b.gold_offsets && a.query_offsets == b.query_offsets &&
          a.targets.rows == b.targets.rows && a.targets.tokens == b.targets.tokens &&
-         a.targets.weights == b.targets.weights && a.targets.terms == b.targets.terms;
+         a.targets.weights == b.targets.weights && a.targets.terms == b.targets.terms &&
+         a.document_targets.rows == b.document_targets.rows &&
+         a.document_targets.tokens == b.document_targets.tokens;
 }
 
 TEST(BatchMaker, ABatchIsAFunctionOfItsNumber) {
@@ -129,6 +131,27 @@ TEST(BatchMaker, FillsItsTokensAndNeverCuts) {
       EXPECT_TRUE(sequence.ends_with("<|im_end|>") || sequence.ends_with("<|object_ref_end|>"));
     }
   }
+}
+
+TEST(BatchMaker, AllOfADocumentMayBeLearnedButTheIdAtItsBegin) {
+  const Batch batch = maker_of(small_mixture()).make(0);
+  const Targets& targets = batch.document_targets;
+  ASSERT_GT(targets.size(), 0);
+  size_t next = 0;
+  for (size_t d = 0; d + 1 < batch.documents.offsets.size(); ++d) {
+    std::vector<int32_t> tokens;
+    for (; next < targets.rows.size() && targets.rows[next] < batch.documents.offsets[d + 1];
+         ++next) {
+      EXPECT_EQ(targets.terms[next], LossTerm::kDocuments);
+      EXPECT_EQ(targets.weights[next], 1);
+      EXPECT_EQ(targets.tokens[next],
+                batch.documents.tokens[static_cast<size_t>(targets.rows[next]) + 1]);
+      tokens.push_back(targets.tokens[next]);
+    }
+    const std::string document = text_of(batch.documents, d);
+    EXPECT_EQ("<|im_start|>[" + id_of(document) + "]" + text_of(tokens), document);
+  }
+  EXPECT_EQ(next, targets.rows.size());
 }
 
 TEST(BatchMaker, WhatIsHeldBackOrRepeatedNeverEnters) {

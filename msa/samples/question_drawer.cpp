@@ -33,18 +33,17 @@ size_t place_in(const std::vector<double>& ends, Random& random) {
   return std::min(static_cast<size_t>(place), ends.size() - 1);
 }
 
-/// The shortest: others say more than was asked.
-std::string_view best_answer(const TrainQuestion& question) {
+bool gives_answer(MadeKind kind) { return kind == MadeKind::kCloze || kind == MadeKind::kFact; }
+
+}  // namespace
+
+std::string_view shortest_answer(const TrainQuestion& question) {
   std::string_view best;
   for (const std::string_view answer : question.answers) {
     if (!answer.empty() && (best.empty() || answer.size() < best.size())) best = answer;
   }
   return best;
 }
-
-bool gives_answer(MadeKind kind) { return kind == MadeKind::kCloze || kind == MadeKind::kFact; }
-
-}  // namespace
 
 bool is_telling(std::string_view answer) { return answer.size() >= kMinTellingBytes; }
 
@@ -103,7 +102,7 @@ std::optional<DrawnQuestion> QuestionDrawer::written(const DrawnMemory& memory, 
     const int32_t number = questions[place_in(ends, random)];
     if (corpus_.is_question_held_back(number)) continue;
     const TrainQuestion question = corpus_.question(number);
-    const std::string_view answer = best_answer(question);
+    const std::string_view answer = shortest_answer(question);
     if ((wanted == Wanted::kAnswered && answer.empty()) || !may_ask(question)) continue;
     DrawnQuestion drawn{.text = styled(question.text, random),
                         .answer = std::string(answer),
@@ -193,7 +192,7 @@ std::optional<DrawnQuestion> QuestionDrawer::unanswerable_near(const DrawnMemory
   const int32_t number = random.pick(questions);
   if (corpus_.is_question_held_back(number)) return std::nullopt;
   const TrainQuestion question = corpus_.question(number);
-  const std::string_view answer = best_answer(question);
+  const std::string_view answer = shortest_answer(question);
   if (!is_telling(answer) || !may_ask(question)) return std::nullopt;
   for (const int32_t gold : question.documents) {
     if (memory.place_of(gold) >= 0) return std::nullopt;
@@ -243,7 +242,7 @@ std::optional<WrittenQuestion> QuestionDrawer::draw_any(Random& random) const {
     const int32_t number = random.pick(questions);
     if (corpus_.is_question_held_back(number)) continue;
     const TrainQuestion question = corpus_.question(number);
-    if (may_ask(question)) return WrittenQuestion{question, best_answer(question)};
+    if (may_ask(question)) return WrittenQuestion{question, shortest_answer(question)};
   }
   return std::nullopt;
 }
@@ -255,7 +254,7 @@ std::vector<WrittenQuestion> QuestionDrawer::draw_answered(int32_t document, int
     if (corpus_.is_question_held_back(number)) continue;
     const TrainQuestion question = corpus_.question(number);
     const bool needs_others = question.needs_all_gold && question.documents.size() > 1;
-    const std::string_view answer = best_answer(question);
+    const std::string_view answer = shortest_answer(question);
     if (!needs_others && !answer.empty() && weight_of(question.source) > 0) {
       left.push_back({question, answer});
     }

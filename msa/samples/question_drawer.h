@@ -32,6 +32,9 @@ struct WrittenQuestion {
   std::string_view answer;  // empty: none
 };
 
+/// The shortest of its answers, since others say more than was asked; empty if it has none.
+std::string_view shortest_answer(const TrainQuestion& question);
+
 /// True for an answer that stands in a text for a reason; shorter ones stand in any.
 bool is_telling(std::string_view answer);
 

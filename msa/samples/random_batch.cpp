@@ -20,6 +20,7 @@ class Maker {
   Batch make() {
     batch_.head = tokens(options_.memory_tokens > 0 ? kHeadTokens : 0);
     fill(batch_.documents, options_.memory_tokens, options_.document_tokens);
+    if (options_.learns_documents) learn_documents();
     for (int64_t i = 0; i < options_.num_reading; ++i) {
       add_question(kReadingTokens, 300, LossTerm::kAnswer);
     }
@@ -72,10 +73,17 @@ class Maker {
   /// What follows rows [begin, end).
   void learn(int32_t begin, int32_t end, LossTerm term) {
     for (int32_t row = begin; row < end; ++row) {
-      batch_.targets.rows.push_back(row);
-      batch_.targets.tokens.push_back(batch_.sequences.tokens[static_cast<size_t>(row) + 1]);
-      batch_.targets.weights.push_back(1);
-      batch_.targets.terms.push_back(term);
+      batch_.targets.add(row, batch_.sequences.tokens[static_cast<size_t>(row) + 1], 1, term);
+    }
+  }
+
+  void learn_documents() {
+    const PackedTokens& documents = batch_.documents;
+    for (size_t d = 0; d + 1 < documents.offsets.size(); ++d) {
+      for (int32_t row = documents.offsets[d]; row + 1 < documents.offsets[d + 1]; ++row) {
+        batch_.document_targets.add(row, documents.tokens[static_cast<size_t>(row) + 1], 1,
+                                    LossTerm::kDocuments);
+      }
     }
   }
 

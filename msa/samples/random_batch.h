@@ -17,6 +17,7 @@ struct RandomBatchOptions {
   int64_t num_naming = 0;         // questions that name their gold document
   int64_t num_reading = 0;        // questions that read a text and answer
   int64_t sequence_tokens = 0;    // of all sequences, exactly: running text fills what is left
+  bool learns_documents = false;  // all but each one's first token
 };
 
 constexpr int64_t kNamingTokens = 56;    // 45 ask, 7 are learned

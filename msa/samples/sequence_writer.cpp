@@ -26,6 +26,8 @@ void add_sequence(const TrainSequence& sequence, std::string name, Batch& batch)
 
 }  // namespace
 
+size_t opening_tokens(int64_t id) { return 3 + std::to_string(id).size(); }
+
 SequenceWriter::SequenceWriter(const text::PromptLayout& layout, const TrainCorpus& corpus)
     : layout_(layout), corpus_(corpus) {
   const auto count = [&](std::string_view text) {
@@ -68,9 +70,7 @@ void SequenceWriter::add_document(const ShownDocument& shown, Learned learned) {
   std::vector<int32_t> tokens;
   corpus_.append_document(shown.document, shown.id, shown.title, tokens);
   add_tokens(tokens, 1);
-  // <|im_start|>[id]: nobody can know the id. Digits are tokens of their own.
-  const size_t id_end = 3 + std::to_string(shown.id).size();
-  learn(std::min(id_end, tokens.size()), tokens.size(), learned);
+  learn(std::min(opening_tokens(shown.id), tokens.size()), tokens.size(), learned);
   head_tokens_ = tokens.size();
 }
 

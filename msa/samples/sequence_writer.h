@@ -20,6 +20,10 @@ struct ShownDocument {
   TrainCorpus::Title title = TrainCorpus::Title::kShown;
 };
 
+/// Tokens of "<|im_start|>[id]", with which a framed document begins: digits are tokens of their
+/// own, and nobody can know them.
+size_t opening_tokens(int64_t id);
+
 /// A term and a weight of tokens that are to be learned; weight 0: they are not.
 struct Learned {
   LossTerm term = LossTerm::kLanguage;

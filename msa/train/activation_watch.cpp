@@ -23,32 +23,69 @@ std::vector<int64_t> on_host(const at::Tensor& tensor) {
   return {first, first + values.numel()};
 }
 
-/// Names of what the rows belong to, in order, each once.
-std::vector<std::string> samples_of(RowsOf kind, const std::vector<int64_t>& rows,
-                                    const samples::Batch& batch, const StepInput& input) {
+/// Rows of targets as rows of tokens.
+std::vector<int64_t> tokens_of(const at::Tensor& targets, const std::vector<int64_t>& rows) {
+  const std::vector<int64_t> tokens = on_host(targets);
+  std::vector<int64_t> out;
+  for (const int64_t row : rows) out.push_back(tokens[static_cast<size_t>(row)]);
+  return out;
+}
+
+/// Of documents by their places in the memory.
+std::vector<std::string> document_names(const at::Tensor& offsets,
+                                        const std::vector<int64_t>& rows) {
+  const std::vector<int64_t> begins = on_host(offsets);
   std::set<int64_t> places;
-  if (kind == RowsOf::kDocumentTokens || kind == RowsOf::kChunks) {
-    std::vector<int64_t> offsets = on_host(input.documents.offsets);
-    if (kind == RowsOf::kChunks) offsets = on_host(input.document_offsets);
-    for (const int64_t row : rows) places.insert(place_of(offsets, row));
-    std::vector<std::string> names;
-    for (const int64_t place : places) names.push_back("document " + std::to_string(place));
-    return names;
-  }
-  if (kind == RowsOf::kNothing) return {};
-  const std::vector<int64_t> offsets = on_host(input.sequences.offsets);
-  std::vector<int64_t> tokens = rows;
-  if (kind == RowsOf::kTargets) {
-    const std::vector<int64_t> targets = on_host(input.target_rows);
-    for (int64_t& row : tokens) row = targets[static_cast<size_t>(row)];
-  }
-  for (const int64_t row : tokens) places.insert(place_of(offsets, row));
+  for (const int64_t row : rows) places.insert(place_of(begins, row));
+  std::vector<std::string> names;
+  for (const int64_t place : places) names.push_back("document " + std::to_string(place));
+  return names;
+}
+
+std::vector<std::string> sequence_names(const std::vector<int64_t>& rows,
+                                        const samples::Batch& batch, const StepInput& input) {
+  const std::vector<int64_t> begins = on_host(input.sequences.offsets);
+  std::set<int64_t> places;
+  for (const int64_t row : rows) places.insert(place_of(begins, row));
   std::vector<std::string> names;
   for (const int64_t place : places) {
     const auto sequence = static_cast<size_t>(place - 1);  // the head is the first
     names.push_back(place == 0 ? "the prompt head" : batch.names[sequence]);
   }
   return names;
+}
+
+/// Names of what the rows belong to, in order, each once.
+std::vector<std::string> samples_of(RowsOf kind, const std::vector<int64_t>& rows,
+                                    const samples::Batch& batch, const StepInput& input) {
+  switch (kind) {
+    case RowsOf::kDocumentTokens:
+      return document_names(input.documents.offsets, rows);
+    case RowsOf::kChunks:
+      return document_names(input.document_offsets, rows);
+    case RowsOf::kDocumentTargets:
+      return document_names(input.documents.offsets, tokens_of(input.document_target_rows, rows));
+    case RowsOf::kSequenceTokens:
+      return sequence_names(rows, batch, input);
+    case RowsOf::kSequenceTargets:
+      return sequence_names(tokens_of(input.target_rows, rows), batch, input);
+    case RowsOf::kTargets: {
+      std::vector<int64_t> of_documents;
+      std::vector<int64_t> of_sequences;
+      const int64_t border = input.num_document_targets();
+      for (const int64_t row : rows) {
+        if (row < border) of_documents.push_back(row);
+        if (row >= border) of_sequences.push_back(row - border);
+      }
+      auto names = samples_of(RowsOf::kDocumentTargets, of_documents, batch, input);
+      const auto more = samples_of(RowsOf::kSequenceTargets, of_sequences, batch, input);
+      names.insert(names.end(), more.begin(), more.end());
+      return names;
+    }
+    case RowsOf::kNothing:
+      break;
+  }
+  return {};
 }
 
 }  // namespace

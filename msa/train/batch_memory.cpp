@@ -5,6 +5,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 
+#include "msa/autograd/gather_rows.h"
 #include "msa/autograd/linear.h"
 #include "msa/autograd/packed_attention.h"
 #include "msa/autograd/pool_chunks.h"
@@ -23,6 +24,7 @@ struct MemoryPieces {
   Pieces key;
   Pieces value;
   Pieces routing_key;
+  std::vector<Residual> learned;
 };
 
 /// offsets[first .. end], counted from their first.
@@ -43,20 +45,31 @@ struct PassOfDocuments {
   Angles angles;
   at::Tensor documents;  // [documents + 1] int32, from 0
   at::Tensor chunks;     // [chunks + 1] int32, from 0
+  at::Tensor targets;    // [targets] int64, of the pass's tokens; undefined if there are none
   int64_t longest;
+  int64_t last;  // the last layer that somebody reads
 
   PassOfDocuments(const LayerMath& of, const StepInput& input, const EncodingPass& pass)
       : math(of),
         angles(math.angles(input.documents.positions.slice(0, pass.first_token, pass.end_token))),
         documents(offsets_between(input.documents.offsets, pass.first_document, pass.end_document)),
         chunks(offsets_between(input.chunk_offsets, pass.first_chunk, pass.end_chunk)),
-        longest(pass.longest) {}
+        longest(pass.longest),
+        last(math.config().msa.router_layers.back()) {
+    if (pass.first_target == pass.end_target) return;
+    targets =
+        input.document_target_rows.slice(0, pass.first_target, pass.end_target) - pass.first_token;
+    last = math.config().num_layers - 1;
+  }
 
-  /// The next stream; of a router layer the pooled keys, values and routing keys.
+  bool learns() const { return targets.defined(); }
+
+  /// The next stream, behind the last layer of learned rows alone; of a router layer the pooled
+  /// keys, values and routing keys.
   LayerOutput layer(int64_t i, const LayerInput& in) const {
     const model::ModelConfig& config = math.config();
-    const bool is_last = i == config.msa.router_layers.back();  // nothing above reads its output
-    const Projections rows = math.project(in.weights, in.residual, angles, /*wants_q=*/!is_last);
+    const bool has_reader = i < last || learns();  // of its output
+    const Projections rows = math.project(in.weights, in.residual, angles, /*wants_q=*/has_reader);
     LayerOutput out;
     if (config.router_slot(i) >= 0) {
       const auto pooled = [&](const at::Tensor& all) {
@@ -67,11 +80,15 @@ struct PassOfDocuments {
                            : rows.k;
       out.more = {pooled(rows.k), pooled(rows.v), math.routing_keys(pooled(key))};
     }
-    if (is_last) return out;
-    out.residual =
-        math.finish(in.weights, rows.x,
-                    autograd::packed_attention(rows.q, rows.k, rows.v, documents, documents,
-                                               longest, longest, config.attention_scale()));
+    if (!has_reader) return out;
+    auto x = rows.x;
+    auto attention = autograd::packed_attention(rows.q, rows.k, rows.v, documents, documents,
+                                                longest, longest, config.attention_scale());
+    if (i == last && learns()) {
+      x = autograd::gather_rows(x, targets);
+      attention = autograd::gather_rows(attention.flatten(1), targets);
+    }
+    out.residual = math.finish(in.weights, x, attention);
     return out;
   }
 };
@@ -86,18 +103,22 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
   const auto tell = [&](std::string_view name, int64_t layer, RowsOf rows,
                         const at::Tensor& tensor) {
     if (!options.on_border) return;
-    const int64_t first = rows == RowsOf::kChunks ? pass.first_chunk : pass.first_token;
+    const int64_t first = rows == RowsOf::kChunks            ? pass.first_chunk
+                          : rows == RowsOf::kDocumentTargets ? pass.first_target
+                                                             : pass.first_token;
     options.on_border({.tensor = name, .layer = layer, .rows = rows, .first_row = first}, tensor);
   };
   tell("embedding", -1, RowsOf::kDocumentTokens, residual.x);
-  for (int64_t i = 0; i <= config.msa.router_layers.back(); ++i) {
+  for (int64_t i = 0; i <= layers.last; ++i) {
     LayerOutput out = run_layer(
         [layers, i](const LayerInput& in) { return layers.layer(i, in); },
         {.residual = residual, .weights = tensors.layers[static_cast<size_t>(i)], .more = {}},
         options.recomputes_layers);
     residual = out.residual;
-    tell("residual stream", i, RowsOf::kDocumentTokens, residual.x);
-    tell("output of the mlp", i, RowsOf::kDocumentTokens, residual.addend);
+    const RowsOf rows =
+        layers.learns() && i == layers.last ? RowsOf::kDocumentTargets : RowsOf::kDocumentTokens;
+    tell("residual stream", i, rows, residual.x);
+    tell("output of the mlp", i, rows, residual.addend);
     if (const int64_t slot = config.router_slot(i); slot >= 0) {
       const auto place = static_cast<size_t>(slot);
       tell("pooled keys", i, RowsOf::kChunks, out.more[0]);
@@ -108,6 +129,7 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
       memory.routing_key[place].push_back(out.more[2]);
     }
   }
+  if (layers.learns()) memory.learned.push_back(residual);
 }
 
 }  // namespace
@@ -119,7 +141,12 @@ BatchMemory encode_documents(const LayerMath& math, const ModelTensors& tensors,
     expect_no_stop(options.stop, "encoding of documents");
     encode_pass(math, tensors, input, pass, options, pieces);
   }
-  return {joined(pieces.key), joined(pieces.value), joined(pieces.routing_key)};
+  BatchMemory memory{.key = joined(pieces.key),
+                     .value = joined(pieces.value),
+                     .routing_key = joined(pieces.routing_key),
+                     .learned = {}};
+  if (!pieces.learned.empty()) memory.learned = joined(pieces.learned);
+  return memory;
 }
 
 }  // namespace msa::train

@@ -17,6 +17,9 @@ struct BatchMemory {
   std::vector<at::Tensor> key;          // [C, F]
   std::vector<at::Tensor> value;        // [C, F]
   std::vector<at::Tensor> routing_key;  // [C, F]
+
+  // Behind the last layer, of the input's document targets [m, E], if it has any.
+  Residual learned;
 };
 
 struct EncodingOptions {
@@ -27,7 +30,8 @@ struct EncodingOptions {
 };
 
 /// Encodes the input's documents, each alone, a pass after the other; with gradients if the tensors
-/// have them. With recomputes_layers `math` must live until the backward pass is over. Throws
+/// have them. Those with targets go through all layers, others through the last one that routes.
+/// With recomputes_layers `math` must live until the backward pass is over. Throws
 /// Error(kInterrupted) when stopped.
 BatchMemory encode_documents(const LayerMath& math, const ModelTensors& tensors,
                              const StepInput& input, const EncodingOptions& options);

@@ -92,6 +92,7 @@ struct LossWeights {  // [phase.losses]
   double ids = 0;
   double reconstruction = 0;
   double answer = 0;
+  double documents = 0;  // running text of the memory's documents
 };
 
 struct AuxiliaryConfig {  // [phase.auxiliary]
@@ -127,6 +128,7 @@ struct PhaseConfig {  // [[phase]]
 struct EvaluationConfig {              // [evaluation]
   int64_t every_steps = 0;             // 0: never
   int64_t questions = 500;             // held back, at most
+  int64_t readings = 200;              // of them, with their texts appended, at most
   std::vector<int64_t> memory_tokens;  // sizes of the memories that they are asked over, rising
 };
 

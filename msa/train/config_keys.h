@@ -145,9 +145,11 @@ void list_keys(Keys& keys, LossWeights& losses) {
   keys.number("ids", losses.ids, 0, kMaxWeight);
   keys.number("reconstruction", losses.reconstruction, 0, kMaxWeight);
   keys.number("answer", losses.answer, 0, kMaxWeight);
-  keys.must(
-      losses.language + losses.auxiliary + losses.ids + losses.reconstruction + losses.answer > 0,
-      "language", "one loss with a weight above 0");
+  keys.number("documents", losses.documents, 0, kMaxWeight);
+  keys.must(losses.language + losses.auxiliary + losses.ids + losses.reconstruction +
+                    losses.answer + losses.documents >
+                0,
+            "language", "one loss with a weight above 0");
 }
 
 template <typename Keys>
@@ -248,6 +250,7 @@ template <typename Keys>
 void list_keys(Keys& keys, EvaluationConfig& evaluation) {
   keys.integer("every_steps", evaluation.every_steps, 0, kMaxCount);
   keys.integer("questions", evaluation.questions, 1, 10'000'000);
+  keys.integer("readings", evaluation.readings, 0, 100'000);
   keys.integers("memory_tokens", evaluation.memory_tokens, 1, kMaxCount);
   keys.must(evaluation.every_steps == 0 || !evaluation.memory_tokens.empty(), "memory_tokens",
             "one size or more where every_steps is above 0");

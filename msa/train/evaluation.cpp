@@ -1,11 +1,18 @@
 #include "msa/train/evaluation.h"
 
+#include <ATen/core/Tensor.h>
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <random>
+#include <span>
 
 #include "msa/base/error.h"
 #include "msa/samples/asked_memory.h"
+#include "msa/samples/reading_batch.h"
+#include "msa/train/forward.h"
 
 namespace msa::train {
 namespace {
@@ -40,6 +47,11 @@ Evaluation::Evaluation(const samples::TrainCorpus& corpus, const text::PromptLay
       if (!memory.add(document)) break;
     }
     samples::check(memory.batch(), layout.tokenizer().vocab_size());
+    if (batches_.empty() && options.num_readings > 0) {
+      const auto count = std::min(questions.size(), static_cast<size_t>(options.num_readings));
+      reading_ = samples::reading_batch(corpus, layout, memory, std::span(questions).first(count));
+      samples::check(reading_, layout.tokenizer().vocab_size());
+    }
     batches_.push_back(memory.batch());
   }
 }
@@ -54,6 +66,36 @@ std::vector<Recall> Evaluation::run(const LayerMath& math, const ModelTensors& t
     out.push_back(recall_of(batch, ranked, options_.top_k));
   }
   return out;
+}
+
+std::optional<Reading> Evaluation::read(const LayerMath& math, const ModelTensors& tensors) const {
+  if (reading_.num_asking == 0) return std::nullopt;
+  const c10::NoGradGuard no_gradients;
+  ForwardOptions options;
+  options.type = options_.type;
+  options.weights.term[static_cast<size_t>(samples::LossTerm::kAnswer)] = 1;
+  options.totals.add(reading_);
+  options.routing.top_k = options_.top_k;
+  options.keeps_hits = true;
+  const StepInput input = step_input(reading_, math.config().msa.chunk_tokens, options.weights,
+                                     options.totals, tensors.embedding.device());
+  const StepLosses losses = forward(math, tensors, input, options);
+  const auto hits = losses.hits.cpu();
+  const auto* is_hit = hits.const_data_ptr<bool>();
+  const auto& offsets = reading_.sequences.offsets;
+  size_t target = 0;
+  int64_t num_exact = 0;
+  for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+    bool is_exact = true;
+    for (; target < reading_.targets.rows.size() && reading_.targets.rows[target] < offsets[s + 1];
+         ++target) {
+      is_exact = is_exact && is_hit[target];
+    }
+    num_exact += is_exact;
+  }
+  return Reading{.num_questions = reading_.num_asking,
+                 .exact = static_cast<double>(num_exact) / static_cast<double>(reading_.num_asking),
+                 .token_probability = std::exp(-losses.loss.item<double>())};
 }
 
 }  // namespace msa::train

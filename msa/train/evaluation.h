@@ -1,7 +1,9 @@
 #pragma once
-// How well held-back questions are routed, in memories smaller and larger than those of training.
+// How well held-back questions are routed, in memories smaller and larger than those of training,
+// and how well their texts are read.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "msa/samples/train_corpus.h"
@@ -11,10 +13,18 @@ namespace msa::train {
 
 struct EvaluationOptions {
   int64_t num_questions = 500;         // at most
+  int64_t num_readings = 200;          // of them, at most; 0: nothing is read
   std::vector<int64_t> memory_tokens;  // of each memory
   uint64_t seed = 1;                   // which questions, and which documents beside theirs
   int64_t top_k = 16;
   at::ScalarType type = at::kFloat;
+};
+
+/// Of answers whose texts are appended, as greedy decoding would write them.
+struct Reading {
+  int64_t num_questions = 0;
+  double exact = 0;              // share whose every token is the most probable one, its end too
+  double token_probability = 0;  // geometric mean over their tokens
 };
 
 /// Made once for a run: the same questions and memories every time.
@@ -30,9 +40,13 @@ class Evaluation {
   std::vector<Recall> run(const LayerMath& math, const ModelTensors& tensors,
                           const StopAsked& stop = {}) const;
 
+  /// Of the first memory's questions that have an answer; nothing if there are none.
+  std::optional<Reading> read(const LayerMath& math, const ModelTensors& tensors) const;
+
  private:
   EvaluationOptions options_;
   std::vector<samples::Batch> batches_;  // by memory
+  samples::Batch reading_;
 };
 
 }  // namespace msa::train

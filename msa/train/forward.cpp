@@ -2,10 +2,14 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
 
 #include <memory>
+#include <vector>
 
 #include "msa/autograd/token_loss.h"
 #include "msa/base/error.h"
@@ -13,6 +17,8 @@
 
 namespace msa::train {
 namespace {
+
+constexpr int64_t kRowsOfLogits = 4096;
 
 void check_rule(const model::ModelConfig& config) {
   MSA_CHECK(config.has_memory(), "a model without routers cannot be asked over a memory");
@@ -50,7 +56,7 @@ class SequencePass {
     residual.x = at::embedding(tensors_.embedding, input_.sequences.tokens).to(options_.type);
     tell({.tensor = "embedding", .rows = RowsOf::kSequenceTokens}, residual.x);
     for (int64_t i = 0; i <= layers_.last(); ++i) residual = run_one(i, residual);
-    if (input_.target_rows.size(0) > 0) learn_tokens(residual);
+    if (input_.target_tokens.size(0) > 0) learn_tokens(residual);
     if (losses_.scores.defined()) {
       losses_.scores /= static_cast<double>(config_.msa.router_layers.size());
     }
@@ -79,7 +85,7 @@ class SequencePass {
         run_layer([layers = layers_, i,
                    choice](const LayerInput& input) { return layers.run(i, input, *choice); },
                   in, options_.recomputes_layers);
-    const RowsOf rows = i == layers_.last() ? RowsOf::kTargets : RowsOf::kSequenceTokens;
+    const RowsOf rows = i == layers_.last() ? RowsOf::kSequenceTargets : RowsOf::kSequenceTokens;
     tell({.tensor = "residual stream", .layer = i, .rows = rows}, out.residual.x);
     tell({.tensor = "output of the mlp", .layer = i, .rows = rows}, out.residual.addend);
     if (choice->routing) add_routing(slot, *choice->routing, out);
@@ -102,15 +108,31 @@ class SequencePass {
     }
   }
 
-  void learn_tokens(const Residual& residual) {
-    const auto normed = math_.norm(residual, tensors_.final_norm);
+  /// `sequences`: behind the last layer.
+  void learn_tokens(const Residual& sequences) {
+    std::vector<Residual> parts;
+    if (memory_.learned.x.defined()) parts.push_back(memory_.learned);
+    if (input_.target_rows.size(0) > 0) parts.push_back(sequences);
+    const auto normed = math_.norm(joined(parts), tensors_.final_norm);
     tell({.tensor = "final norm", .rows = RowsOf::kTargets}, normed);
     const auto learned =
         autograd::token_loss(normed, tensors_.head, input_.target_tokens, input_.target_weights);
     tell({.tensor = "token losses", .rows = RowsOf::kTargets}, learned.each.unsqueeze(1));
     losses_.loss = losses_.loss + learned.loss;
+    if (options_.keeps_hits) losses_.hits = hits(normed);
     losses_.terms = at::zeros({samples::kNumLossTerms}, learned.each.options())
                         .index_add(0, input_.target_terms, learned.each * input_.target_shares);
+  }
+
+  /// Some rows at a time: logits of all would take much room.
+  at::Tensor hits(const at::Tensor& normed) const {
+    const c10::NoGradGuard no_gradients;
+    const auto head = tensors_.head.to(options_.type).t();
+    std::vector<at::Tensor> found;
+    for (const at::Tensor& rows : normed.split(kRowsOfLogits)) {
+      found.push_back(at::matmul(rows, head).argmax(1));
+    }
+    return at::cat(found) == input_.target_tokens;
   }
 
   const LayerMath& math_;
@@ -129,7 +151,7 @@ class SequencePass {
 StepLosses forward(const LayerMath& math, const ModelTensors& tensors, const StepInput& input,
                    const ForwardOptions& options) {
   BatchMemory memory;
-  if (input.num_asking > 0) {
+  if (input.num_asking > 0 || input.num_document_targets() > 0) {
     memory = encode_documents(math, tensors, input,
                               {.type = options.type,
                                .recomputes_layers = options.recomputes_layers,

@@ -18,6 +18,7 @@ struct ForwardOptions {
   LossTotals totals;  // of the whole step, of which the input may be a part
   RoutingOptions routing;
   bool keeps_scores = false;
+  bool keeps_hits = false;
   bool recomputes_layers = false;  // activation checkpointing: see run_layer
   OnBorder on_border = {};
 };
@@ -30,6 +31,7 @@ struct StepLosses {
   at::Tensor first_hits;     // [router layers]: questions with gold whose best document is gold
   at::Tensor selected_hits;  // [router layers]: and those with gold among the best K
   at::Tensor scores;         // [A, Dn] float32: mean over the router layers; if kept
+  at::Tensor hits;           // [m + n] bool: the most probable token is the target; if kept
 };
 
 /// Tensors and input on the device of `math`. Router layers at or above L / 2 have an auxiliary

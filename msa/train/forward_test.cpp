@@ -37,15 +37,21 @@ class ForwardTest : public testing::Test {
     StepMemory estimate;
   };
 
-  Step step(bool recomputes_layers, bool routers_alone = false) {
+  struct Case {
+    bool recomputes_layers = false;
+    bool routers_alone = false;
+    bool learns_documents = false;
+  };
+
+  Step step(const Case& of) {
     const at::Tensor temperature = parameters_["temperature"];
-    parameters_.train_routers_alone(routers_alone);
+    parameters_.train_routers_alone(of.routers_alone);
     ForwardOptions options;
-    options.weights = {.term = {1, 0.5, 0, 1}, .auxiliary = 1};
+    options.weights = {.term = {1, 0.5, 0, 1, of.learns_documents ? 0.5 : 0}, .auxiliary = 1};
     options.totals.add(batch_);
     options.routing = {.top_k = 3, .forces_gold = true, .num_negatives = 5, .loss = {}};
     options.routing.loss.temperature = temperature;
-    options.recomputes_layers = recomputes_layers;
+    options.recomputes_layers = of.recomputes_layers;
     const ModelTensors tensors =
         gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
     const StepInput input =
@@ -86,22 +92,73 @@ class ForwardTest : public testing::Test {
                                                        .document_tokens = 60,
                                                        .num_naming = 8,
                                                        .num_reading = 2,
-                                                       .sequence_tokens = 2000});
+                                                       .sequence_tokens = 2000,
+                                                       .learns_documents = true});
 };
 
 TEST_F(ForwardTest, ActivationsMadeAgainGiveTheSameBitsAndAreNotKept) {
-  const Step kept = step(/*recomputes_layers=*/false);
-  const Step again = step(/*recomputes_layers=*/true);
-  expect_same_bits(kept, again);
-  for (const at::Tensor& gradient : again.gradients) EXPECT_TRUE(gradient.defined());
-  EXPECT_LT(again.kept_bytes, kept.kept_bytes / 5);
-  EXPECT_LT(again.peak_bytes, kept.peak_bytes / 2);
+  for (const bool learns_documents : {false, true}) {
+    SCOPED_TRACE(learns_documents ? "documents are learned" : "documents are not learned");
+    const Step kept = step({.learns_documents = learns_documents});
+    const Step again = step({.recomputes_layers = true, .learns_documents = learns_documents});
+    expect_same_bits(kept, again);
+    for (const at::Tensor& gradient : again.gradients) EXPECT_TRUE(gradient.defined());
+    EXPECT_LT(again.kept_bytes, kept.kept_bytes / 5);
+    EXPECT_LT(again.peak_bytes, kept.peak_bytes / 2);
+  }
+}
+
+/// Targets and texts of the batch's documents, as sequences that stand alone.
+samples::Batch alone(const samples::Batch& batch) {
+  samples::Batch out;
+  out.sequences = batch.documents;
+  out.targets = batch.document_targets;
+  out.targets.terms.assign(out.targets.terms.size(), samples::LossTerm::kLanguage);
+  out.names.assign(static_cast<size_t>(out.sequences.num_sequences()), "alone");
+  return out;
+}
+
+TEST_F(ForwardTest, DocumentsOfAMemoryAreLearnedAsIfTheyStoodAlone) {
+  const auto language_step = [&](const samples::Batch& batch, samples::LossTerm term) {
+    ForwardOptions options;
+    options.type = at::kDouble;
+    options.weights.term[static_cast<size_t>(term)] = 1;
+    options.totals.add(batch);
+    options.routing.top_k = 3;
+    options.routing.loss.temperature = parameters_["temperature"];
+    const ModelTensors tensors =
+        gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
+    const StepInput input =
+        step_input(batch, config_.msa.chunk_tokens, options.weights, options.totals, at::kCPU);
+    Step out;
+    out.losses = forward(math_, tensors, input, options);
+    out.losses.loss.backward();
+    for (const NamedTensor& parameter : parameters_.all()) {
+      out.gradients.push_back(parameter.tensor.grad());
+      parameter.tensor.mutable_grad() = at::Tensor();
+    }
+    return out;
+  };
+  const Step inside = language_step(batch_, samples::LossTerm::kDocuments);
+  const Step outside = language_step(alone(batch_), samples::LossTerm::kLanguage);
+  EXPECT_NEAR(inside.losses.loss.item<double>(), outside.losses.loss.item<double>(), 1e-9);
+  EXPECT_NEAR(inside.losses.terms[4].item<double>(), outside.losses.terms[0].item<double>(), 1e-5);
+  for (size_t i = 0; i < inside.gradients.size(); ++i) {
+    const std::string& name = parameters_.all()[i].name;
+    ASSERT_EQ(inside.gradients[i].defined(), outside.gradients[i].defined()) << name;
+    if (!inside.gradients[i].defined()) continue;
+    EXPECT_LT((inside.gradients[i] - outside.gradients[i]).abs().max().item<double>(),
+              1e-5 * (1e-3 + outside.gradients[i].abs().max().item<double>()))
+        << name;
+  }
 }
 
 TEST_F(ForwardTest, TheEstimateOfMemoryIsNearWhatIsMeasured) {
-  for (const bool recomputes_layers : {false, true}) {
-    SCOPED_TRACE(recomputes_layers ? "made again" : "kept");
-    const Step one = step(recomputes_layers);
+  for (const Case& of : {Case{}, Case{.recomputes_layers = true}, Case{.learns_documents = true},
+                         Case{.recomputes_layers = true, .learns_documents = true}}) {
+    SCOPED_TRACE(of.recomputes_layers ? "made again" : "kept");
+    SCOPED_TRACE(of.learns_documents ? "documents are learned" : "documents are not learned");
+    const Step one = step(of);
     const auto kept = static_cast<double>(one.kept_bytes);
     EXPECT_NEAR(static_cast<double>(one.estimate.activations), kept, 0.1 * kept);
     // Weights were there before.
@@ -113,8 +170,8 @@ TEST_F(ForwardTest, TheEstimateOfMemoryIsNearWhatIsMeasured) {
 }
 
 TEST_F(ForwardTest, RoutersThatLearnAloneDoSoWithActivationsMadeAgain) {
-  const Step kept = step(/*recomputes_layers=*/false, /*routers_alone=*/true);
-  const Step again = step(/*recomputes_layers=*/true, /*routers_alone=*/true);
+  const Step kept = step({.routers_alone = true});
+  const Step again = step({.recomputes_layers = true, .routers_alone = true});
   expect_same_bits(kept, again);
   for (size_t i = 0; i < again.gradients.size(); ++i) {
     const std::string& name = parameters_.all()[i].name;

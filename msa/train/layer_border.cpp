@@ -7,10 +7,12 @@ std::string_view stage_of(RowsOf rows) {
   switch (rows) {
     case RowsOf::kDocumentTokens:
     case RowsOf::kChunks:
+    case RowsOf::kDocumentTargets:
       return ", documents";
     case RowsOf::kSequenceTokens:
-    case RowsOf::kTargets:
+    case RowsOf::kSequenceTargets:
       return ", sequences";
+    case RowsOf::kTargets:
     case RowsOf::kNothing:
       return "";
   }

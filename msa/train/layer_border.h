@@ -14,8 +14,10 @@ namespace msa::train {
 enum class RowsOf {
   kDocumentTokens,
   kChunks,
+  kDocumentTargets,
   kSequenceTokens,  // head first, as in StepInput
-  kTargets,
+  kSequenceTargets,
+  kTargets,  // of documents, then of sequences
   kNothing,  // a scalar
 };
 

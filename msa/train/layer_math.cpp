@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 
 #include "msa/autograd/attention_heads.h"
 #include "msa/autograd/linear.h"
@@ -12,6 +13,17 @@
 #include "msa/model/layer.h"
 
 namespace msa::train {
+
+Residual joined(const std::vector<Residual>& parts) {
+  if (parts.size() == 1) return parts[0];
+  std::vector<at::Tensor> x;
+  std::vector<at::Tensor> addends;
+  for (const Residual& part : parts) {
+    x.push_back(part.x);
+    if (part.addend.defined()) addends.push_back(part.addend);
+  }
+  return {.x = at::cat(x), .addend = addends.empty() ? at::Tensor() : at::cat(addends)};
+}
 
 LayerMath::LayerMath(const model::ModelConfig& config, int64_t max_positions, at::Device device)
     : config_(config) {

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "msa/model/config.h"
 #include "msa/train/model_tensors.h"
 
@@ -19,6 +21,9 @@ struct Residual {
   at::Tensor x;       // [T, E]
   at::Tensor addend;  // [T, E]; undefined: nothing is to be added
 };
+
+/// Rows of several streams as one; all of them have an addend, or none has.
+Residual joined(const std::vector<Residual>& parts);
 
 /// What attention reads of T tokens, in the type of the activations.
 struct Projections {

@@ -44,7 +44,8 @@ samples::Batch named_batch(int64_t vocab_size) {
                                                 .document_tokens = 30,
                                                 .num_naming = 4,
                                                 .num_reading = 0,
-                                                .sequence_tokens = 300});
+                                                .sequence_tokens = 300,
+                                                .learns_documents = true});
   for (size_t s = 0; s < batch.names.size(); ++s) batch.names[s] = "sample-" + std::to_string(s);
   return batch;
 }
@@ -55,7 +56,12 @@ class StepFaultTest : public testing::TestWithParam<bool> {
   StepFaultTest() {
     phase_.name = "test";
     phase_.rate = 1e-3;
-    phase_.losses = {.language = 1, .auxiliary = 1, .ids = 0.5, .reconstruction = 0, .answer = 1};
+    phase_.losses = {.language = 1,
+                     .auxiliary = 1,
+                     .ids = 0.5,
+                     .reconstruction = 0,
+                     .answer = 1,
+                     .documents = 0.5};
     phase_.auxiliary.learns_temperature = true;
     phase_.auxiliary.method = AuxiliaryMethod::kInfonce;
     for (int64_t i = 0; i < kCleanSteps; ++i) EXPECT_EQ(step(), "");
@@ -67,8 +73,10 @@ class StepFaultTest : public testing::TestWithParam<bool> {
     ForwardOptions options = phase_options(phase_, parameters_, at::kFloat);
     options.recomputes_layers = GetParam();
     options.on_border = on_border;
-    result_ = take_step(math_, parameters_, optimizer_, batch_, options,
-                        {.step = num_steps_++, .rate = phase_.rate, .limits = guard_.limits()});
+    result_ =
+        take_step(math_, parameters_, optimizer_,
+                  prepare_step(config_, batch_, options, flops_options(phase_, options), at::kCPU),
+                  options, {.step = num_steps_++, .rate = phase_.rate, .limits = guard_.limits()});
     return guard_.add(result_.outcome);
   }
 
@@ -122,7 +130,11 @@ class StepFaultTest : public testing::TestWithParam<bool> {
         return {"document " + std::to_string(is_last ? batch_.documents.num_sequences() - 1 : 0)};
       case RowsOf::kSequenceTokens:
         return {is_last ? batch_.names.back() : "the prompt head"};
-      case RowsOf::kTargets: {
+      case RowsOf::kDocumentTargets:
+        return samples_of(RowsOf::kDocumentTokens, is_last);
+      case RowsOf::kTargets:
+        return samples_of(is_last ? RowsOf::kSequenceTargets : RowsOf::kDocumentTargets, is_last);
+      case RowsOf::kSequenceTargets: {
         const auto row = is_last ? batch_.targets.rows.back() : batch_.targets.rows.front();
         const auto& offsets = batch_.sequences.offsets;
         const auto end = std::upper_bound(offsets.begin(), offsets.end(), row);
@@ -213,7 +225,8 @@ TEST_P(StepFaultTest, OfEveryActivationBetweenLayersAndOfTheLoss) {
         "pooled keys of layer 1, documents", "pooled values of layer 2, documents",
         "pooled routing keys of layer 3, documents", "embedding, sequences",
         "residual stream of layer 2, sequences", "residual stream of layer 3, sequences",
-        "routing loss of layer 3", "final norm, sequences", "token losses, sequences", "loss"}) {
+        "routing loss of layer 3", "residual stream of layer 3, documents", "final norm",
+        "token losses", "loss"}) {
     EXPECT_EQ(seen[name], 1) << name;
   }
   for (size_t i = 0; i < borders.size(); ++i) {

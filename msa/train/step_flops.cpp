@@ -53,15 +53,22 @@ double num_learned(const samples::Targets& targets, const TermWeights& weights) 
 }
 
 void add_documents(const model::ModelConfig& config, const samples::Batch& batch,
-                   StepFlops& flops) {
+                   double num_targets, StepFlops& flops) {
   const LayerCost cost(config);
   const auto tokens = static_cast<double>(batch.documents.num_tokens());
-  // Of the last router layer only keys and values are read.
-  const auto whole = static_cast<double>(config.msa.router_layers.back());
-  flops.layers +=
-      tokens * (whole * (cost.query + cost.key_value + cost.output + cost.mlp) + cost.key_value);
+  const double layer = cost.query + cost.key_value + cost.output + cost.mlp;
   flops.routers += tokens * cost.router_key * static_cast<double>(config.msa.router_layers.size());
-  flops.attention += whole * cost.pair * causal_pairs(batch.documents);
+  if (num_targets == 0) {  // of the last router layer only keys and values are read
+    const auto whole = static_cast<double>(config.msa.router_layers.back());
+    flops.layers += tokens * (whole * layer + cost.key_value);
+    flops.attention += whole * cost.pair * causal_pairs(batch.documents);
+    return;
+  }
+  const auto all = static_cast<double>(config.num_layers);
+  flops.layers += tokens * ((all - 1) * layer + cost.query + cost.key_value) +
+                  num_targets * (cost.output + cost.mlp);
+  flops.attention += all * cost.pair * causal_pairs(batch.documents);
+  flops.head += num_targets * 2 * static_cast<double>(config.embed_dim * config.vocab_size);
 }
 
 void add_sequences(const model::ModelConfig& config, const samples::Batch& batch,
@@ -103,7 +110,10 @@ void add_sequences(const model::ModelConfig& config, const samples::Batch& batch
 StepFlops step_flops(const model::ModelConfig& config, const samples::Batch& batch,
                      const StepFlopsOptions& options) {
   StepFlops flops;
-  if (batch.num_asking > 0) add_documents(config, batch, flops);
+  const double num_document_targets = num_learned(batch.document_targets, options.weights);
+  if (batch.num_asking > 0 || num_document_targets > 0) {
+    add_documents(config, batch, num_document_targets, flops);
+  }
   add_sequences(config, batch, num_learned(batch.targets, options.weights), options.top_k, flops);
   const bool routers_learn = options.weights.auxiliary > 0;
   if (options.routers_alone) {

@@ -50,7 +50,8 @@ samples::Batch batch_of(const model::ModelConfig& config, bool asks) {
                                 .document_tokens = 50,
                                 .num_naming = asks ? 6 : 0,
                                 .num_reading = asks ? 1 : 0,
-                                .sequence_tokens = 900});
+                                .sequence_tokens = 900,
+                                .learns_documents = true});
 }
 
 /// What torch multiplies in a step in float64, where all products with matrices are its own.
@@ -119,9 +120,14 @@ TEST(StepFlops, ProductsAreThoseThatTorchCounts) {
   for (const bool asks : {false, true}) {
     SCOPED_TRACE(asks ? "joint" : "language");
     const samples::Batch batch = batch_of(config, asks);
-    const StepFlopsOptions options{.weights = {.term = {1, 1, 0, 1}, .auxiliary = 1}, .top_k = 3};
-    const StepFlops flops = step_flops(config, batch, options);
-    EXPECT_EQ(products_of(config, batch, options), 3 * (flops.layers + flops.routers + flops.head));
+    for (const double documents : {0.0, 0.5}) {
+      SCOPED_TRACE(documents);
+      const StepFlopsOptions options{.weights = {.term = {1, 1, 0, 1, documents}, .auxiliary = 1},
+                                     .top_k = 3};
+      const StepFlops flops = step_flops(config, batch, options);
+      EXPECT_EQ(products_of(config, batch, options),
+                3 * (flops.layers + flops.routers + flops.head));
+    }
   }
 }
 

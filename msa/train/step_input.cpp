@@ -2,30 +2,21 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
+#include "msa/autograd/upload.h"
+
 namespace msa::train {
 namespace {
 
-template <typename T>
-at::Tensor on_device(const std::vector<T>& values, at::ScalarType from, at::ScalarType to,
-                     at::Device device) {
-  const auto size = static_cast<int64_t>(values.size());
-  if (size == 0) return at::empty({0}, at::TensorOptions().dtype(to).device(device));
-  const auto view = at::from_blob(const_cast<T*>(values.data()), {size}, from);
-  return view.to(device, to, /*non_blocking=*/false, /*copy=*/true);
-}
-
 at::Tensor rows_of(const std::vector<int32_t>& values, at::Device device) {
-  return on_device(values, at::kInt, at::kLong, device);
+  return autograd::upload(values, at::kLong, device);
 }
 
 at::Tensor offsets_of(const std::vector<int32_t>& values, at::Device device) {
-  return on_device(values, at::kInt, at::kInt, device);
+  return autograd::upload(values, at::kInt, device);
 }
 
 PackedInput packed(const samples::PackedTokens& tokens, at::Device device) {
@@ -77,40 +68,64 @@ void add_gold(StepInput& input, const samples::Batch& batch, at::Device device) 
     bool* row = is_gold.data_ptr<bool>() + a * input.num_documents;
     for (int32_t i = begin; i < end; ++i) row[batch.gold[static_cast<size_t>(i)]] = true;
   }
-  input.is_gold = is_gold.to(device);
+  input.is_gold = autograd::upload(is_gold, device);
   input.routed = rows_of(routed, device);
 }
 
-void add_targets(StepInput& input, const samples::Targets& targets, const TermWeights& weights,
-                 const LossTotals& totals, at::Device device) {
-  std::vector<int32_t> rows;
+/// Learned tokens on their way to the device.
+struct TargetLists {
   std::vector<int32_t> tokens;
   std::vector<int32_t> terms;
   std::vector<float> shares;
-  std::vector<float> scaled;
+  std::vector<float> weights;
+};
+
+/// The rows of those whose term has weight, from `first_row` on.
+std::vector<int32_t> add_targets(const samples::Targets& targets, int64_t first_row,
+                                 const TermWeights& weights, const LossTotals& totals,
+                                 TargetLists& lists) {
+  std::vector<int32_t> rows;
   for (size_t i = 0; i < targets.rows.size(); ++i) {
     const auto term = static_cast<size_t>(targets.terms[i]);
     if (weights.term[term] == 0) continue;
-    rows.push_back(targets.rows[i] + static_cast<int32_t>(input.num_head_tokens));
-    tokens.push_back(targets.tokens[i]);
-    terms.push_back(static_cast<int32_t>(term));
+    rows.push_back(targets.rows[i] + static_cast<int32_t>(first_row));
+    lists.tokens.push_back(targets.tokens[i]);
+    lists.terms.push_back(static_cast<int32_t>(term));
     const double share = static_cast<double>(targets.weights[i]) / totals.weight[term];
-    shares.push_back(static_cast<float>(share));
-    scaled.push_back(static_cast<float>(share * weights.term[term]));
+    lists.shares.push_back(static_cast<float>(share));
+    lists.weights.push_back(static_cast<float>(share * weights.term[term]));
   }
+  return rows;
+}
+
+void add_all_targets(StepInput& input, const samples::Batch& batch, const TermWeights& weights,
+                     const LossTotals& totals, at::Device device) {
+  TargetLists lists;
+  const auto document_rows = add_targets(batch.document_targets, 0, weights, totals, lists);
+  const auto rows = add_targets(batch.targets, input.num_head_tokens, weights, totals, lists);
+  for (EncodingPass& pass : input.passes) {
+    const auto place_of = [&](int64_t token) {
+      return std::lower_bound(document_rows.begin(), document_rows.end(), token) -
+             document_rows.begin();
+    };
+    pass.first_target = place_of(pass.first_token);
+    pass.end_target = place_of(pass.end_token);
+  }
+  input.document_target_rows = rows_of(document_rows, device);
   input.target_rows = rows_of(rows, device);
-  input.target_tokens = rows_of(tokens, device);
-  input.target_terms = rows_of(terms, device);
-  input.target_shares = on_device(shares, at::kFloat, at::kFloat, device);
-  input.target_weights = on_device(scaled, at::kFloat, at::kFloat, device);
+  input.target_tokens = rows_of(lists.tokens, device);
+  input.target_terms = rows_of(lists.terms, device);
+  input.target_shares = autograd::upload(lists.shares, at::kFloat, device);
+  input.target_weights = autograd::upload(lists.weights, at::kFloat, device);
 }
 
 }  // namespace
 
 void LossTotals::add(const samples::Batch& batch) {
-  for (size_t i = 0; i < batch.targets.rows.size(); ++i) {
-    weight[static_cast<size_t>(batch.targets.terms[i])] +=
-        static_cast<double>(batch.targets.weights[i]);
+  for (const samples::Targets* targets : {&batch.targets, &batch.document_targets}) {
+    for (size_t i = 0; i < targets->rows.size(); ++i) {
+      weight[static_cast<size_t>(targets->terms[i])] += static_cast<double>(targets->weights[i]);
+    }
   }
   for (int64_t a = 0; a < batch.num_asking; ++a) {
     num_routed +=
@@ -153,7 +168,7 @@ void read_sequences(const samples::Batch& batch, const TermWeights& weights,
   const int64_t num_chunks = input.passes.empty() ? 0 : input.passes.back().end_chunk;
   input.questions = autograd::question_blocks(batch.query_offsets, num_chunks, device);
   add_gold(input, batch, device);
-  add_targets(input, batch.targets, weights, totals, device);
+  add_all_targets(input, batch, weights, totals, device);
 }
 
 }  // namespace msa::train

@@ -42,6 +42,8 @@ struct EncodingPass {
   int64_t end_token = 0;
   int64_t first_chunk = 0;
   int64_t end_chunk = 0;
+  int64_t first_target = 0;  // of document_target_rows
+  int64_t end_target = 0;
   int64_t longest = 0;  // tokens of the longest document
 };
 
@@ -65,11 +67,17 @@ struct StepInput {
   at::Tensor routed;                   // [<= A] int64: those with gold
   int64_t most_gold = 0;               // of one question
 
-  at::Tensor target_rows;     // [n] int64, of the sequences' tokens
-  at::Tensor target_tokens;   // [n] int64
-  at::Tensor target_weights;  // [n] float32: the term's weight times its own over the term's total
-  at::Tensor target_terms;    // [n] int64
-  at::Tensor target_shares;   // [n] float32: its own over the term's total
+  at::Tensor document_target_rows;  // [m] int64, of the documents' tokens
+  at::Tensor target_rows;           // [n] int64, of the sequences' tokens
+  // Those of documents first.
+  at::Tensor target_tokens;   // [m + n] int64
+  at::Tensor target_weights;  // [m + n] float32: the term's weight times its own over its total
+  at::Tensor target_terms;    // [m + n] int64
+  at::Tensor target_shares;   // [m + n] float32: its own over the term's total
+
+  int64_t num_document_targets() const {
+    return document_target_rows.defined() ? document_target_rows.size(0) : 0;
+  }
 };
 
 constexpr int64_t kTokensOfPass = 262144;  // a longer document is a pass by itself

@@ -37,13 +37,16 @@ struct Layer {
 
 struct Lengths {
   int64_t documents, chunks, sequences, targets;  // tokens and rows
-  int64_t own_keys;                               // that the sequences see of themselves and head
-  int64_t chosen_keys;                            // and of documents, in a router layer
-  int64_t pairs;                                  // scored with gradients
+  int64_t document_targets;
+  int64_t own_keys;     // that the sequences see of themselves and head
+  int64_t chosen_keys;  // and of documents, in a router layer
+  int64_t pairs;        // scored with gradients
 
   Lengths(const model::ModelConfig& config, const samples::Batch& batch,
           const ForwardOptions& options)
-      : documents(batch.num_asking > 0 ? batch.documents.num_tokens() : 0), chunks(0) {
+      : documents(0), chunks(0), targets(num_learned(batch.targets, options)) {
+    document_targets = num_learned(batch.document_targets, options);
+    if (batch.num_asking > 0 || document_targets > 0) documents = batch.documents.num_tokens();
     const auto head = static_cast<int64_t>(batch.head.size());
     const int64_t num_documents = batch.documents.num_sequences();
     for (int64_t d = 0; d < num_documents; ++d) {
@@ -52,9 +55,6 @@ struct Lengths {
       chunks += (length + config.msa.chunk_tokens - 1) / config.msa.chunk_tokens;
     }
     sequences = batch.sequences.num_tokens() + head;
-    targets = std::count_if(batch.targets.terms.begin(), batch.targets.terms.end(), [&](auto term) {
-      return options.weights.term[static_cast<size_t>(term)] != 0;
-    });
     own_keys = sequences + batch.num_asking * head;
     const int64_t num_selected = std::min(options.routing.top_k, num_documents);
     chosen_keys = num_documents == 0 ? 0 : batch.num_asking * num_selected * chunks / num_documents;
@@ -63,12 +63,24 @@ struct Lengths {
                                    : std::min(num_documents, options.routing.num_negatives + 1);
     pairs = options.weights.auxiliary > 0 ? batch.num_asking * num_scored : 0;
   }
+
+  static int64_t num_learned(const samples::Targets& targets, const ForwardOptions& options) {
+    return std::count_if(targets.terms.begin(), targets.terms.end(), [&](auto term) {
+      return options.weights.term[static_cast<size_t>(term)] != 0;
+    });
+  }
 };
 
 Layer document_layer(const Widths& widths, const Lengths& lengths, int64_t number, bool is_last) {
-  const int64_t values = is_last ? 2 * widths.embed + 4 * widths.keys
-                                 : widths.attention() + 2 * widths.keys + widths.mlp();
-  return {.kept = lengths.documents * values * number, .remembered = 0};
+  const int64_t attention = widths.attention() + 2 * widths.keys;
+  int64_t values = lengths.documents * (attention + widths.mlp());
+  if (is_last && lengths.document_targets > 0) {
+    values =
+        lengths.documents * attention + lengths.document_targets * (widths.mlp() + widths.queries);
+  } else if (is_last) {
+    values = lengths.documents * (2 * widths.embed + 4 * widths.keys);
+  }
+  return {.kept = values * number, .remembered = 0};
 }
 
 Layer sequence_layer(const model::ModelConfig& config, const samples::Batch& batch,
@@ -134,8 +146,9 @@ StepMemory step_memory(const model::ModelConfig& config, const samples::Batch& b
     const int64_t slopes = tokens * 3 * widths.ffn * number;
     memory.layer = std::max(memory.layer, slopes + (options.recomputes_layers ? layer.kept : 0));
   };
-  if (batch.num_asking > 0) {
-    const int64_t last = config.msa.router_layers.back();
+  if (lengths.documents > 0) {
+    const int64_t last =
+        lengths.document_targets > 0 ? config.num_layers - 1 : config.msa.router_layers.back();
     for (int64_t i = 0; i <= last; ++i) {
       add(document_layer(widths, lengths, number, i == last), lengths.documents);
     }
@@ -145,8 +158,11 @@ StepMemory step_memory(const model::ModelConfig& config, const samples::Batch& b
   for (int64_t i = 0; i < config.num_layers; ++i) {
     add(sequence_layer(config, batch, lengths, i, number), lengths.sequences);
   }
-  if (lengths.targets > 0) {
-    memory.activations += 4 * lengths.targets * widths.embed * number +
+  // Those of documents and of sequences are joined, which copies both.
+  const int64_t joined =
+      lengths.document_targets > 0 ? lengths.targets + lengths.document_targets : 0;
+  if (const int64_t learned = lengths.targets + lengths.document_targets; learned > 0) {
+    memory.activations += (4 * learned + 2 * joined) * widths.embed * number +
                           config.vocab_size * widths.embed * kFloatBytes;
   }
   return memory;

@@ -5,6 +5,7 @@
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "msa/train/step_fault.h"
 
@@ -12,7 +13,7 @@ namespace msa::train {
 namespace {
 
 constexpr const char* kTermNames[samples::kNumLossTerms] = {"language", "ids", "reconstruction",
-                                                            "answer"};
+                                                            "answer", "documents"};
 
 /// Scalars of a step in one tensor, so that the device is waited for once.
 std::vector<double> read(const std::vector<at::Tensor>& tensors) {
@@ -39,6 +40,7 @@ ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& paramet
   weight(samples::LossTerm::kIds) = losses.ids;
   weight(samples::LossTerm::kReconstruction) = losses.reconstruction;
   weight(samples::LossTerm::kAnswer) = losses.answer;
+  weight(samples::LossTerm::kDocuments) = losses.documents;
   options.weights.auxiliary = losses.auxiliary;
 
   const model::ModelConfig& model = parameters.config();
@@ -61,13 +63,23 @@ StepFlopsOptions flops_options(const PhaseConfig& phase, const ForwardOptions& o
           .routers_alone = phase.train == Trained::kRouters};
 }
 
+PreparedStep prepare_step(const model::ModelConfig& config, samples::Batch batch,
+                          const ForwardOptions& options, const StepFlopsOptions& flops,
+                          at::Device device) {
+  check(batch, config.vocab_size);
+  PreparedStep prepared{.batch = std::move(batch), .totals = {}, .input = {}, .flops = {}};
+  prepared.totals.add(prepared.batch);
+  prepared.input =
+      step_input(prepared.batch, config.msa.chunk_tokens, options.weights, prepared.totals, device);
+  prepared.flops = step_flops(config, prepared.batch, flops);
+  return prepared;
+}
+
 StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& optimizer,
-                     const samples::Batch& batch, ForwardOptions options, const StepRule& rule) {
-  options.totals = {};
-  options.totals.add(batch);
-  const at::Device device = parameters.all().front().tensor.device();
-  const StepInput input =
-      step_input(batch, math.config().msa.chunk_tokens, options.weights, options.totals, device);
+                     const PreparedStep& prepared, ForwardOptions options, const StepRule& rule,
+                     const std::function<void()>& meanwhile) {
+  const auto& [batch, totals, input, flops] = prepared;
+  options.totals = totals;
   const ModelTensors tensors =
       gather_tensors(math.config(), [&](const std::string& name) { return parameters.find(name); });
   ActivationWatch watch;
@@ -86,6 +98,7 @@ StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& o
                                  .logical_and(has_good_state);
   const auto [norm, is_taken] = optimizer.step(rule.rate, is_good, rule.limits.gradient_norm);
 
+  if (meanwhile) meanwhile();
   const auto values = read({losses.loss, norm, is_taken, losses.terms, losses.auxiliary.mean(),
                             losses.first_hits.mean(), losses.selected_hits.mean()});
   StepResult result;

@@ -2,6 +2,7 @@
 // One step of a phase: batch, losses, gradients, and the parameters moved.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "msa/train/parameters.h"
 #include "msa/train/run_log.h"
 #include "msa/train/step_flops.h"
+#include "msa/train/step_input.h"
 
 namespace msa::train {
 
@@ -34,6 +36,20 @@ ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& paramet
 /// What counts of such a phase's batches.
 StepFlopsOptions flops_options(const PhaseConfig& phase, const ForwardOptions& options);
 
+/// A batch on its way to the device.
+struct PreparedStep {
+  samples::Batch batch;
+  LossTotals totals;
+  StepInput input;
+  StepFlops flops;
+};
+
+/// Checks the batch and hands it to the device, without waiting for what runs there: best while the
+/// step before does. For steps with the same `options`, `device` and config of the model.
+PreparedStep prepare_step(const model::ModelConfig& config, samples::Batch batch,
+                          const ForwardOptions& options, const StepFlopsOptions& flops,
+                          at::Device device);
+
 struct StepRule {
   int64_t step = 0;  // its number in the outcome
   double rate = 0;
@@ -43,8 +59,10 @@ struct StepRule {
 /// Takes a step unless it passes a limit or something is not finite: a weight, what the optimizer
 /// remembers, an activation at the border of a layer, the loss, a gradient. One that is not taken
 /// changes no parameter and no state by a bit. Waits for the device once, and
-/// more often only to say what was wrong.
+/// more often only to say what was wrong. `meanwhile`, if given, is called while the device works;
+/// it must not throw.
 StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& optimizer,
-                     const samples::Batch& batch, ForwardOptions options, const StepRule& rule);
+                     const PreparedStep& prepared, ForwardOptions options, const StepRule& rule,
+                     const std::function<void()>& meanwhile = {});
 
 }  // namespace msa::train

@@ -4,13 +4,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <future>
 #include <iterator>
 #include <optional>
 #include <set>
 #include <span>
+#include <utility>
 
 #include "msa/base/error.h"
 #include "msa/samples/batch_maker.h"
+#include "msa/samples/batch_stream.h"
 #include "msa/samples/similar_documents.h"
 #include "msa/train/compute_device.h"
 #include "msa/train/config_changes.h"
@@ -46,6 +50,7 @@ std::unique_ptr<Evaluation> evaluation_of(const RunSetup& setup) {
   if (wanted.every_steps == 0 || wanted.memory_tokens.empty()) return nullptr;
   EvaluationOptions options;
   options.num_questions = wanted.questions;
+  options.num_readings = wanted.readings;
   options.memory_tokens = wanted.memory_tokens;
   options.seed = static_cast<uint64_t>(setup.config.run.seed);
   options.top_k = setup.model().msa.top_k;
@@ -55,15 +60,49 @@ std::unique_ptr<Evaluation> evaluation_of(const RunSetup& setup) {
 
 }  // namespace
 
-struct Trainer::PhaseBatches {
-  samples::BatchMaker maker;
-  std::optional<samples::BatchStream> stream;
+class Trainer::PhaseBatches {
+ public:
+  using Prepare = std::function<PreparedStep(samples::Batch batch)>;
+
+  PhaseBatches(samples::BatchMaker maker, Prepare prepare)
+      : maker_(std::move(maker)), prepare_(std::move(prepare)) {}
 
   void open(int64_t first_step) {
-    stream.emplace(
-        [this](int64_t step) { return maker.make(step); },
+    close();
+    stream_.emplace(
+        [this](int64_t step) { return maker_.make(step); },
         samples::BatchStreamOptions{.first_step = first_step, .num_threads = kBatchThreads});
   }
+
+  /// Drops what was made ahead.
+  void close() {
+    next_ = std::future<PreparedStep>();
+    stream_.reset();
+  }
+
+  /// Between close and open.
+  void set_similar(std::vector<std::vector<int32_t>> groups) {
+    maker_.set_similar(std::move(groups));
+  }
+
+  /// The next step's.
+  PreparedStep take() {
+    if (!next_.valid()) prepare_next();
+    return next_.get();
+  }
+
+  /// Prepares what take() gives next; what goes wrong comes out there.
+  void prepare_next() {
+    std::packaged_task<PreparedStep()> task([this] { return prepare_(stream_->next()); });
+    next_ = task.get_future();
+    task();
+  }
+
+ private:
+  samples::BatchMaker maker_;
+  Prepare prepare_;
+  std::optional<samples::BatchStream> stream_;
+  std::future<PreparedStep> next_;
 };
 
 Trainer::Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line)
@@ -142,15 +181,17 @@ bool Trainer::run(const StopAsked& stop) {
 
 void Trainer::run_phase() {
   begin_phase();
-  PhaseBatches batches{
-      .maker = samples::BatchMaker(*setup_.corpus, *setup_.layout, phase().mixture,
-                                   {.seed = static_cast<uint64_t>(setup_.config.run.seed)}),
-      .stream = {}};
-  if (phase().mixture.similar_share > 0) {
-    batches.maker.set_similar(mined_.empty() ? groups_by_words() : mined_);
-  }
   ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
   options.recomputes_layers = setup_.config.run.recompute == Recompute::kLayers;
+  PhaseBatches batches(samples::BatchMaker(*setup_.corpus, *setup_.layout, phase().mixture,
+                                           {.seed = static_cast<uint64_t>(setup_.config.run.seed)}),
+                       [&, flops = flops_options(phase(), options)](samples::Batch batch) {
+                         return prepare_step(setup_.model(), std::move(batch), options, flops,
+                                             setup_.device);
+                       });
+  if (phase().mixture.similar_share > 0) {
+    batches.set_similar(mined_.empty() ? groups_by_words() : mined_);
+  }
   batches.open(state_.step);
   while (true) {
     work_behind_step(batches);
@@ -160,7 +201,7 @@ void Trainer::run_phase() {
     if (seconds >= setup_.config.run.checkpoint_seconds && !is_skipping) write_checkpoint();
     if (is_phase_over()) break;
     expect_no_stop(stop_, "training");
-    step(*batches.stream, options);
+    step(batches, options);
     const int64_t every = setup_.config.evaluation.every_steps;
     is_evaluation_due_ = every > 0 && state_.step % every == 0 && !is_phase_over();
     is_mining_due_ = is_to_mine();
@@ -173,9 +214,9 @@ void Trainer::work_behind_step(PhaseBatches& batches) {
   if (is_evaluation_due_) evaluate();
   is_evaluation_due_ = false;
   if (is_mining_due_ && !is_phase_over()) {
-    batches.stream.reset();  // batches that were made ahead are of the groups before
+    batches.close();  // what was made ahead is of the groups before
     mine_misses();
-    if (!mined_.empty()) batches.maker.set_similar(mined_);
+    if (!mined_.empty()) batches.set_similar(mined_);
     batches.open(state_.step);
   }
   is_mining_due_ = false;
@@ -260,19 +301,19 @@ bool Trainer::is_phase_over() const {
                             .seconds = state_.phase_seconds}) >= 1;
 }
 
-void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) {
+void Trainer::step(PhaseBatches& batches, const ForwardOptions& options) {
   const auto start = Clock::now();
-  const samples::Batch batch = stream.next();
-  samples::check(batch, setup_.model().vocab_size);
+  const PreparedStep prepared = batches.take();
   const double progress = progress_of(
       phase().stop,
       {.steps = state_.phase_step, .tokens = state_.phase_tokens, .seconds = state_.phase_seconds});
   const double rate = phase().rate * rate_factor(phase().schedule, state_.phase_step, progress);
   const StepResult result =
-      take_step(math_, *setup_.parameters, optimizer_, batch, options,
-                {.step = state_.step, .rate = rate, .limits = guard_.limits()});
+      take_step(math_, *setup_.parameters, optimizer_, prepared, options,
+                {.step = state_.step, .rate = rate, .limits = guard_.limits()},
+                [&] { batches.prepare_next(); });
   const double seconds = seconds_since(start);
-  const StepFlops flops = step_flops(setup_.model(), batch, flops_options(phase(), options));
+  const double flops = prepared.flops.total();
   ++state_.step;
   ++state_.phase_step;
   state_.tokens += result.num_tokens;
@@ -283,8 +324,9 @@ void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) 
   std::string skipped;
   const std::string reason = guard_.add(result.outcome);
   if (!reason.empty()) {
-    skipped = skipped_message(result.outcome, reason, result.bad_tensors,
-                              result.bad_samples.empty() ? batch.names : result.bad_samples);
+    skipped =
+        skipped_message(result.outcome, reason, result.bad_tensors,
+                        result.bad_samples.empty() ? prepared.batch.names : result.bad_samples);
     on_line_(skipped);
   }
   StepReport line{.step = state_.step,
@@ -294,8 +336,8 @@ void Trainer::step(samples::BatchStream& stream, const ForwardOptions& options) 
                   .rate = rate,
                   .gradient_norm = result.outcome.gradient_norm,
                   .tokens_per_second = static_cast<double>(result.num_tokens) / seconds,
-                  .flops_per_second = flops.total() / seconds,
-                  .flop_utilisation = peak_flops_ > 0 ? flops.total() / seconds / peak_flops_ : 0,
+                  .flops_per_second = flops / seconds,
+                  .flop_utilisation = peak_flops_ > 0 ? flops / seconds / peak_flops_ : 0,
                   .num_skipped = guard_.num_skipped(),
                   .losses = result.losses,
                   .routing = result.routing,
@@ -317,11 +359,16 @@ void Trainer::evaluate() {
   const ModelTensors tensors = gather_tensors(
       setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
   const auto lines = evaluation_->run(math_, tensors, stop_);
+  const auto reading = evaluation_->read(math_, tensors);
   for (const Recall& recall : lines) {
-    const EvaluationReport report{.step = state_.step,
-                                  .phase = phase().name,
-                                  .memory_tokens = recall.memory_tokens,
-                                  .figures = recall_figures(recall)};
+    EvaluationReport report{.step = state_.step,
+                            .phase = phase().name,
+                            .memory_tokens = recall.memory_tokens,
+                            .figures = recall_figures(recall)};
+    if (reading && &recall == &lines.front()) {
+      report.figures.emplace_back("answer_exact", reading->exact);
+      report.figures.emplace_back("answer_token", reading->token_probability);
+    }
     log_->add(to_json(report));
     on_line_(progress_line(report));
   }

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "msa/base/stop.h"
-#include "msa/samples/batch_stream.h"
 #include "msa/train/checkpoint.h"
 #include "msa/train/evaluation.h"
 #include "msa/train/run_log.h"
@@ -33,7 +32,7 @@ class Trainer {
  private:
   const PhaseConfig& phase() const;
   /// Batches of a phase; new groups of similar documents count for those that are made later.
-  struct PhaseBatches;
+  class PhaseBatches;
 
   void resume(Checkpoint saved);
   void run_phase();
@@ -43,7 +42,7 @@ class Trainer {
   void work_behind_step(PhaseBatches& batches);
   void mine_misses();
   bool is_phase_over() const;
-  void step(samples::BatchStream& stream, const ForwardOptions& options);
+  void step(PhaseBatches& batches, const ForwardOptions& options);
   void report(const StepResult& result, double rate);
   void evaluate();
   std::vector<Figure> recall_figures(const Recall& recall) const;

@@ -1,0 +1,96 @@
+#include "msa/samples/reading_batch.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "msa/samples/batch_fixture.h"
+#include "msa/samples/question_drawer.h"
+
+namespace msa::samples {
+namespace {
+
+class ReadingBatchTest : public testing::Test {
+ protected:
+  ReadingBatchTest() {
+    for (int32_t d = 0; d < 40; ++d) memory_.add(d);
+    questions_.resize(static_cast<size_t>(corpus().num_questions()));
+    std::iota(questions_.begin(), questions_.end(), 0);
+  }
+
+  const TrainCorpus& corpus() const { return fixture_.corpus(); }
+
+  /// Those that can be read over this memory.
+  std::vector<int32_t> readable() const {
+    std::vector<int32_t> out;
+    for (const int32_t q : questions_) {
+      const TrainQuestion question = corpus().question(q);
+      bool is_there = !shortest_answer(question).empty();
+      for (size_t i = 0; i < (question.needs_all_gold ? question.documents.size() : 1); ++i) {
+        is_there = is_there && memory_.place_of(question.documents[i]).has_value();
+      }
+      if (is_there) out.push_back(q);
+    }
+    return out;
+  }
+
+  std::string text_of(std::span<const int32_t> tokens) const {
+    return fixture_.layout().tokenizer().decode(tokens);
+  }
+
+  const BatchFixture fixture_{std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"};
+  AskedMemory memory_{fixture_.corpus(), fixture_.layout(), 100'000};
+  std::vector<int32_t> questions_;
+};
+
+TEST_F(ReadingBatchTest, EveryQuestionWithItsTextsHasItsAnswerAsOnlyTarget) {
+  const Batch batch = reading_batch(corpus(), fixture_.layout(), memory_, questions_);
+  check(batch, fixture_.layout().tokenizer().vocab_size());
+  EXPECT_EQ(batch.documents.tokens, memory_.batch().documents.tokens);
+  const std::vector<int32_t> expected = readable();
+  ASSERT_GT(expected.size(), 20U);
+  ASSERT_EQ(batch.num_asking, static_cast<int64_t>(expected.size()));
+  ASSERT_EQ(batch.sequences.num_sequences(), batch.num_asking);
+  size_t target = 0;
+  int64_t num_with_two = 0;
+  for (size_t s = 0; s < expected.size(); ++s) {
+    const TrainQuestion question = corpus().question(expected[s]);
+    EXPECT_EQ(batch.names[s], question.name);
+    const auto begin = static_cast<size_t>(batch.sequences.offsets[s]);
+    const auto end = static_cast<size_t>(batch.sequences.offsets[s + 1]);
+    const std::string sequence =
+        text_of(std::span(batch.sequences.tokens).subspan(begin, end - begin));
+    std::vector<int32_t> answer;
+    for (; target < batch.targets.rows.size() &&
+           batch.targets.rows[target] < batch.sequences.offsets[s + 1];
+         ++target) {
+      EXPECT_EQ(batch.targets.terms[target], LossTerm::kAnswer);
+      EXPECT_EQ(batch.targets.weights[target], 1);
+      EXPECT_EQ(batch.targets.tokens[target],
+                batch.sequences.tokens[static_cast<size_t>(batch.targets.rows[target]) + 1]);
+      answer.push_back(batch.targets.tokens[target]);
+    }
+    const std::string wanted = std::string(shortest_answer(question)) + "<|im_end|>";
+    EXPECT_EQ(text_of(answer), wanted);
+    EXPECT_TRUE(sequence.ends_with(wanted)) << sequence;
+    EXPECT_NE(sequence.find(std::string(question.text)), std::string::npos);
+    for (const int32_t document : question.documents) {
+      EXPECT_NE(sequence.find(std::string(corpus().text(document))), std::string::npos) << sequence;
+    }
+    num_with_two += question.documents.size() == 2;
+  }
+  EXPECT_EQ(target, batch.targets.rows.size());
+  EXPECT_GT(num_with_two, 0);
+}
+
+TEST_F(ReadingBatchTest, QuestionsWithoutAnswerOrWithoutTheirTextAreLeftOut) {
+  const AskedMemory empty(corpus(), fixture_.layout(), 100);
+  EXPECT_EQ(reading_batch(corpus(), fixture_.layout(), empty, questions_).num_asking, 0);
+  EXPECT_LT(readable().size(), questions_.size());
+  EXPECT_EQ(reading_batch(corpus(), fixture_.layout(), memory_, {}).num_asking, 0);
+}
+
+}  // namespace
+}  // namespace msa::samples
