@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "msa/base/error.h"
+#include "msa/corpus/passage_text.h"
 #include "msa/samples/document_ids.h"
+#include "msa/samples/gap_question.h"
 #include "msa/samples/random.h"
 #include "msa/samples/sequence_writer.h"
 
@@ -16,6 +18,8 @@ constexpr int kMaxMisses = 32;
 
 constexpr size_t kMaxTexts = 3;  // of a reading sequence
 constexpr int64_t kNearPlaces = 2;
+
+Learned language(float weight) { return {.term = LossTerm::kLanguage, .weight = weight}; }
 
 }  // namespace
 
@@ -260,14 +264,17 @@ void BatchMaker::add_naming(Making& making, int64_t end_tokens) const {
   making.max_tokens = mixture_.sequence_tokens;
 }
 
+ShownDocument BatchMaker::shown_alone(int32_t document, Random& random) const {
+  return {.document = document,
+          .id = DocumentIds::random_id(mixture_.ids_max_digits, random),
+          .title = random.chance(mixture_.hidden_title_share) ? TrainCorpus::Title::kHidden
+                                                              : TrainCorpus::Title::kShown};
+}
+
 bool BatchMaker::write_document(int32_t document, Making& making) const {
   making.writer.begin_alone();
-  making.writer.add_document(
-      {.document = document,
-       .id = DocumentIds::random_id(mixture_.ids_max_digits, making.random),
-       .title = making.random.chance(mixture_.hidden_title_share) ? TrainCorpus::Title::kHidden
-                                                                  : TrainCorpus::Title::kShown},
-      {.term = LossTerm::kLanguage, .weight = mixture_.weights.document});
+  making.writer.add_document(shown_alone(document, making.random),
+                             language(mixture_.weights.document));
   if (!fits(0, making)) return false;
   add_alone(making.writer.sequence(), std::string(corpus_.document_name(document)), making.batch);
   return true;
@@ -280,14 +287,7 @@ bool BatchMaker::write_alone_answers(int32_t document, Making& making) const {
   const auto questions = questions_.draw_answered(document, mixture_.max_alone_answers, random);
   if (questions.empty()) return false;
   const TargetWeights& weights = mixture_.weights;
-  const auto language = [](float weight) {
-    return Learned{.term = LossTerm::kLanguage, .weight = weight};
-  };
-  const ShownDocument shown{.document = document,
-                            .id = DocumentIds::random_id(mixture_.ids_max_digits, random),
-                            .title = random.chance(mixture_.hidden_title_share)
-                                         ? TrainCorpus::Title::kHidden
-                                         : TrainCorpus::Title::kShown};
+  const ShownDocument shown = shown_alone(document, random);
   std::string text = questions_.styled(questions[0].question.text, random);
   writer.begin_alone();
   int64_t question_tokens = writer.add_question(text, language(weights.alone_question));
@@ -308,13 +308,44 @@ bool BatchMaker::write_alone_answers(int32_t document, Making& making) const {
   return true;
 }
 
+/// A conversation without memory: a question made from a sentence of the text, the text without
+/// that sentence, the answer.
+bool BatchMaker::write_alone_gap(int32_t document, Making& making) const {
+  Random& random = making.random;
+  SequenceWriter& writer = making.writer;
+  const std::string_view title = corpus_.title(document);
+  const auto gap = gap_question(title, corpus_.text(document), random);
+  if (!gap) return false;
+  const TargetWeights& weights = mixture_.weights;
+  const ShownDocument shown = shown_alone(document, random);
+  const bool has_title = shown.title == TrainCorpus::Title::kShown;
+  const std::string question = questions_.styled(gap->text, random);
+  writer.begin_alone();
+  const int64_t question_tokens = writer.add_question(question, language(weights.alone_question));
+  writer.add_ids(std::span(&shown.id, 1));
+  writer.add_text(shown.id, has_title ? corpus::passage_text(title, gap->passage) : gap->passage,
+                  language(weights.alone_text));
+  if (random.chance(mixture_.end_of_retrieve_share)) {
+    writer.add_end_of_retrieve(language(weights.end_of_retrieve));
+  }
+  const int64_t answer_tokens = writer.add_answer(
+      question, gap->answer, language(weights.alone_answer), weights.answer_frame);
+  if (!fits(question_tokens, making, answer_tokens)) return false;
+  add_alone(writer.sequence(), "gap of " + std::string(corpus_.document_name(document)),
+            making.batch);
+  return true;
+}
+
 void BatchMaker::add_language(Making& making) const {
+  const double answers_end = mixture_.alone_answers_share;
+  const double gap_end = answers_end + mixture_.alone_gap_share;
   for (int misses = 0; misses < kMaxMisses;) {
     const int32_t document = documents_.draw(making.random);
     expect_not_held_back(document);
-    const bool is_asked = making.random.chance(mixture_.alone_answers_share);
-    const bool is_written =
-        (is_asked && write_alone_answers(document, making)) || write_document(document, making);
+    const double way = making.random.uniform();
+    const bool is_asked = way < answers_end && write_alone_answers(document, making);
+    const bool is_gap = way >= answers_end && way < gap_end && write_alone_gap(document, making);
+    const bool is_written = is_asked || is_gap || write_document(document, making);
     misses = is_written ? 0 : misses + 1;
   }
 }

@@ -56,6 +56,8 @@ class BatchMaker {
   bool write_no_answer(const DrawnQuestion& question, Making& making) const;
   bool write_document(int32_t document, Making& making) const;
   bool write_alone_answers(int32_t document, Making& making) const;
+  bool write_alone_gap(int32_t document, Making& making) const;
+  ShownDocument shown_alone(int32_t document, Random& random) const;
 
   bool fits(int64_t question_tokens, Making& making, int64_t answer_tokens = 0) const;
   void expect_not_held_back(int32_t document) const;

@@ -384,6 +384,92 @@ TEST(BatchMaker, LanguageAloneHasNoMemory) {
                                   [](LossTerm term) { return term == LossTerm::kLanguage; }));
 }
 
+TEST(BatchMaker, GapQuestionsAreReadFromTheTextWithoutTheirSentence) {
+  Mixture mixture = small_mixture();
+  mixture.memory_tokens = 0;
+  mixture.sequence_tokens = 40'000;
+  mixture.alone_answers_share = 0;
+  mixture.alone_gap_share = 1;
+  mixture.lower_case_share = 0;
+  const std::string answered = "The answer to the question is: ";
+  std::set<bool> shows_title;
+  std::set<bool> ends_retrieval;
+  int seen = 0;
+  for (int64_t step = 0; step < 3; ++step) {
+    const Batch batch = maker_of(mixture).make(step);
+    const auto all = learned(batch, LossTerm::kLanguage);
+    for (size_t s = 0; s < batch.names.size(); ++s) {
+      if (!batch.names[s].starts_with("gap of ")) continue;
+      ++seen;
+      const int32_t document = fixture().document(batch.names[s].substr(7));
+      EXPECT_FALSE(corpus().is_held_back(document));
+      const std::string text = text_of(batch.sequences, s);
+      SCOPED_TRACE(text);
+      // Question, id, passage, end of retrieval or not, the question again, answer.
+      const size_t question_begin = text::kQuestionFront.size() + text.find("<|im_start|>user\n");
+      const size_t question_end = text.find(text::kQuestionBack);
+      ASSERT_EQ(text.find("<|im_start|>user\n"), 0U);
+      ASSERT_NE(question_end, std::string::npos);
+      const std::string id = id_of(text);
+      const size_t passage_begin = text.find("<|object_ref_end|>[" + id + "]. ");
+      ASSERT_NE(passage_begin, std::string::npos);
+      const size_t answer_begin = text.rfind(answered) + answered.size();
+      const std::string answer = text.substr(answer_begin, text.rfind("<|im_end|>") - answer_begin);
+      const std::string passage =
+          text.substr(passage_begin, text.find("\n<|", passage_begin) - passage_begin);
+      EXPECT_NE(passage.find(answer), std::string::npos);
+      EXPECT_EQ(text.substr(0, question_end).find(answer), std::string::npos);
+      EXPECT_LT(question_begin, question_end);
+      EXPECT_EQ(passage.find(corpus().text(document)), std::string::npos);
+      const std::string title(corpus().title(document));
+      shows_title.insert(passage.find("]. " + title + "\n") != std::string::npos);
+      ends_retrieval.insert(text.find("<End-of-Retrieve>") != std::string::npos);
+      EXPECT_TRUE(all.at(s).ends_with(answered + answer + "<|im_end|>"));
+      // The answer and its end have the weight of answers, and nothing else has it.
+      std::vector<int32_t> weighty;
+      for (size_t i = 0; i < batch.targets.rows.size(); ++i) {
+        const int32_t row = batch.targets.rows[i];
+        if (row < batch.sequences.offsets[s] || row >= batch.sequences.offsets[s + 1]) continue;
+        EXPECT_EQ(batch.targets.terms[i], LossTerm::kLanguage);
+        if (batch.targets.weights[i] == mixture.weights.alone_answer) {
+          weighty.push_back(batch.targets.tokens[i]);
+        }
+      }
+      EXPECT_EQ(text_of(weighty), " " + answer + "<|im_end|>");
+    }
+  }
+  EXPECT_GT(seen, 100);
+  EXPECT_EQ(shows_title.size(), 2U);
+  EXPECT_EQ(ends_retrieval.size(), 2U);
+}
+
+TEST(BatchMaker, GapQuestionsAreWrittenInTheirShare) {
+  const auto count = [](double answers_share, double gap_share) {
+    Mixture mixture = small_mixture();
+    mixture.memory_tokens = 0;
+    mixture.sequence_tokens = 80'000;
+    mixture.alone_answers_share = answers_share;
+    mixture.alone_gap_share = gap_share;
+    mixture.sources = {{.documents = 1}, {.documents = 0}};  // articles: nearly all give one
+    const Batch batch = maker_of(mixture).make(4);
+    int gaps = 0;
+    int asked = 0;
+    for (const std::string& name : batch.names) {
+      gaps += name.starts_with("gap of ") ? 1 : 0;
+      asked += name.starts_with("q-") ? 1 : 0;
+    }
+    const auto all = static_cast<double>(batch.names.size());
+    return std::pair{gaps / all, asked / all};
+  };
+  const double most = count(0, 1).first;
+  EXPECT_GT(most, 0.4);
+  EXPECT_NEAR(count(0, 0.3).first, 0.3 * most, 0.06);
+  const auto [gaps, asked] = count(0.6, 0.4);
+  EXPECT_NEAR(gaps, 0.4 * most, 0.06);
+  EXPECT_NEAR(asked, 0.6, 0.06);
+  EXPECT_EQ(count(0.6, 0).first, 0);
+}
+
 TEST(BatchMaker, SharesOfTokensAreKept) {
   Mixture mixture = small_mixture();
   mixture.sequence_tokens = 40'000;
@@ -469,6 +555,8 @@ TEST(BatchMaker, RefusesMixturesOutOfRange) {
   };
   refused([](Mixture& m) { m.reading_share = 1.5; });
   refused([](Mixture& m) { m.reading_share = 0.6, m.language_share = 0.5; });
+  refused([](Mixture& m) { m.alone_gap_share = -0.1; });
+  refused([](Mixture& m) { m.alone_answers_share = 0.6, m.alone_gap_share = 0.5; });
   refused([](Mixture& m) { m.ids_max_digits = 0; });
   refused([](Mixture& m) { m.sources.resize(3); });
   refused([](Mixture& m) { m.questions.span = -1; });

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "msa/samples/facts.h"
-#include "msa/samples/phrases.h"
 
 namespace msa::samples {
 namespace {
@@ -123,6 +122,13 @@ std::string inverted_form(const Gap& gap, std::string_view word) {
   return text;
 }
 
+/// True where nothing stands behind the phrase and what it counts, or "when" says where it stood.
+bool is_place_told(const Gap& gap) {
+  if (gap.phrase.kind == Phrase::Kind::kDate || gap.phrase.kind == Phrase::Kind::kYear) return true;
+  const size_t counted = gap.phrase.kind == Phrase::Kind::kNumber ? 1 : 0;
+  return gap.end <= gap.phrase.end + counted;
+}
+
 /// "Rome was sacked by the Goths when".
 std::string in_place_form(const Gap& gap, std::string_view word) {
   std::string text = told(gap, gap.begin, gap.phrase.first);
@@ -167,14 +173,20 @@ bool begins_with_pronoun(const std::vector<PlainWord>& words) {
          first == "Her" || first == "Its" || first == "Their";
 }
 
-std::optional<MadeQuestion> question_from(std::string_view title, std::string_view sentence,
-                                          Random& random) {
+}  // namespace
+
+std::optional<MadeQuestion> sentence_question(std::string_view title, std::string_view sentence,
+                                              const SentenceQuestionOptions& options,
+                                              Random& random) {
   const auto words = plain_words(sentence);
   if (words.size() < kMinSentenceWords || words.size() > kMaxSentenceWords) return std::nullopt;
   std::vector<Phrase> phrases;
   for (size_t i = 0; i < words.size();) {
     const auto phrase = phrase_at(words, i);
-    if (phrase && text_of(words, *phrase).size() <= kMaxAnswerBytes) phrases.push_back(*phrase);
+    if (phrase && text_of(words, *phrase).size() <= kMaxAnswerBytes &&
+        options.may_ask(words, *phrase)) {
+      phrases.push_back(*phrase);
+    }
     i = phrase ? phrase->end : i + 1;
   }
   if (phrases.empty()) return std::nullopt;
@@ -192,7 +204,8 @@ std::optional<MadeQuestion> question_from(std::string_view title, std::string_vi
     if (gap.phrase.first == 1 && is_preposition(first)) {
       if (!is_time) return std::nullopt;
       made.text = fronted_form(gap, word);
-    } else if (!is_preposition(first) && random.chance(0.75)) {
+    } else if (!is_preposition(first) && random.chance(0.75) &&
+               (!options.keeps_place || is_place_told(gap))) {
       made.text = inverted_form(gap, word);
     }
     if (made.text.empty()) made.text = in_place_form(gap, word);
@@ -204,14 +217,14 @@ std::optional<MadeQuestion> question_from(std::string_view title, std::string_vi
   return made;
 }
 
-}  // namespace
-
 std::optional<MadeQuestion> cloze_question(std::string_view title, std::string_view text,
                                            Random& random) {
   const auto sentences = sentences_of(text);
   if (sentences.empty()) return std::nullopt;
+  const SentenceQuestionOptions any{
+      .may_ask = [](const std::vector<PlainWord>&, const Phrase&) { return true; }};
   for (int i = 0; i < kMaxTries; ++i) {
-    if (auto made = question_from(title, random.pick(sentences), random)) return made;
+    if (auto made = sentence_question(title, random.pick(sentences), any, random)) return made;
   }
   return std::nullopt;
 }

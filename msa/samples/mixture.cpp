@@ -46,6 +46,7 @@ void check(const Mixture& mixture, int64_t num_sources) {
                                     {mixture.end_of_retrieve_share, "end_of_retrieve_share"},
                                     {mixture.made_reading_share, "made_reading_share"},
                                     {mixture.alone_answers_share, "alone_answers_share"},
+                                    {mixture.alone_gap_share, "alone_gap_share"},
                                     {mixture.hop_share, "hop_share"},
                                     {mixture.retry_share, "retry_share"},
                                     {mixture.chain_share, "chain_share"},
@@ -55,6 +56,9 @@ void check(const Mixture& mixture, int64_t num_sources) {
   MSA_CHECK(mixture.language_share + mixture.reading_share <= 1,
             "language_share and reading_share together must not be above 1, got ",
             mixture.language_share + mixture.reading_share);
+  MSA_CHECK(mixture.alone_answers_share + mixture.alone_gap_share <= 1,
+            "alone_answers_share and alone_gap_share together must not be above 1, got ",
+            mixture.alone_answers_share + mixture.alone_gap_share);
   const QuestionShares& questions = mixture.questions;
   for (const auto& [value, name] : {std::pair{questions.written, "questions.written"},
                                     {questions.span, "questions.span"},

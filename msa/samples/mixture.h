@@ -71,6 +71,7 @@ struct Mixture {
   // Of language sequences.
   double alone_answers_share = 0.45;  // documents with questions: text, questions and answers
   int64_t max_alone_answers = 3;
+  double alone_gap_share = 0;  // a question made from a sentence, the text without it, the answer
 
   // Of questions that need several documents.
   double hop_share = 0.7;  // one document at a time instead of all at once

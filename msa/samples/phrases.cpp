@@ -19,6 +19,9 @@ constexpr std::array<std::string_view, 12> kMonths{"January",   "February", "Mar
                                                    "May",       "June",     "July",     "August",
                                                    "September", "October",  "November", "December"};
 
+constexpr std::array<std::string_view, 7> kDays{"Monday", "Tuesday",  "Wednesday", "Thursday",
+                                                "Friday", "Saturday", "Sunday"};
+
 constexpr std::array<std::string_view, 20> kNumberWords{
     "two",       "three",  "four",   "five",   "six",    "seven",    "eight",
     "nine",      "ten",    "eleven", "twelve", "twenty", "thirteen", "fifteen",
@@ -242,5 +245,9 @@ std::string ascii_lower(std::string_view text) {
 
 bool is_auxiliary(std::string_view word) { return is_one_of(word, kAuxiliaries); }
 bool is_preposition(std::string_view word) { return is_one_of(word, kPrepositions); }
+
+bool is_month_or_day(std::string_view word) {
+  return is_one_of(word, kMonths) || is_one_of(word, kDays);
+}
 
 }  // namespace msa::samples

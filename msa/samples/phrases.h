@@ -57,4 +57,7 @@ bool is_auxiliary(std::string_view word);
 /// True for in, on, by and the like, in lower case.
 bool is_preposition(std::string_view word);
 
+/// True for January, Monday and the like.
+bool is_month_or_day(std::string_view word);
+
 }  // namespace msa::samples

@@ -110,6 +110,14 @@ void SequenceWriter::add_texts(std::vector<ShownDocument> texts, Learned learned
   add_tokens(std::span(&closing, 1), text::kResponseRole);
 }
 
+void SequenceWriter::add_text(int64_t id, std::string_view text, Learned learned) {
+  text::PromptLayout::settle(sequence_.prompt.roles);
+  const size_t begin = sequence_.prompt.tokens.size();
+  const text::AppendedText appended{.id = id, .text = text};
+  sequence_.prompt.append(layout_.appended_texts(std::span(&appended, 1)));
+  learn(begin, sequence_.prompt.tokens.size() - 1, learned);  // but for the closing token
+}
+
 void SequenceWriter::add_end_of_retrieve(Learned learned) {
   const size_t begin = sequence_.prompt.tokens.size();
   add_tokens(layout_.end_of_retrieve(), text::kResponseRole);

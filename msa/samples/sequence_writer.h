@@ -60,6 +60,9 @@ class SequenceWriter {
   /// The next round begins with the texts, by rising id; only they and the question route then.
   void add_texts(std::vector<ShownDocument> texts, Learned learned = {});
 
+  /// The same of one text that is no document of the corpus, title included.
+  void add_text(int64_t id, std::string_view text, Learned learned = {});
+
   /// The model has read enough.
   void add_end_of_retrieve(Learned learned = {});
 

@@ -198,6 +198,30 @@ TEST(SequenceWriter, AConversationAloneBeginsWithTheHeadAndAnswersSeveralQuestio
       << text;
 }
 
+TEST(SequenceWriter, ATextIsWrittenAsADocumentOfItsWords) {
+  for (const char* name : {"o-1", "o-4", "a-5-2"}) {
+    const auto place = fixture().document(name);
+    const std::string title(corpus().title(place));
+    const std::string text =
+        (title.empty() ? "" : title + "\n") + std::string(corpus().text(place));
+    SequenceWriter of_document(layout(), corpus());
+    SequenceWriter of_text(layout(), corpus());
+    const std::vector<int64_t> ids{4071};
+    for (SequenceWriter* writer : {&of_document, &of_text}) {
+      writer->begin_alone();
+      writer->add_question(kQuestion);
+      writer->add_ids(ids);
+    }
+    of_document.add_texts({shown(name, 4071)}, kText);
+    of_text.add_text(4071, text, kText);
+    expect_equal(of_text.sequence().prompt, of_document.sequence().prompt);
+    EXPECT_EQ(of_text.sequence().positions, of_document.sequence().positions);
+    EXPECT_EQ(of_text.sequence().targets.rows, of_document.sequence().targets.rows);
+    EXPECT_EQ(learned(of_text.sequence()), learned(of_document.sequence()));
+    EXPECT_EQ(learned(of_text.sequence())[LossTerm::kReconstruction], "[4071]. " + text + "\n");
+  }
+}
+
 TEST(SequenceWriter, SequencesOfABatchKeepTheirRowsAndGold) {
   SequenceWriter writer(layout(), corpus());
   Batch batch;

@@ -214,6 +214,7 @@ void list_keys(Keys& keys, samples::Mixture& mixture) {
         {"end_of_retrieve_share", &mixture.end_of_retrieve_share},
         {"made_reading_share", &mixture.made_reading_share},
         {"alone_answers_share", &mixture.alone_answers_share},
+        {"alone_gap_share", &mixture.alone_gap_share},
         {"hop_share", &mixture.hop_share},
         {"chain_share", &mixture.chain_share},
         {"retry_share", &mixture.retry_share},
@@ -224,6 +225,8 @@ void list_keys(Keys& keys, samples::Mixture& mixture) {
   keys.table("weights", mixture.weights);
   keys.must(mixture.language_share + mixture.reading_share <= 1, "reading_share",
             "at most 1 together with language_share");
+  keys.must(mixture.alone_answers_share + mixture.alone_gap_share <= 1, "alone_gap_share",
+            "at most 1 together with alone_answers_share");
 }
 
 template <typename Keys>
