@@ -67,6 +67,10 @@ void BatchMaker::expect_not_held_back(int32_t document) const {
               " was drawn for training");
 }
 
+std::string BatchMaker::full_text(int32_t document) const {
+  return corpus::passage_text(corpus_.title(document), corpus_.text(document));
+}
+
 bool BatchMaker::fits(int64_t question_tokens, Making& making, int64_t answer_tokens) const {
   const int64_t tokens = making.writer.num_tokens();
   return question_tokens <= mixture_.max_question_tokens &&
@@ -156,8 +160,22 @@ bool BatchMaker::write_reading(const DrawnQuestion& question, bool is_by_hops,
     }
   }
   const Learned text{.term = LossTerm::kReconstruction, .weight = mixture_.weights.text};
+  std::vector<std::string> gold_texts;
+  if (mixture_.renamed_share > 0) {
+    for (const int32_t place : places) {
+      gold_texts.push_back(full_text(making.shown(place).document));
+    }
+  }
+  std::string asked = question.text;
+  std::string answer = question.answer;
+  std::vector<Renaming> renamings;
+  if (auto found = questions_.draw_renaming(asked, answer, gold_texts, random)) {
+    asked = renamed(asked, *found);
+    answer = found->to;
+    renamings.push_back(std::move(*found));
+  }
   writer.begin_asked();
-  const int64_t question_tokens = writer.add_question(question.text);
+  const int64_t question_tokens = writer.add_question(asked);
   for (auto& round : rounds) {
     random.shuffle(round);
     std::vector<int64_t> ids;
@@ -167,16 +185,15 @@ bool BatchMaker::write_reading(const DrawnQuestion& question, bool is_by_hops,
       texts.push_back(making.shown(place));
     }
     writer.add_ids(ids);
-    writer.add_texts(std::move(texts), text);
+    writer.add_texts(std::move(texts), text, renamings);
   }
   if (random.chance(mixture_.end_of_retrieve_share)) {
     writer.add_end_of_retrieve(
         {.term = LossTerm::kAnswer, .weight = mixture_.weights.end_of_retrieve});
   }
-  const int64_t answer_tokens =
-      writer.add_answer(question.text, question.answer,
-                        {.term = LossTerm::kAnswer, .weight = mixture_.weights.answer},
-                        mixture_.weights.answer_frame);
+  const int64_t answer_tokens = writer.add_answer(
+      asked, answer, {.term = LossTerm::kAnswer, .weight = mixture_.weights.answer},
+      mixture_.weights.answer_frame);
   if (!fits(question_tokens, making, answer_tokens)) return false;
   add_asked(writer.sequence(), {}, question.name, making.batch);
   return true;
@@ -288,19 +305,31 @@ bool BatchMaker::write_alone_answers(int32_t document, Making& making) const {
   if (questions.empty()) return false;
   const TargetWeights& weights = mixture_.weights;
   const ShownDocument shown = shown_alone(document, random);
-  std::string text = questions_.styled(questions[0].question.text, random);
+  std::vector<Renaming> renamings;
+  const auto now = [&](std::string_view text) {
+    std::string changed(text);
+    for (const Renaming& renaming : renamings) changed = renamed(changed, renaming);
+    return changed;
+  };
+  for (size_t i = 0; mixture_.renamed_share > 0 && i < questions.size(); ++i) {
+    const std::vector<std::string> passage{now(full_text(document))};
+    auto found = questions_.draw_renaming(now(questions[i].question.text), now(questions[i].answer),
+                                          passage, random);
+    if (found) renamings.push_back(std::move(*found));
+  }
+  std::string text = questions_.styled(now(questions[0].question.text), random);
   writer.begin_alone();
   int64_t question_tokens = writer.add_question(text, language(weights.alone_question));
   int64_t answer_tokens = 0;
   writer.add_ids(std::span(&shown.id, 1));
-  writer.add_texts({shown}, language(weights.alone_text));
+  writer.add_texts({shown}, language(weights.alone_text), renamings);
   if (random.chance(mixture_.end_of_retrieve_share)) {
     writer.add_end_of_retrieve(language(weights.end_of_retrieve));
   }
   for (const WrittenQuestion& question : questions) {
-    if (&question != &questions[0]) text = questions_.styled(question.question.text, random);
+    if (&question != &questions[0]) text = questions_.styled(now(question.question.text), random);
     answer_tokens = std::max(
-        answer_tokens, writer.add_answer(text, question.answer, language(weights.alone_answer),
+        answer_tokens, writer.add_answer(text, now(question.answer), language(weights.alone_answer),
                                          weights.answer_frame));
   }
   if (!fits(question_tokens, making, answer_tokens)) return false;

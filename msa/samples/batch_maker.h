@@ -59,6 +59,7 @@ class BatchMaker {
   bool write_alone_gap(int32_t document, Making& making) const;
   ShownDocument shown_alone(int32_t document, Random& random) const;
 
+  std::string full_text(int32_t document) const;  // with its title
   bool fits(int64_t question_tokens, Making& making, int64_t answer_tokens = 0) const;
   void expect_not_held_back(int32_t document) const;
 

@@ -133,6 +133,65 @@ TEST(BatchMaker, FillsItsTokensAndNeverCuts) {
   }
 }
 
+/// Of readings: the text that an answer frame ends, and what of it is learned as the answer.
+std::vector<std::pair<std::string, std::string>> readings(const Batch& batch, LossTerm term) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const auto& [sequence, text] : learned(batch, term)) {
+    const std::string frame(text::kAnswerFrame);
+    const size_t place = text.rfind(frame);
+    if (place == std::string::npos) continue;
+    std::string answer = text.substr(place + frame.size() + 1);  // behind a blank
+    answer.resize(answer.size() - std::string("<|im_end|>").size());
+    out.emplace_back(text_of(batch.sequences, sequence), answer);
+  }
+  return out;
+}
+
+TEST(BatchMaker, RenamedAnswersStandInTheirTextsAndAreOthersEveryTime) {
+  std::set<std::string> own;  // answers as they were written
+  for (int32_t q = 0; q < corpus().num_questions(); ++q) {
+    for (const std::string_view answer : corpus().question(q).answers) own.emplace(answer);
+  }
+  for (const double share : {0.0, 1.0}) {
+    for (const bool has_memory : {false, true}) {
+      SCOPED_TRACE(share);
+      SCOPED_TRACE(has_memory);
+      Mixture mixture = small_mixture();
+      mixture.renamed_share = share;
+      mixture.no_answer_share = 0;
+      mixture.made_reading_share = 0;
+      mixture.chain_share = 0;
+      mixture.lower_case_share = 0;
+      mixture.alone_answers_share = 1;
+      mixture.max_alone_answers = 1;
+      mixture.language_share = 0;
+      if (!has_memory) mixture.memory_tokens = 0;
+      int64_t num_readings = 0;
+      int64_t num_renamed = 0;
+      std::map<std::string, std::set<std::string>> answers;  // by question
+      for (int64_t step = 0; step < 12; ++step) {
+        const Batch batch = maker_of(mixture).make(step);
+        for (const auto& [text, answer] :
+             readings(batch, has_memory ? LossTerm::kAnswer : LossTerm::kLanguage)) {
+          ++num_readings;
+          const std::string last = " built by " + answer + " for the market.";
+          num_renamed += text.find(last) != std::string::npos &&
+                         answers[text.substr(0, text.find('?'))].insert(answer).second;
+          EXPECT_TRUE(has_words(text, answer)) << text;
+        }
+      }
+      ASSERT_GT(num_readings, 100);
+      const auto asked_again = std::ranges::count_if(
+          answers, [](const auto& question) { return question.second.size() > 1; });
+      if (share == 0) {
+        EXPECT_EQ(asked_again, 0);
+      } else {
+        EXPECT_GT(asked_again, static_cast<int64_t>(answers.size() / 3));
+      }
+    }
+  }
+}
+
 TEST(BatchMaker, AllOfADocumentMayBeLearnedButTheIdAtItsBegin) {
   const Batch batch = maker_of(small_mixture()).make(0);
   const Targets& targets = batch.document_targets;

@@ -47,6 +47,7 @@ void check(const Mixture& mixture, int64_t num_sources) {
                                     {mixture.made_reading_share, "made_reading_share"},
                                     {mixture.alone_answers_share, "alone_answers_share"},
                                     {mixture.alone_gap_share, "alone_gap_share"},
+                                    {mixture.renamed_share, "renamed_share"},
                                     {mixture.hop_share, "hop_share"},
                                     {mixture.retry_share, "retry_share"},
                                     {mixture.chain_share, "chain_share"},

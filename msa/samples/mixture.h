@@ -67,6 +67,9 @@ struct Mixture {
   double distractor_share = 0.45;     // one or two texts beside the gold ones
   double end_of_retrieve_share = 0.8;
   double made_reading_share = 0.15;  // questions made here instead of written ones
+  // Texts, in language sequences too, in which an answer that is a name, a date or a number is
+  // another one throughout; others stay as they are.
+  double renamed_share = 0;
 
   // Of language sequences.
   double alone_answers_share = 0.45;  // documents with questions: text, questions and answers

@@ -10,6 +10,7 @@ namespace msa::samples {
 namespace {
 
 constexpr int kMaxTries = 8;
+constexpr int kMaxRenamingTries = 48;
 constexpr int64_t kBeside = 3;  // passages to either side, of the same title
 constexpr size_t kMinTellingBytes = 4;
 
@@ -243,6 +244,32 @@ std::optional<WrittenQuestion> QuestionDrawer::draw_any(Random& random) const {
     if (corpus_.is_question_held_back(number)) continue;
     const TrainQuestion question = corpus_.question(number);
     if (may_ask(question)) return WrittenQuestion{question, shortest_answer(question)};
+  }
+  return std::nullopt;
+}
+
+std::optional<Renaming> QuestionDrawer::draw_renaming(std::string_view question,
+                                                      std::string_view answer,
+                                                      std::span<const std::string> texts,
+                                                      Random& random) const {
+  if (mixture_.renamed_share <= 0 || !random.chance(mixture_.renamed_share)) return std::nullopt;
+  const AnswerKind kind = kind_of(answer);
+  const auto has = [](std::string_view words) {
+    return [words](std::string_view text) { return has_words(text, words); };
+  };
+  if (kind == AnswerKind::kOther || std::ranges::none_of(texts, has(answer))) return std::nullopt;
+  const std::string_view asking = asking_word(question);
+  for (int i = 0; i < kMaxRenamingTries; ++i) {
+    std::optional<std::string> other = other_number(answer, random);
+    if (kind == AnswerKind::kName || kind == AnswerKind::kDate) {
+      const auto drawn = draw_any(random);
+      if (!drawn || asking_word(drawn->question.text) != asking) continue;
+      if (kind_of(drawn->answer) != kind) continue;
+      other = std::string(drawn->answer);
+    }
+    if (!other || *other == answer || has_words(question, *other)) continue;
+    if (std::ranges::any_of(texts, has(*other))) continue;
+    return Renaming{.from = std::string(answer), .to = std::move(*other)};
   }
   return std::nullopt;
 }

@@ -12,6 +12,7 @@
 #include "msa/samples/mixture.h"
 #include "msa/samples/question_maker.h"
 #include "msa/samples/random.h"
+#include "msa/samples/renaming.h"
 #include "msa/samples/train_corpus.h"
 
 namespace msa::samples {
@@ -68,6 +69,12 @@ class QuestionDrawer {
 
   /// Written questions that one document answers alone, each once, by their sources' weights.
   std::vector<WrittenQuestion> draw_answered(int32_t document, int64_t count, Random& random) const;
+
+  /// In the mixture's share of calls another answer of the same kind to a question that asks alike.
+  /// Nothing where none is found in some draws, and where the texts do not have the answer or have
+  /// the other one already.
+  std::optional<Renaming> draw_renaming(std::string_view question, std::string_view answer,
+                                        std::span<const std::string> texts, Random& random) const;
 
   /// `question` in lower case in the mixture's share of calls.
   std::string styled(std::string_view question, Random& random) const;

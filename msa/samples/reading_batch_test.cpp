@@ -72,7 +72,7 @@ TEST_F(ReadingBatchTest, EveryQuestionWithItsTextsHasItsAnswerAsOnlyTarget) {
                 batch.sequences.tokens[static_cast<size_t>(batch.targets.rows[target]) + 1]);
       answer.push_back(batch.targets.tokens[target]);
     }
-    const std::string wanted = std::string(shortest_answer(question)) + "<|im_end|>";
+    const std::string wanted = " " + std::string(shortest_answer(question)) + "<|im_end|>";
     EXPECT_EQ(text_of(answer), wanted);
     EXPECT_TRUE(sequence.ends_with(wanted)) << sequence;
     EXPECT_NE(sequence.find(std::string(question.text)), std::string::npos);

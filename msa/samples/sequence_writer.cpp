@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "msa/corpus/passage_text.h"
+
 namespace msa::samples {
 namespace {
 
@@ -96,13 +98,25 @@ void SequenceWriter::add_ids(std::span<const int64_t> ids, Learned learned) {
   learn(begin, sequence_.prompt.tokens.size(), learned);
 }
 
-void SequenceWriter::add_texts(std::vector<ShownDocument> texts, Learned learned) {
+void SequenceWriter::add_texts(std::vector<ShownDocument> texts, Learned learned,
+                               std::span<const Renaming> renamings) {
   text::PromptLayout::settle(sequence_.prompt.roles);
   std::ranges::sort(texts, {}, &ShownDocument::id);
   const size_t begin = sequence_.prompt.tokens.size();
   std::vector<int32_t> tokens;
   for (const ShownDocument& text : texts) {
-    corpus_.append_text(text.document, text.id, text.title, tokens);
+    if (renamings.empty()) {
+      corpus_.append_text(text.document, text.id, text.title, tokens);
+      continue;
+    }
+    std::string written(corpus_.text(text.document));
+    if (text.title == TrainCorpus::Title::kShown) {
+      written = corpus::passage_text(corpus_.title(text.document), written);
+    }
+    for (const Renaming& renaming : renamings) written = renamed(written, renaming);
+    const text::AppendedText appended{.id = text.id, .text = written};
+    const auto more = layout_.appended_texts(std::span(&appended, 1)).tokens;
+    tokens.insert(tokens.end(), more.begin(), more.end() - 1);  // but for the closing token
   }
   add_tokens(tokens, text::kQuestionRole);
   learn(begin, sequence_.prompt.tokens.size(), learned);

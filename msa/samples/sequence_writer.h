@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "msa/samples/batch.h"
+#include "msa/samples/renaming.h"
 #include "msa/samples/train_corpus.h"
 #include "msa/text/prompt_layout.h"
 
@@ -58,7 +59,9 @@ class SequenceWriter {
   void add_ids(std::span<const int64_t> ids, Learned learned = {});
 
   /// The next round begins with the texts, by rising id; only they and the question route then.
-  void add_texts(std::vector<ShownDocument> texts, Learned learned = {});
+  /// Renamings apply one after the other.
+  void add_texts(std::vector<ShownDocument> texts, Learned learned = {},
+                 std::span<const Renaming> renamings = {});
 
   /// The same of one text that is no document of the corpus, title included.
   void add_text(int64_t id, std::string_view text, Learned learned = {});

@@ -215,6 +215,7 @@ void list_keys(Keys& keys, samples::Mixture& mixture) {
         {"made_reading_share", &mixture.made_reading_share},
         {"alone_answers_share", &mixture.alone_answers_share},
         {"alone_gap_share", &mixture.alone_gap_share},
+        {"renamed_share", &mixture.renamed_share},
         {"hop_share", &mixture.hop_share},
         {"chain_share", &mixture.chain_share},
         {"retry_share", &mixture.retry_share},
