@@ -29,6 +29,9 @@ class BatchMaker {
   BatchMaker(const TrainCorpus& corpus, const text::PromptLayout& layout, const Mixture& mixture,
              const BatchMakerOptions& options);
 
+  BatchMaker(const BatchMaker&) = delete;  // its drawers know each other by address
+  BatchMaker& operator=(const BatchMaker&) = delete;
+
   /// Groups of documents that are hard to tell apart; batches depend on them. No make may run
   /// meanwhile, and a BatchStream has to begin anew. Groups may be empty and may hold documents
   /// that never enter; those are left out.

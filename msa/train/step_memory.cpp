@@ -158,11 +158,13 @@ StepMemory step_memory(const model::ModelConfig& config, const samples::Batch& b
   for (int64_t i = 0; i < config.num_layers; ++i) {
     add(sequence_layer(config, batch, lengths, i, number), lengths.sequences);
   }
-  // Those of documents and of sequences are joined, which copies both.
-  const int64_t joined =
-      lengths.document_targets > 0 ? lengths.targets + lengths.document_targets : 0;
-  if (const int64_t learned = lengths.targets + lengths.document_targets; learned > 0) {
-    memory.activations += (4 * learned + 2 * joined) * widths.embed * number +
+  const int64_t learned = lengths.targets + lengths.document_targets;
+  if (learned > 0) {
+    // The stream, its norm, and the addends that layers leave whose activations are kept. Rows of
+    // documents and of sequences are joined, which copies both.
+    const int64_t streams = options.recomputes_layers ? 1 : 2;
+    const int64_t copies = lengths.document_targets > 0 ? 2 : 1;
+    memory.activations += learned * widths.embed * number * (copies * streams + streams) +
                           config.vocab_size * widths.embed * kFloatBytes;
   }
   return memory;

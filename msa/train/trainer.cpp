@@ -64,8 +64,10 @@ class Trainer::PhaseBatches {
  public:
   using Prepare = std::function<PreparedStep(samples::Batch batch)>;
 
-  PhaseBatches(samples::BatchMaker maker, Prepare prepare)
-      : maker_(std::move(maker)), prepare_(std::move(prepare)) {}
+  PhaseBatches(const RunSetup& setup, const samples::Mixture& mixture, Prepare prepare)
+      : maker_(*setup.corpus, *setup.layout, mixture,
+               {.seed = static_cast<uint64_t>(setup.config.run.seed)}),
+        prepare_(std::move(prepare)) {}
 
   void open(int64_t first_step) {
     close();
@@ -183,12 +185,10 @@ void Trainer::run_phase() {
   begin_phase();
   ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
   options.recomputes_layers = setup_.config.run.recompute == Recompute::kLayers;
-  PhaseBatches batches(samples::BatchMaker(*setup_.corpus, *setup_.layout, phase().mixture,
-                                           {.seed = static_cast<uint64_t>(setup_.config.run.seed)}),
-                       [&, flops = flops_options(phase(), options)](samples::Batch batch) {
-                         return prepare_step(setup_.model(), std::move(batch), options, flops,
-                                             setup_.device);
-                       });
+  PhaseBatches batches(
+      setup_, phase().mixture, [&, flops = flops_options(phase(), options)](samples::Batch batch) {
+        return prepare_step(setup_.model(), std::move(batch), options, flops, setup_.device);
+      });
   if (phase().mixture.similar_share > 0) {
     batches.set_similar(mined_.empty() ? groups_by_words() : mined_);
   }

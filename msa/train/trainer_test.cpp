@@ -170,7 +170,7 @@ TEST_F(TrainerTest, ARunThatIsStoppedWhereItAsksEndsWithTheSameBits) {
     if (!std::filesystem::exists(folder(name) / "model")) {
       ASSERT_TRUE(run(name, true));
     }
-    ASSERT_EQ(model_of(name), model);
+    ASSERT_TRUE(model_of(name) == model);  // not printed
     ASSERT_EQ(log_of(name), log);
   }
   std::printf("stopped %lld times\n", static_cast<long long>(num_stops));
@@ -213,7 +213,7 @@ TEST_F(TrainerTest, FiveSpoiledStepsInARowEndTheRunWithTheLastGoodCheckpoint) {
   EXPECT_EQ(log.back().at("num_skipped"), 5);
 
   ASSERT_TRUE(run("spoiled", true)) << "the fault is gone";
-  EXPECT_EQ(model_of("spoiled"), model_of("whole"));
+  EXPECT_TRUE(model_of("spoiled") == model_of("whole"));  // not printed
   EXPECT_EQ(log_of("spoiled"), log_of("whole"));
 }
 
