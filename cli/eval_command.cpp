@@ -39,6 +39,7 @@ OrderedJson to_json(const eval::QaReport& report) {
           {"named_first", report.named},
           {"gold_text", reading_json(report.gold_text)},
           {"end_to_end", reading_json(report.end_to_end)},
+          {"declined", report.declined},
           {"ingest_tokens_per_second", report.ingest_tokens_per_second},
           {"ms_per_question", report.milliseconds_per_question}};
 }
@@ -53,6 +54,7 @@ void print_text(const eval::QaReport& r, bool has_reading) {
   std::printf("%-28s %s\n", "reading", "exact   F1");
   std::printf("%-28s %.3f   %.3f\n", "gold text appended", r.gold_text.exact, r.gold_text.f1);
   std::printf("%-28s %.3f   %.3f\n", "end to end", r.end_to_end.exact, r.end_to_end.f1);
+  std::printf("%-28s %.3f\n", "\"I do not know.\"", r.declined);
   std::printf("%.0f ms a question (median)\n", r.milliseconds_per_question);
 }
 
@@ -139,6 +141,11 @@ void add_eval_qa(CLI::App& eval) {
                   "So many of them, drawn with a fixed seed (default: all)")
       ->envname("MSA_NUM_EXTRA")
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000}))
+      ->needs(extra);
+  command
+      .add_flag("--without-gold", flags->options.leaves_gold_out,
+                "The documents of the questions are not in memory: how often does the model say "
+                "that it does not know?")
       ->needs(extra);
   command.add_option("--questions", flags->options.questions,
                      "The first N, or a file of question ids");

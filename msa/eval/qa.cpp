@@ -216,6 +216,10 @@ class Evaluation {
 
   void read(const corpus::Question& question, const engine::Answer& answer, OrderedJson& line) {
     times_.push_back(answer.timing.total_ms);
+    report_.declined += answer.is_declined;
+    line["answer"] = answer.answer;
+    line["declined"] = answer.is_declined;
+    if (options_.leaves_gold_out) return;
     add_reading(question, answer.answer, report_.end_to_end);
     const auto& named = answer.rounds.front().ids;
     const bool is_named = !named.empty() && set_.is_gold(question, name_of(named.front()));
@@ -231,7 +235,6 @@ class Evaluation {
     const auto with_gold = engine_->ask(question.text, given);
     add_reading(question, with_gold.answer, report_.gold_text);
     line["answers"] = question.answers;
-    line["answer"] = answer.answer;
     line["named_gold"] = is_named;
     line["answer_with_gold_text"] = with_gold.answer;
   }
@@ -248,6 +251,7 @@ class Evaluation {
     }
     report_.union_at_16 /= count;
     report_.named /= count;
+    report_.declined /= count;
     for (Reading* reading : {&report_.gold_text, &report_.end_to_end}) {
       reading->exact /= count;
       reading->f1 /= count;

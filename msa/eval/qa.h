@@ -22,7 +22,9 @@ struct QaOptions {
   std::string questions;  // empty: all; a number: the first so many; else a file of question ids
   std::filesystem::path extra;  // documents among which those of the set are hidden; empty: none
   std::optional<int64_t> num_extra;  // so many of them, drawn with a fixed seed; not set: all
-  std::filesystem::path work;        // folder for the bank; an existing bank there is used again
+  bool leaves_gold_out = false;  // nothing in memory answers: documents of the questions, and those
+                                 // of the same text, are not there; needs `extra`
+  std::filesystem::path work;    // folder for the bank; an existing bank there is used again
   kernels::NumberType key_type = kernels::NumberType::kBFloat16;        // of a new bank
   kernels::ContentType content_type = kernels::ContentType::kBFloat16;  // of a new bank
   engine::AskOptions ask;
@@ -50,10 +52,10 @@ struct Reading {
   double f1 = 0;
 };
 
-/// Shares are of questions with a gold document in memory; a document with the same text counts as
-/// gold. Rankings are of distinct texts: passages of one document and copies of one text take one
-/// place together. A layer's ranking has the passages that the model chose there, no more of them
-/// where some fall together.
+/// Shares are of questions with a gold document in memory (of all where gold is left out); a
+/// document with the same text counts as gold. Rankings are of distinct texts: passages of one
+/// document and copies of one text take one place together. A layer's ranking has the passages that
+/// the model chose there, no more of them where some fall together.
 struct QaReport {
   int64_t questions = 0;
   int64_t documents = 0;
@@ -65,6 +67,7 @@ struct QaReport {
   double named = 0;        // the first id written is gold
   Reading gold_text;       // with the gold texts appended
   Reading end_to_end;
+  double declined = 0;  // end to end: the model says that it does not know
   double ingest_tokens_per_second = 0;
   double milliseconds_per_question = 0;  // median, end to end
 };

@@ -91,6 +91,8 @@ QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
             options.num_extra.value_or(0));
   MSA_CHECK(!options.num_extra || !options.extra.empty(),
             "num_extra says how many documents, extra must say of which file");
+  MSA_CHECK(!options.leaves_gold_out || !options.extra.empty(),
+            "without the documents of the questions extra must say what is in memory");
   QaSet set;
   set.questions = corpus::read_questions(files, either(files, options.set / "questions.jsonl"));
   choose_questions(files, options.questions, set.questions);
@@ -104,7 +106,13 @@ QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
   if (!options.extra.empty()) {
     auto extra = read_documents(files, options.extra, options.stop);
     std::erase_if(extra, [&](const auto& document) { return gold.contains(document.name); });
+    if (options.leaves_gold_out) {
+      std::set<std::string_view> texts;
+      for (const auto& document : set.documents) texts.insert(document.text);
+      std::erase_if(extra, [&](const auto& document) { return texts.contains(document.text); });
+    }
     if (options.num_extra) draw(extra, *options.num_extra);
+    if (options.leaves_gold_out) set.documents.clear();
     std::move(extra.begin(), extra.end(), std::back_inserter(set.documents));
   }
   expect_distinct_names(set.documents);
@@ -114,6 +122,8 @@ QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
         numbers.try_emplace(document.text, static_cast<int64_t>(numbers.size()));
     set.text_of[document.name] = entry->second;
   }
+  MSA_CHECK(!set.documents.empty(), options.extra.string(), ": no document is left");
+  if (options.leaves_gold_out) return set;
   std::erase_if(set.questions, [&](const corpus::Question& question) {
     return std::none_of(question.documents.begin(), question.documents.end(),
                         [&](const std::string& name) { return set.text_of.contains(name); });

@@ -4,9 +4,7 @@
 #include <utility>
 
 #include "msa/base/error.h"
-#include "msa/corpus/passage_text.h"
 #include "msa/samples/document_ids.h"
-#include "msa/samples/gap_question.h"
 #include "msa/samples/random.h"
 #include "msa/samples/sequence_writer.h"
 
@@ -18,8 +16,6 @@ constexpr int kMaxMisses = 32;
 
 constexpr size_t kMaxTexts = 3;  // of a reading sequence
 constexpr int64_t kNearPlaces = 2;
-
-Learned language(float weight) { return {.term = LossTerm::kLanguage, .weight = weight}; }
 
 }  // namespace
 
@@ -44,7 +40,8 @@ BatchMaker::BatchMaker(const TrainCorpus& corpus, const text::PromptLayout& layo
       mixture_((check(mixture, corpus.num_sources()), mixture)),
       options_(options),
       documents_(corpus, mixture),
-      questions_(corpus, documents_, mixture) {
+      questions_(corpus, documents_, mixture),
+      alone_(corpus, questions_, mixture) {
   MSA_CHECK(options.world_size >= 1 && options.rank >= 0 && options.rank < options.world_size,
             "rank must be in [0, ", options.world_size, "), got ", options.rank);
 }
@@ -65,10 +62,6 @@ void BatchMaker::expect_not_held_back(int32_t document) const {
   if (!corpus_.is_held_back(document)) return;
   throw Error(ErrorCode::kInternal, "the held-back document ", corpus_.document_name(document),
               " was drawn for training");
-}
-
-std::string BatchMaker::full_text(int32_t document) const {
-  return corpus::passage_text(corpus_.title(document), corpus_.text(document));
 }
 
 bool BatchMaker::fits(int64_t question_tokens, Making& making, int64_t answer_tokens) const {
@@ -163,7 +156,7 @@ bool BatchMaker::write_reading(const DrawnQuestion& question, bool is_by_hops,
   std::vector<std::string> gold_texts;
   if (mixture_.renamed_share > 0) {
     for (const int32_t place : places) {
-      gold_texts.push_back(full_text(making.shown(place).document));
+      gold_texts.push_back(titled_text(corpus_, making.shown(place).document));
     }
   }
   std::string asked = question.text;
@@ -281,101 +274,28 @@ void BatchMaker::add_naming(Making& making, int64_t end_tokens) const {
   making.max_tokens = mixture_.sequence_tokens;
 }
 
-ShownDocument BatchMaker::shown_alone(int32_t document, Random& random) const {
-  return {.document = document,
-          .id = DocumentIds::random_id(mixture_.ids_max_digits, random),
-          .title = random.chance(mixture_.hidden_title_share) ? TrainCorpus::Title::kHidden
-                                                              : TrainCorpus::Title::kShown};
-}
-
-bool BatchMaker::write_document(int32_t document, Making& making) const {
-  making.writer.begin_alone();
-  making.writer.add_document(shown_alone(document, making.random),
-                             language(mixture_.weights.document));
-  if (!fits(0, making)) return false;
-  add_alone(making.writer.sequence(), std::string(corpus_.document_name(document)), making.batch);
-  return true;
-}
-
-/// A conversation without memory: the text, one question that named it, several answers.
-bool BatchMaker::write_alone_answers(int32_t document, Making& making) const {
-  Random& random = making.random;
-  SequenceWriter& writer = making.writer;
-  const auto questions = questions_.draw_answered(document, mixture_.max_alone_answers, random);
-  if (questions.empty()) return false;
-  const TargetWeights& weights = mixture_.weights;
-  const ShownDocument shown = shown_alone(document, random);
-  std::vector<Renaming> renamings;
-  const auto now = [&](std::string_view text) {
-    std::string changed(text);
-    for (const Renaming& renaming : renamings) changed = renamed(changed, renaming);
-    return changed;
-  };
-  for (size_t i = 0; mixture_.renamed_share > 0 && i < questions.size(); ++i) {
-    const std::vector<std::string> passage{now(full_text(document))};
-    auto found = questions_.draw_renaming(now(questions[i].question.text), now(questions[i].answer),
-                                          passage, random);
-    if (found) renamings.push_back(std::move(*found));
-  }
-  std::string text = questions_.styled(now(questions[0].question.text), random);
-  writer.begin_alone();
-  int64_t question_tokens = writer.add_question(text, language(weights.alone_question));
-  int64_t answer_tokens = 0;
-  writer.add_ids(std::span(&shown.id, 1));
-  writer.add_texts({shown}, language(weights.alone_text), renamings);
-  if (random.chance(mixture_.end_of_retrieve_share)) {
-    writer.add_end_of_retrieve(language(weights.end_of_retrieve));
-  }
-  for (const WrittenQuestion& question : questions) {
-    if (&question != &questions[0]) text = questions_.styled(now(question.question.text), random);
-    answer_tokens = std::max(
-        answer_tokens, writer.add_answer(text, now(question.answer), language(weights.alone_answer),
-                                         weights.answer_frame));
-  }
-  if (!fits(question_tokens, making, answer_tokens)) return false;
-  add_alone(writer.sequence(), std::string(questions[0].question.name), making.batch);
-  return true;
-}
-
-/// A conversation without memory: a question made from a sentence of the text, the text without
-/// that sentence, the answer.
-bool BatchMaker::write_alone_gap(int32_t document, Making& making) const {
-  Random& random = making.random;
-  SequenceWriter& writer = making.writer;
-  const std::string_view title = corpus_.title(document);
-  const auto gap = gap_question(title, corpus_.text(document), random);
-  if (!gap) return false;
-  const TargetWeights& weights = mixture_.weights;
-  const ShownDocument shown = shown_alone(document, random);
-  const bool has_title = shown.title == TrainCorpus::Title::kShown;
-  const std::string question = questions_.styled(gap->text, random);
-  writer.begin_alone();
-  const int64_t question_tokens = writer.add_question(question, language(weights.alone_question));
-  writer.add_ids(std::span(&shown.id, 1));
-  writer.add_text(shown.id, has_title ? corpus::passage_text(title, gap->passage) : gap->passage,
-                  language(weights.alone_text));
-  if (random.chance(mixture_.end_of_retrieve_share)) {
-    writer.add_end_of_retrieve(language(weights.end_of_retrieve));
-  }
-  const int64_t answer_tokens = writer.add_answer(
-      question, gap->answer, language(weights.alone_answer), weights.answer_frame);
-  if (!fits(question_tokens, making, answer_tokens)) return false;
-  add_alone(writer.sequence(), "gap of " + std::string(corpus_.document_name(document)),
-            making.batch);
-  return true;
-}
-
 void BatchMaker::add_language(Making& making) const {
   const double answers_end = mixture_.alone_answers_share;
   const double gap_end = answers_end + mixture_.alone_gap_share;
+  SequenceWriter& writer = making.writer;
+  const auto add = [&](const std::optional<AloneSequence>& written) {
+    if (!written || !fits(written->question_tokens, making, written->answer_tokens)) return false;
+    add_alone(writer.sequence(), written->name, making.batch);
+    return true;
+  };
   for (int misses = 0; misses < kMaxMisses;) {
-    const int32_t document = documents_.draw(making.random);
+    Random& random = making.random;
+    const int32_t document = documents_.draw(random);
     expect_not_held_back(document);
-    const double way = making.random.uniform();
-    const bool is_asked = way < answers_end && write_alone_answers(document, making);
-    const bool is_gap = way >= answers_end && way < gap_end && write_alone_gap(document, making);
-    const bool is_written = is_asked || is_gap || write_document(document, making);
-    misses = is_written ? 0 : misses + 1;
+    const double way = random.uniform();
+    bool is_added = false;
+    if (way < answers_end) {
+      is_added = add(alone_.write_answers(document, random, writer));
+    } else if (way < gap_end) {
+      is_added = add(alone_.write_gap(document, random, writer));
+    }
+    is_added = is_added || add(alone_.write_document(document, random, writer));
+    misses = is_added ? 0 : misses + 1;
   }
 }
 

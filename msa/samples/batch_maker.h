@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "msa/samples/alone_sequences.h"
 #include "msa/samples/batch.h"
 #include "msa/samples/memory_drawer.h"
 #include "msa/samples/mixture.h"
@@ -57,12 +58,7 @@ class BatchMaker {
                  Making& making) const;
   bool write_reading(const DrawnQuestion& question, bool is_by_hops, Making& making) const;
   bool write_no_answer(const DrawnQuestion& question, Making& making) const;
-  bool write_document(int32_t document, Making& making) const;
-  bool write_alone_answers(int32_t document, Making& making) const;
-  bool write_alone_gap(int32_t document, Making& making) const;
-  ShownDocument shown_alone(int32_t document, Random& random) const;
 
-  std::string full_text(int32_t document) const;  // with its title
   bool fits(int64_t question_tokens, Making& making, int64_t answer_tokens = 0) const;
   void expect_not_held_back(int32_t document) const;
 
@@ -72,6 +68,7 @@ class BatchMaker {
   const BatchMakerOptions options_;
   MemoryDrawer documents_;
   QuestionDrawer questions_;
+  AloneSequences alone_;
   std::vector<std::vector<int32_t>> similar_;
 };
 

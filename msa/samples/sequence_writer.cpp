@@ -28,6 +28,10 @@ void add_sequence(const TrainSequence& sequence, std::string name, Batch& batch)
 
 }  // namespace
 
+std::string titled_text(const TrainCorpus& corpus, int32_t document) {
+  return corpus::passage_text(corpus.title(document), corpus.text(document));
+}
+
 size_t opening_tokens(int64_t id) { return 3 + std::to_string(id).size(); }
 
 SequenceWriter::SequenceWriter(const text::PromptLayout& layout, const TrainCorpus& corpus)
@@ -109,10 +113,9 @@ void SequenceWriter::add_texts(std::vector<ShownDocument> texts, Learned learned
       corpus_.append_text(text.document, text.id, text.title, tokens);
       continue;
     }
-    std::string written(corpus_.text(text.document));
-    if (text.title == TrainCorpus::Title::kShown) {
-      written = corpus::passage_text(corpus_.title(text.document), written);
-    }
+    std::string written = text.title == TrainCorpus::Title::kShown
+                              ? titled_text(corpus_, text.document)
+                              : std::string(corpus_.text(text.document));
     for (const Renaming& renaming : renamings) written = renamed(written, renaming);
     const text::AppendedText appended{.id = text.id, .text = written};
     const auto more = layout_.appended_texts(std::span(&appended, 1)).tokens;

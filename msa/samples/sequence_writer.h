@@ -31,6 +31,9 @@ struct Learned {
   float weight = 0;
 };
 
+/// A document's text as it is read, its title in front of it.
+std::string titled_text(const TrainCorpus& corpus, int32_t document);
+
 struct TrainSequence {
   text::Prompt prompt;  // tokens of the question role route
   std::vector<int32_t> positions;

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
-#include <future>
 #include <iterator>
 #include <optional>
 #include <set>
@@ -13,8 +11,6 @@
 #include <utility>
 
 #include "msa/base/error.h"
-#include "msa/samples/batch_maker.h"
-#include "msa/samples/batch_stream.h"
 #include "msa/samples/similar_documents.h"
 #include "msa/train/compute_device.h"
 #include "msa/train/config_changes.h"
@@ -27,7 +23,6 @@ namespace msa::train {
 namespace {
 
 constexpr double kSecondsBetweenLines = 2;
-constexpr int64_t kBatchThreads = 6;
 constexpr size_t kQuestionsOfSearch = 1000;  // between two looks whether to stop
 
 using Clock = std::chrono::steady_clock;
@@ -59,53 +54,6 @@ std::unique_ptr<Evaluation> evaluation_of(const RunSetup& setup) {
 }
 
 }  // namespace
-
-class Trainer::PhaseBatches {
- public:
-  using Prepare = std::function<PreparedStep(samples::Batch batch)>;
-
-  PhaseBatches(const RunSetup& setup, const samples::Mixture& mixture, Prepare prepare)
-      : maker_(*setup.corpus, *setup.layout, mixture,
-               {.seed = static_cast<uint64_t>(setup.config.run.seed)}),
-        prepare_(std::move(prepare)) {}
-
-  void open(int64_t first_step) {
-    close();
-    stream_.emplace(
-        [this](int64_t step) { return maker_.make(step); },
-        samples::BatchStreamOptions{.first_step = first_step, .num_threads = kBatchThreads});
-  }
-
-  /// Drops what was made ahead.
-  void close() {
-    next_ = std::future<PreparedStep>();
-    stream_.reset();
-  }
-
-  /// Between close and open.
-  void set_similar(std::vector<std::vector<int32_t>> groups) {
-    maker_.set_similar(std::move(groups));
-  }
-
-  /// The next step's.
-  PreparedStep take() {
-    if (!next_.valid()) prepare_next();
-    return next_.get();
-  }
-
-  /// Prepares what take() gives next; what goes wrong comes out there.
-  void prepare_next() {
-    std::packaged_task<PreparedStep()> task([this] { return prepare_(stream_->next()); });
-    next_ = task.get_future();
-    task();
-  }
-
- private:
-  samples::BatchMaker maker_;
-  Prepare prepare_;
-  std::optional<samples::BatchStream> stream_;
-  std::future<PreparedStep> next_;
-};
 
 Trainer::Trainer(FileSystem& files, RunSetup setup, bool resumes, OnLine on_line)
     : files_(files),
@@ -185,23 +133,25 @@ void Trainer::run_phase() {
   begin_phase();
   ForwardOptions options = phase_options(phase(), *setup_.parameters, setup_.type);
   options.recomputes_layers = setup_.config.run.recompute == Recompute::kLayers;
-  PhaseBatches batches(
-      setup_, phase().mixture, [&, flops = flops_options(phase(), options)](samples::Batch batch) {
-        return prepare_step(setup_.model(), std::move(batch), options, flops, setup_.device);
-      });
+  StepSupply steps(*setup_.corpus, *setup_.layout, phase().mixture,
+                   {.seed = static_cast<uint64_t>(setup_.config.run.seed)},
+                   [&, flops = flops_options(phase(), options)](samples::Batch batch) {
+                     return prepare_step(setup_.model(), std::move(batch), options, flops,
+                                         setup_.device);
+                   });
   if (phase().mixture.similar_share > 0) {
-    batches.set_similar(mined_.empty() ? groups_by_words() : mined_);
+    steps.set_similar(mined_.empty() ? groups_by_words() : mined_);
   }
-  batches.open(state_.step);
+  steps.open(state_.step);
   while (true) {
-    work_behind_step(batches);
+    work_behind_step(steps);
     // Of a run that skips step after step the last checkpoint shall be from before them.
     const bool is_skipping = guard_.num_skipped_in_row() > 0;
     const double seconds = state_.seconds - saved_at_;
     if (seconds >= setup_.config.run.checkpoint_seconds && !is_skipping) write_checkpoint();
     if (is_phase_over()) break;
     expect_no_stop(stop_, "training");
-    step(batches, options);
+    step(steps, options);
     const int64_t every = setup_.config.evaluation.every_steps;
     is_evaluation_due_ = every > 0 && state_.step % every == 0 && !is_phase_over();
     is_mining_due_ = is_to_mine();
@@ -210,14 +160,14 @@ void Trainer::run_phase() {
 }
 
 /// What is due behind a step; again if it was stopped before.
-void Trainer::work_behind_step(PhaseBatches& batches) {
+void Trainer::work_behind_step(StepSupply& steps) {
   if (is_evaluation_due_) evaluate();
   is_evaluation_due_ = false;
   if (is_mining_due_ && !is_phase_over()) {
-    batches.close();  // what was made ahead is of the groups before
+    steps.close();  // what was made ahead is of the groups before
     mine_misses();
-    if (!mined_.empty()) batches.set_similar(mined_);
-    batches.open(state_.step);
+    if (!mined_.empty()) steps.set_similar(mined_);
+    steps.open(state_.step);
   }
   is_mining_due_ = false;
 }
@@ -301,9 +251,9 @@ bool Trainer::is_phase_over() const {
                             .seconds = state_.phase_seconds}) >= 1;
 }
 
-void Trainer::step(PhaseBatches& batches, const ForwardOptions& options) {
+void Trainer::step(StepSupply& steps, const ForwardOptions& options) {
   const auto start = Clock::now();
-  const PreparedStep prepared = batches.take();
+  const PreparedStep prepared = steps.take();
   const double progress = progress_of(
       phase().stop,
       {.steps = state_.phase_step, .tokens = state_.phase_tokens, .seconds = state_.phase_seconds});
@@ -311,7 +261,7 @@ void Trainer::step(PhaseBatches& batches, const ForwardOptions& options) {
   const StepResult result =
       take_step(math_, *setup_.parameters, optimizer_, prepared, options,
                 {.step = state_.step, .rate = rate, .limits = guard_.limits()},
-                [&] { batches.prepare_next(); });
+                [&] { steps.prepare_next(); });
   const double seconds = seconds_since(start);
   const double flops = prepared.flops.total();
   ++state_.step;

@@ -9,6 +9,7 @@
 #include "msa/train/evaluation.h"
 #include "msa/train/run_log.h"
 #include "msa/train/run_setup.h"
+#include "msa/train/step_supply.h"
 #include "msa/train/train_step.h"
 
 namespace msa::train {
@@ -31,18 +32,16 @@ class Trainer {
 
  private:
   const PhaseConfig& phase() const;
-  /// Batches of a phase; new groups of similar documents count for those that are made later.
-  class PhaseBatches;
 
   void resume(Checkpoint saved);
   void run_phase();
   void begin_phase();
   std::vector<std::vector<int32_t>> groups_by_words() const;
   bool is_to_mine() const;
-  void work_behind_step(PhaseBatches& batches);
+  void work_behind_step(StepSupply& steps);
   void mine_misses();
   bool is_phase_over() const;
-  void step(PhaseBatches& batches, const ForwardOptions& options);
+  void step(StepSupply& steps, const ForwardOptions& options);
   void report(const StepResult& result, double rate);
   void evaluate();
   std::vector<Figure> recall_figures(const Recall& recall) const;

@@ -387,6 +387,10 @@ mkdir "$work/set" "$work/tmp"
 cp "$source_dir/examples/documents.jsonl" "$work/set/"
 head -n 3 "$source_dir/examples/questions.jsonl" >"$work/set/questions.jsonl"
 head -n 20 "$work/set/documents.jsonl" | sed 's/"id": *"/"id": "other-/' >"$work/extra.jsonl"
+jq -r '.documents[]' "$work/set/questions.jsonl" | sort -u >"$work/gold.txt"
+jq -c --rawfile gold "$work/gold.txt" 'select(.id as $id | $gold | split("\n") | index($id))' "$work/set/documents.jsonl" |
+  sed 's/"id": *"/"id": "copy-/' >"$work/copies.jsonl"
+copies_left=$(jq -s --slurpfile copies "$work/copies.jsonl" 'map(select(.text as $t | $copies | map(.text) | index($t) | not)) | length' "$work/extra.jsonl")
 evaluate() { # evaluate NAME CODE TEXT FLAGS...
   local name=$1 code=$2 text=$3
   shift 3
@@ -395,6 +399,15 @@ evaluate() { # evaluate NAME CODE TEXT FLAGS...
 evaluate "without other documents" 0 '"questions":3,"documents":3,' --json
 evaluate "among all of a file" 0 '"documents":23,' --extra "$work/extra.jsonl" --json
 evaluate "among some of a file" 0 '"documents":8,' --extra "$work/extra.jsonl" --num-extra 5 --json
+evaluate "without the documents of its questions and their copies" 0 "\"questions\":3,\"documents\":$copies_left," \
+  --extra "$work/extra.jsonl" --without-gold --json
+evaluate "without anything" 2 "--without-gold requires --extra" --without-gold
+evaluate "nothing but copies" 2 "no document is left" --extra "$work/copies.jsonl" --without-gold
+expect "eval: what nothing answers is read nowhere" 0 "null" bash -c '"$1" eval qa "$2/set" --extra "$2/extra.jsonl" --without-gold --output "$2/declined.jsonl" --json |
+  jq -e ".declined >= 0 and .declined <= 1" && jq -s "length == 3 and all(.[]; .declined != null)" "$2/declined.jsonl" | grep -q true &&
+  jq -c ".[0].answer_with_gold_text" <(jq -s . "$2/declined.jsonl")' - "$msa" "$work"
+expect "needles are hidden in their documents" 0 "20 needles" python3 "$source_dir/bench/corpus/needles.py" "$work/extra.jsonl" "$work/needles"
+expect "a needle's answer stands in its document alone" 0 "20" bash -c 'jq -r ".answers[0]" "$1/questions.jsonl" | while read -r number; do grep -c "is $number\." "$1/documents.jsonl"; done | grep -c "^1$"' - "$work/needles"
 evaluate "progress of ingest" 0 "documents encoded" --json
 evaluate "content of another type" 0 "3 questions" --work "$work/eval_int4" --content-type int4
 expect "its bank" 0 '"content":"int4"' "$msa" bank stat "$work/eval_int4/bank" --json
