@@ -28,7 +28,15 @@ struct Flags {
   eval::QaOptions options;
 };
 
-OrderedJson to_json(const eval::QaReport& report) {
+OrderedJson to_json(const eval::QaReport& report, bool has_gold) {
+  if (!has_gold) {
+    return {{"questions", report.questions},
+            {"documents", report.documents},
+            {"tokens", report.tokens},
+            {"declined", report.declined},
+            {"ingest_tokens_per_second", report.ingest_tokens_per_second},
+            {"ms_per_question", report.milliseconds_per_question}};
+  }
   return {{"questions", report.questions},
           {"documents", report.documents},
           {"tokens", report.tokens},
@@ -44,9 +52,14 @@ OrderedJson to_json(const eval::QaReport& report) {
           {"ms_per_question", report.milliseconds_per_question}};
 }
 
-void print_text(const eval::QaReport& r, bool has_reading) {
+void print_text(const eval::QaReport& r, bool has_reading, bool has_gold) {
   std::printf("%lld questions, %lld documents, %lld tokens\n", static_cast<long long>(r.questions),
               static_cast<long long>(r.documents), static_cast<long long>(r.tokens));
+  if (!has_gold) {
+    std::printf("\"I do not know.\" to %.3f of them\n", r.declined);
+    std::printf("%.0f ms a question (median)\n", r.milliseconds_per_question);
+    return;
+  }
   print_routing(r.fused, r.layers, r.union_at_16);
   print_recall("BM25", r.bm25);
   if (!has_reading) return;
@@ -54,7 +67,7 @@ void print_text(const eval::QaReport& r, bool has_reading) {
   std::printf("%-28s %s\n", "reading", "exact   F1");
   std::printf("%-28s %.3f   %.3f\n", "gold text appended", r.gold_text.exact, r.gold_text.f1);
   std::printf("%-28s %.3f   %.3f\n", "end to end", r.end_to_end.exact, r.end_to_end.f1);
-  std::printf("%-28s %.3f\n", "\"I do not know.\"", r.declined);
+  std::printf("\"I do not know.\" to %.3f of them\n", r.declined);
   std::printf("%.0f ms a question (median)\n", r.milliseconds_per_question);
 }
 
@@ -120,9 +133,9 @@ eval::QaReport evaluate(Flags& flags) {
 void run(Flags& flags) {
   const auto report = evaluate(flags);
   if (flags.is_json) {
-    print_json(to_json(report));
+    print_json(to_json(report, !flags.options.leaves_gold_out));
   } else {
-    print_text(report, flags.options.reads);
+    print_text(report, flags.options.reads, !flags.options.leaves_gold_out);
   }
 }
 
@@ -142,17 +155,18 @@ void add_eval_qa(CLI::App& eval) {
       ->envname("MSA_NUM_EXTRA")
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000}))
       ->needs(extra);
-  command
-      .add_flag("--without-gold", flags->options.leaves_gold_out,
-                "The documents of the questions are not in memory: how often does the model say "
-                "that it does not know?")
-      ->needs(extra);
+  CLI::Option* without = command.add_flag(
+      "--without-gold", flags->options.leaves_gold_out,
+      "The documents of the questions and copies of their texts are not in memory: "
+      "how often does the model say that it does not know?");
+  without->needs(extra);
   command.add_option("--questions", flags->options.questions,
                      "The first N, or a file of question ids");
   add_flag(command, "--work", flags->work,
            "Folder for the bank, kept and used again (default: temporary)");
   command.add_option("--output", flags->output, "One JSON line a question");
-  command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read");
+  command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read")
+      ->excludes(without);
   flags->types.add_to(command);
   flags->model.add_to(command);
   flags->model.add_weights_to(command);

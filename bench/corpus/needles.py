@@ -43,7 +43,9 @@ def main() -> None:
     path = str(options.documents).removesuffix(".zst").removesuffix(".jsonl")
     found = [document for document in lines(pathlib.Path(path)) if allowed is None or document["id"] in allowed]
     rng = random.Random(options.seed)
-    taken = rng.sample(found, min(options.count, len(found)))
+    if len(found) < options.count:
+        raise SystemExit(f"{options.documents}: {len(found)} documents to hide a needle in, wanted are {options.count}")
+    taken = rng.sample(found, options.count)
     names: set[str] = set()
     while len(names) < len(taken):
         names.add(name(rng))
@@ -53,7 +55,7 @@ def main() -> None:
         for document, secret in zip(taken, sorted(names)):
             number = str(rng.randint(10_000, 99_999))
             text = hidden(document["text"], f"The secret number of {secret} is {number}.", rng)
-            documents.write(json.dumps({"id": document["id"], "title": document["title"], "text": text}, ensure_ascii=False) + "\n")
+            documents.write(json.dumps({"id": document["id"], "title": document.get("title", ""), "text": text}, ensure_ascii=False) + "\n")
             questions.write(json.dumps({"id": f"needle-{document['id']}", "question": f"What is the secret number of {secret}?",
                                         "answers": [number], "documents": [document["id"]]}, ensure_ascii=False) + "\n")
     print(f"{len(taken)} needles in {options.out}")

@@ -15,7 +15,7 @@ at::Tensor upload(std::span<const int32_t> values, at::ScalarType type, at::Devi
 at::Tensor upload(std::span<const int64_t> values, at::ScalarType type, at::Device device);
 at::Tensor upload(std::span<const float> values, at::ScalarType type, at::Device device);
 
-/// The same of a tensor on the CPU, with its own type and shape.
+/// The same of a tensor on the CPU, with its own type and shape. For the CPU it is that tensor.
 at::Tensor upload(const at::Tensor& values, at::Device device);
 
 }  // namespace msa::autograd

@@ -122,10 +122,11 @@ QaSet load_qa_set(FileSystem& files, const QaOptions& options) {
         numbers.try_emplace(document.text, static_cast<int64_t>(numbers.size()));
     set.text_of[document.name] = entry->second;
   }
-  MSA_CHECK(!set.documents.empty(), options.extra.string(), ": no document is left");
-  if (options.leaves_gold_out) return set;
+  MSA_CHECK(!options.leaves_gold_out || !set.documents.empty(), options.extra.string(),
+            ": no document is left");
   std::erase_if(set.questions, [&](const corpus::Question& question) {
-    return std::none_of(question.documents.begin(), question.documents.end(),
+    return !options.leaves_gold_out &&
+           std::none_of(question.documents.begin(), question.documents.end(),
                         [&](const std::string& name) { return set.text_of.contains(name); });
   });
   MSA_CHECK(!set.questions.empty(), options.set.string(),

@@ -14,12 +14,6 @@ namespace {
 
 Learned language(float weight) { return {.term = LossTerm::kLanguage, .weight = weight}; }
 
-std::string renamed_by(std::string_view text, std::span<const Renaming> renamings) {
-  std::string changed(text);
-  for (const Renaming& renaming : renamings) changed = renamed(changed, renaming);
-  return changed;
-}
-
 }  // namespace
 
 AloneSequences::AloneSequences(const TrainCorpus& corpus, const QuestionDrawer& questions,
@@ -48,14 +42,14 @@ std::optional<AloneSequence> AloneSequences::write_answers(int32_t document, Ran
   const ShownDocument text = shown(document, random);
   std::vector<Renaming> renamings;
   for (size_t i = 0; mixture_.renamed_share > 0 && i < questions.size(); ++i) {
-    const std::vector<std::string> passage{renamed_by(titled_text(corpus_, document), renamings)};
+    const std::vector<std::string> passage{renamed(shown_text(corpus_, text), renamings)};
     auto found =
-        questions_.draw_renaming(renamed_by(questions[i].question.text, renamings),
-                                 renamed_by(questions[i].answer, renamings), passage, random);
+        questions_.draw_renaming(renamed(questions[i].question.text, renamings),
+                                 renamed(questions[i].answer, renamings), passage, {}, random);
     if (found) renamings.push_back(std::move(*found));
   }
   const auto asked_as = [&](const WrittenQuestion& question) {
-    return questions_.styled(renamed_by(question.question.text, renamings), random);
+    return questions_.styled(renamed(question.question.text, renamings), random);
   };
   AloneSequence out{.name = std::string(questions[0].question.name)};
   std::string asked = asked_as(questions[0]);
@@ -68,7 +62,7 @@ std::optional<AloneSequence> AloneSequences::write_answers(int32_t document, Ran
   }
   for (const WrittenQuestion& question : questions) {
     if (&question != &questions[0]) asked = asked_as(question);
-    const int64_t tokens = writer.add_answer(asked, renamed_by(question.answer, renamings),
+    const int64_t tokens = writer.add_answer(asked, renamed(question.answer, renamings),
                                              language(weights.alone_answer), weights.answer_frame);
     out.answer_tokens = std::max(out.answer_tokens, tokens);
   }
@@ -82,12 +76,12 @@ std::optional<AloneSequence> AloneSequences::write_gap(int32_t document, Random&
   if (!gap) return std::nullopt;
   const TargetWeights& weights = mixture_.weights;
   const ShownDocument text = shown(document, random);
-  const bool has_title = text.title == TrainCorpus::Title::kShown;
   AloneSequence out{.name = "gap of " + std::string(corpus_.document_name(document))};
   const std::string question = questions_.styled(gap->text, random);
   writer.begin_alone();
   out.question_tokens = writer.add_question(question, language(weights.alone_question));
   writer.add_ids(std::span(&text.id, 1));
+  const bool has_title = text.title == TrainCorpus::Title::kShown;
   writer.add_text(text.id, has_title ? corpus::passage_text(title, gap->passage) : gap->passage,
                   language(weights.alone_text));
   if (random.chance(mixture_.end_of_retrieve_share)) {

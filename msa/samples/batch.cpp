@@ -78,6 +78,38 @@ void Targets::add(int32_t row, int32_t token, float weight, LossTerm term) {
   terms.push_back(term);
 }
 
+Batch questions_of(const Batch& all, int64_t first, int64_t end) {
+  Batch some;
+  some.head = all.head;
+  size_t target = 0;
+  for (auto a = static_cast<size_t>(first); a < static_cast<size_t>(end); ++a) {
+    const auto part = [a](const std::vector<int32_t>& values, const std::vector<int32_t>& offsets) {
+      return std::span(values).subspan(static_cast<size_t>(offsets[a]),
+                                       static_cast<size_t>(offsets[a + 1] - offsets[a]));
+    };
+    const int32_t begin = all.sequences.offsets[a];
+    const int32_t shift = static_cast<int32_t>(some.sequences.num_tokens()) - begin;
+    some.sequences.add(part(all.sequences.tokens, all.sequences.offsets),
+                       all.sequences.positions[static_cast<size_t>(begin)]);
+    for (const int32_t row : part(all.query_rows, all.query_offsets)) {
+      some.query_rows.push_back(row + shift);
+    }
+    some.query_offsets.push_back(static_cast<int32_t>(some.query_rows.size()));
+    for (const int32_t gold : part(all.gold, all.gold_offsets)) some.gold.push_back(gold);
+    some.gold_offsets.push_back(static_cast<int32_t>(some.gold.size()));
+    while (target < all.targets.rows.size() && all.targets.rows[target] < begin) ++target;
+    for (; target < all.targets.rows.size() &&
+           all.targets.rows[target] < all.sequences.offsets[a + 1];
+         ++target) {
+      some.targets.add(all.targets.rows[target] + shift, all.targets.tokens[target],
+                       all.targets.weights[target], all.targets.terms[target]);
+    }
+    some.names.push_back(all.names[a]);
+  }
+  some.num_asking = end - first;
+  return some;
+}
+
 void check(const Batch& batch, int64_t vocab_size) {
   check_tokens(batch.documents, vocab_size, "documents");
   check_tokens(batch.sequences, vocab_size, "sequences");

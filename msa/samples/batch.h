@@ -68,6 +68,9 @@ struct Batch {
   std::vector<std::string> names;  // [S], where each sequence comes from, for messages
 };
 
+/// The asked sequences [first, end) of a batch with their targets and gold, without its documents.
+Batch questions_of(const Batch& all, int64_t first, int64_t end);
+
 /// Throws Error(kInvalidArgument) naming the first thing that does not hold together: offsets,
 /// rows, places, tokens outside [0, vocab_size), weights that are not above 0.
 void check(const Batch& batch, int64_t vocab_size);

@@ -153,22 +153,24 @@ bool BatchMaker::write_reading(const DrawnQuestion& question, bool is_by_hops,
     }
   }
   const Learned text{.term = LossTerm::kReconstruction, .weight = mixture_.weights.text};
-  std::vector<std::string> gold_texts;
-  if (mixture_.renamed_share > 0) {
-    for (const int32_t place : places) {
-      gold_texts.push_back(titled_text(corpus_, making.shown(place).document));
-    }
-  }
-  std::string asked = question.text;
   std::string answer = question.answer;
   std::vector<Renaming> renamings;
-  if (auto found = questions_.draw_renaming(asked, answer, gold_texts, random)) {
-    asked = renamed(asked, *found);
-    answer = found->to;
-    renamings.push_back(std::move(*found));
+  if (mixture_.renamed_share > 0) {
+    std::vector<std::string> gold;
+    std::vector<std::string> others;
+    for (const auto& round : rounds) {
+      for (const int32_t place : round) {
+        const bool is_gold = std::ranges::find(places, place) != places.end();
+        (is_gold ? gold : others).push_back(shown_text(corpus_, making.shown(place)));
+      }
+    }
+    if (auto found = questions_.draw_renaming(question.text, answer, gold, others, random)) {
+      answer = found->to;
+      renamings.push_back(std::move(*found));
+    }
   }
   writer.begin_asked();
-  const int64_t question_tokens = writer.add_question(asked);
+  const int64_t question_tokens = writer.add_question(question.text);
   for (auto& round : rounds) {
     random.shuffle(round);
     std::vector<int64_t> ids;
@@ -185,7 +187,7 @@ bool BatchMaker::write_reading(const DrawnQuestion& question, bool is_by_hops,
         {.term = LossTerm::kAnswer, .weight = mixture_.weights.end_of_retrieve});
   }
   const int64_t answer_tokens = writer.add_answer(
-      asked, answer, {.term = LossTerm::kAnswer, .weight = mixture_.weights.answer},
+      question.text, answer, {.term = LossTerm::kAnswer, .weight = mixture_.weights.answer},
       mixture_.weights.answer_frame);
   if (!fits(question_tokens, making, answer_tokens)) return false;
   add_asked(writer.sequence(), {}, question.name, making.batch);

@@ -112,7 +112,7 @@ std::string inverted_form(const Gap& gap, std::string_view word) {
                      (word == "when" || word == "what year" || word == "where");
   if (drops) --left;
   std::string text(word);
-  if (gap.phrase.kind == Phrase::Kind::kNumber) append(text, gap.words[gap.phrase.end].core);
+  if (gap.phrase.kind == Phrase::Kind::kNumber) append(text, word_behind(gap.words, gap.phrase));
   append(text, gap.words[auxiliary].core);
   append(text, told(gap, gap.begin, auxiliary));
   append(text, joined(gap.words, auxiliary + 1, left));

@@ -167,7 +167,7 @@ class Sentences {
       const auto found = phrase_at(others, i);
       if (!found || found->kind != phrase.kind || text_of(others, *found) != answer) continue;
       if (phrase.kind != Phrase::Kind::kNumber) return true;
-      if (others[found->end].core == words[phrase.end].core) return true;
+      if (word_behind(others, *found) == word_behind(words, phrase)) return true;
     }
     return false;
   }

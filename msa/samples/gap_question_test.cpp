@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "msa/corpus/words.h"
+#include "msa/samples/cloze.h"
 #include "msa/samples/phrases.h"
 #include "msa/text/unicode.h"
 
@@ -312,6 +313,21 @@ std::string made_text(Random& random) {
     }
   }
   return text;
+}
+
+TEST(GapQuestion, ANumberMayEndTheWords) {
+  Random random(5, {});
+  for (int i = 0; i < 200; ++i) {
+    gap_question("",
+                 "Sales of the first album reached 400 million\nThe second album sold 400 million",
+                 random);
+    gap_question(
+        "",
+        "Sales of the first album reached 400 million\nThe second album sold 400 million copies "
+        "in total and was liked by many of those who bought it in that year.",
+        random);
+    cloze_question("", "Sales of the first album have reached 400 million", random);
+  }
 }
 
 TEST(GapQuestion, AnyTextGivesASoundOneOrNone) {

@@ -67,11 +67,6 @@ bool is_number(std::string_view word) {
                      [](char byte) { return is_digit(byte) || byte == ',' || byte == '.'; });
 }
 
-/// Marks of general punctuation (dashes, curly quotes) are three bytes from E2 80 on.
-bool is_wide_mark(std::string_view text) {
-  return text.size() >= 3 && text.starts_with("\xE2\x80");
-}
-
 bool is_letter_or_digit(char byte) {
   const auto value = static_cast<unsigned char>(byte);
   return value >= 0x80 || is_digit(byte) || (value | 0x20U) - 'a' < 26U;
@@ -125,6 +120,10 @@ size_t connecting_words(const std::vector<PlainWord>& words, size_t place) {
 }
 
 }  // namespace
+
+bool is_wide_mark(std::string_view text) {
+  return text.size() >= 3 && text.starts_with("\xE2\x80");
+}
 
 std::vector<std::string_view> sentences_of(std::string_view text) {
   std::vector<std::string_view> sentences;
@@ -212,6 +211,10 @@ std::optional<Phrase> phrase_at(const std::vector<PlainWord>& words, size_t plac
     }
   }
   return name_at(words, place);
+}
+
+std::string_view word_behind(const std::vector<PlainWord>& words, const Phrase& phrase) {
+  return phrase.end < words.size() ? words[phrase.end].core : std::string_view();
 }
 
 std::string_view text_of(const std::vector<PlainWord>& words, const Phrase& phrase) {

@@ -42,6 +42,12 @@ std::optional<Phrase> date_at(const std::vector<PlainWord>& words, size_t place)
 /// what follows ("Rome's").
 std::optional<Phrase> name_at(const std::vector<PlainWord>& words, size_t place);
 
+/// The word behind a phrase, which a number counts; empty where the phrase ends the words.
+std::string_view word_behind(const std::vector<PlainWord>& words, const Phrase& phrase);
+
+/// Marks of general punctuation (dashes, curly quotes) are three bytes from E2 80 on.
+bool is_wide_mark(std::string_view text);
+
 /// From the first core's begin to the last core's end.
 std::string_view text_of(const std::vector<PlainWord>& words, const Phrase& phrase);
 

@@ -5,6 +5,7 @@
 
 #include "msa/corpus/words.h"
 #include "msa/samples/facts.h"
+#include "msa/samples/phrases.h"
 
 namespace msa::samples {
 namespace {
@@ -251,6 +252,7 @@ std::optional<WrittenQuestion> QuestionDrawer::draw_any(Random& random) const {
 std::optional<Renaming> QuestionDrawer::draw_renaming(std::string_view question,
                                                       std::string_view answer,
                                                       std::span<const std::string> texts,
+                                                      std::span<const std::string> others,
                                                       Random& random) const {
   if (mixture_.renamed_share <= 0 || !random.chance(mixture_.renamed_share)) return std::nullopt;
   const AnswerKind kind = kind_of(answer);
@@ -258,6 +260,7 @@ std::optional<Renaming> QuestionDrawer::draw_renaming(std::string_view question,
     return [words](std::string_view text) { return has_words(text, words); };
   };
   if (kind == AnswerKind::kOther || std::ranges::none_of(texts, has(answer))) return std::nullopt;
+  if (has_words(ascii_lower(question), ascii_lower(answer))) return std::nullopt;  // however typed
   const std::string_view asking = asking_word(question);
   for (int i = 0; i < kMaxRenamingTries; ++i) {
     std::optional<std::string> other = other_number(answer, random);
@@ -268,7 +271,8 @@ std::optional<Renaming> QuestionDrawer::draw_renaming(std::string_view question,
       other = std::string(drawn->answer);
     }
     if (!other || *other == answer || has_words(question, *other)) continue;
-    if (std::ranges::any_of(texts, has(*other))) continue;
+    if (std::ranges::any_of(texts, has(*other)) || std::ranges::any_of(others, has(*other)))
+      continue;
     return Renaming{.from = std::string(answer), .to = std::move(*other)};
   }
   return std::nullopt;

@@ -71,10 +71,11 @@ class QuestionDrawer {
   std::vector<WrittenQuestion> draw_answered(int32_t document, int64_t count, Random& random) const;
 
   /// In the mixture's share of calls another answer of the same kind to a question that asks alike.
-  /// Nothing where none is found in some draws, and where the texts do not have the answer or have
-  /// the other one already.
+  /// Nothing where none is found in some draws, where the question has the answer in it, or none of
+  /// the texts that support it, and where they or the other texts have the new one already.
   std::optional<Renaming> draw_renaming(std::string_view question, std::string_view answer,
-                                        std::span<const std::string> texts, Random& random) const;
+                                        std::span<const std::string> texts,
+                                        std::span<const std::string> others, Random& random) const;
 
   /// `question` in lower case in the mixture's share of calls.
   std::string styled(std::string_view question, Random& random) const;

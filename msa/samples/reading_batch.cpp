@@ -24,7 +24,8 @@ std::vector<ShownDocument> texts_of(const TrainQuestion& question, const AskedMe
 }  // namespace
 
 Batch reading_batch(const TrainCorpus& corpus, const text::PromptLayout& layout,
-                    const AskedMemory& memory, std::span<const int32_t> questions) {
+                    const AskedMemory& memory, std::span<const int32_t> questions,
+                    int64_t max_sequence_tokens) {
   Batch batch;
   batch.head = layout.prompt_head().tokens;
   batch.documents = memory.batch().documents;
@@ -42,6 +43,7 @@ Batch reading_batch(const TrainCorpus& corpus, const text::PromptLayout& layout,
     writer.add_texts(texts);
     writer.add_end_of_retrieve();
     writer.add_answer(question.text, answer, {.term = LossTerm::kAnswer, .weight = 1}, 0);
+    if (writer.num_tokens() > max_sequence_tokens) continue;
     add_asked(writer.sequence(), {}, std::string(question.name), batch);
   }
   return batch;

@@ -14,8 +14,9 @@ namespace msa::samples {
 /// The memory's documents with one sequence for each question of `corpus` that has an answer, and
 /// whose gold documents are in the memory: its texts appended (of alternatives the first), the end
 /// of retrieval, the answer. The shortest answer and its end are the only targets, of weight 1 in
-/// LossTerm::kAnswer.
+/// LossTerm::kAnswer. Sequences longer than `max_sequence_tokens` are left out.
 Batch reading_batch(const TrainCorpus& corpus, const text::PromptLayout& layout,
-                    const AskedMemory& memory, std::span<const int32_t> questions);
+                    const AskedMemory& memory, std::span<const int32_t> questions,
+                    int64_t max_sequence_tokens);
 
 }  // namespace msa::samples

@@ -46,7 +46,7 @@ class ReadingBatchTest : public testing::Test {
 };
 
 TEST_F(ReadingBatchTest, EveryQuestionWithItsTextsHasItsAnswerAsOnlyTarget) {
-  const Batch batch = reading_batch(corpus(), fixture_.layout(), memory_, questions_);
+  const Batch batch = reading_batch(corpus(), fixture_.layout(), memory_, questions_, 2048);
   check(batch, fixture_.layout().tokenizer().vocab_size());
   EXPECT_EQ(batch.documents.tokens, memory_.batch().documents.tokens);
   const std::vector<int32_t> expected = readable();
@@ -87,9 +87,16 @@ TEST_F(ReadingBatchTest, EveryQuestionWithItsTextsHasItsAnswerAsOnlyTarget) {
 
 TEST_F(ReadingBatchTest, QuestionsWithoutAnswerOrWithoutTheirTextAreLeftOut) {
   const AskedMemory empty(corpus(), fixture_.layout(), 100);
-  EXPECT_EQ(reading_batch(corpus(), fixture_.layout(), empty, questions_).num_asking, 0);
+  EXPECT_EQ(reading_batch(corpus(), fixture_.layout(), empty, questions_, 2048).num_asking, 0);
   EXPECT_LT(readable().size(), questions_.size());
-  EXPECT_EQ(reading_batch(corpus(), fixture_.layout(), memory_, {}).num_asking, 0);
+  const Batch all = reading_batch(corpus(), fixture_.layout(), memory_, questions_, 2048);
+  const int64_t longest = all.sequences.longest();
+  const Batch shorter =
+      reading_batch(corpus(), fixture_.layout(), memory_, questions_, longest - 1);
+  EXPECT_LT(shorter.num_asking, all.num_asking);
+  EXPECT_GT(shorter.num_asking, 0);
+  EXPECT_LT(shorter.sequences.longest(), longest);
+  EXPECT_EQ(reading_batch(corpus(), fixture_.layout(), memory_, {}, 2048).num_asking, 0);
 }
 
 }  // namespace

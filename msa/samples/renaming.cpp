@@ -16,22 +16,48 @@ constexpr std::array<std::string_view, 6> kAskingWords{"who",  "where", "when",
 
 bool is_digit(char byte) { return byte >= '0' && byte <= '9'; }
 
-/// Of a word: bytes of letters beyond ASCII count, whatever they are.
-bool is_word_byte(char byte) {
-  const auto value = static_cast<unsigned char>(byte);
-  return value >= 0x80 || is_digit(byte) || (value | 0x20U) - 'a' < 26U;
+/// Letters beyond ASCII are what is no mark there.
+bool is_word_byte(std::string_view text, size_t place) {
+  const auto value = static_cast<unsigned char>(text[place]);
+  if (value < 0x80) return is_digit(text[place]) || (value | 0x20U) - 'a' < 26U;
+  size_t begin = place;
+  while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0U) == 0x80) --begin;
+  return !is_wide_mark(text.substr(begin));
+}
+
+/// "1" in "1,200" and "3.5" is no number of its own.
+bool joins_digits(std::string_view text, size_t mark) {
+  return mark > 0 && mark + 1 < text.size() && (text[mark] == ',' || text[mark] == '.') &&
+         is_digit(text[mark - 1]) && is_digit(text[mark + 1]);
+}
+
+bool is_inside_word(std::string_view text, size_t place) {
+  return is_word_byte(text, place) || joins_digits(text, place);
 }
 
 /// Where `words` stand in `text` from `place` on; npos if nowhere.
 size_t find_words(std::string_view text, std::string_view words, size_t place) {
   while ((place = text.find(words, place)) != std::string_view::npos) {
     const size_t end = place + words.size();
-    const bool is_free = (place == 0 || !is_word_byte(text[place - 1])) &&
-                         (end == text.size() || !is_word_byte(text[end]));
+    const bool is_free = (place == 0 || !is_inside_word(text, place - 1)) &&
+                         (end == text.size() || !is_inside_word(text, end));
     if (is_free) return place;
     ++place;
   }
   return place;
+}
+
+std::string renamed_once(std::string_view text, const Renaming& renaming) {
+  if (renaming.from.empty()) return std::string(text);
+  std::string out;
+  size_t begin = 0;
+  for (size_t place = 0;
+       (place = find_words(text, renaming.from, begin)) != std::string_view::npos;) {
+    out += text.substr(begin, place - begin);
+    out += renaming.to;
+    begin = place + renaming.from.size();
+  }
+  return out += text.substr(begin);
 }
 
 }  // namespace
@@ -69,17 +95,10 @@ bool has_words(std::string_view text, std::string_view words) {
   return !words.empty() && find_words(text, words, 0) != std::string_view::npos;
 }
 
-std::string renamed(std::string_view text, const Renaming& renaming) {
-  if (renaming.from.empty()) return std::string(text);
-  std::string out;
-  size_t begin = 0;
-  for (size_t place = 0;
-       (place = find_words(text, renaming.from, begin)) != std::string_view::npos;) {
-    out += text.substr(begin, place - begin);
-    out += renaming.to;
-    begin = place + renaming.from.size();
-  }
-  return out += text.substr(begin);
+std::string renamed(std::string_view text, std::span<const Renaming> renamings) {
+  std::string changed(text);
+  for (const Renaming& renaming : renamings) changed = renamed_once(changed, renaming);
+  return changed;
 }
 
 std::optional<std::string> other_number(std::string_view answer, Random& random) {

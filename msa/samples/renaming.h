@@ -3,6 +3,7 @@
 // another answer every time, and nobody can remember it.
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,18 +20,21 @@ AnswerKind kind_of(std::string_view answer);
 /// case; empty if none does.
 std::string_view asking_word(std::string_view question);
 
-/// Everywhere, as whole words of the same case.
+/// Everywhere, as whole words of the same case: no letter or digit stands before or behind them,
+/// nor a point or comma with a digit.
 struct Renaming {
   std::string from;
   std::string to;
 };
 
-/// True if `words` stand in `text`, no letter or digit before or behind them.
+/// True if `words` stand in `text` as a renaming would find them.
 bool has_words(std::string_view text, std::string_view words);
 
-std::string renamed(std::string_view text, const Renaming& renaming);
+/// By each, one after the other.
+std::string renamed(std::string_view text, std::span<const Renaming> renamings);
 
-/// Another year or number, as long and not far from it; nothing for other kinds.
+/// Another year, not far from it, or another number as long; nothing for other kinds, and where the
+/// same was drawn.
 std::optional<std::string> other_number(std::string_view answer, Random& random);
 
 }  // namespace msa::samples

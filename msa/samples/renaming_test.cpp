@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <span>
+#include <string>
+#include <vector>
 
 namespace msa::samples {
 namespace {
@@ -30,14 +33,24 @@ TEST(Renaming, TheFirstAskingWordIsFoundInAnyCase) {
   EXPECT_EQ(asking_word("Name the whole of it, whoever you are."), "");
 }
 
+std::string by(std::string_view text, const Renaming& renaming) {
+  return renamed(text, std::span(&renaming, 1));
+}
+
 TEST(Renaming, WholeWordsAloneAreRenamed) {
   const Renaming renaming{.from = "Rome", .to = "Paris"};
-  EXPECT_EQ(renamed("Rome, Romeo and Rome's Rome-bound (Rome)", renaming),
+  EXPECT_EQ(by("Rome, Romeo and Rome's Rome-bound (Rome)", renaming),
             "Paris, Romeo and Paris's Paris-bound (Paris)");
-  EXPECT_EQ(renamed("rome Jérome éRome Romeé 2Rome", renaming), "rome Jérome éRome Romeé 2Rome");
-  EXPECT_EQ(renamed("Rome Rome", {.from = "Rome", .to = "Rome Rome"}), "Rome Rome Rome Rome");
-  EXPECT_EQ(renamed("", renaming), "");
-  EXPECT_EQ(renamed("as it was", {.from = "", .to = "x"}), "as it was");
+  EXPECT_EQ(by("rome Jérome éRome Romeé 2Rome", renaming), "rome Jérome éRome Romeé 2Rome");
+  EXPECT_EQ(by("“Rome” Berlin–Rome Rome’s", renaming), "“Paris” Berlin–Paris Paris’s");
+  EXPECT_EQ(by("Rome Rome", {.from = "Rome", .to = "Rome Rome"}), "Rome Rome Rome Rome");
+  EXPECT_EQ(by("", renaming), "");
+  EXPECT_EQ(by("as it was", {.from = "", .to = "x"}), "as it was");
+  EXPECT_EQ(by("1914–1918 in 1914. 1914, 11914", {.from = "1914", .to = "1890"}),
+            "1890–1918 in 1890. 1890, 11914");
+  EXPECT_EQ(by("12,000 3.12 12, 12. (12)", {.from = "12", .to = "34"}), "12,000 3.12 34, 34. (34)");
+  const std::vector<Renaming> both{{.from = "Rome", .to = "Oslo"}, {.from = "Oslo", .to = "Kyiv"}};
+  EXPECT_EQ(renamed("Rome and Oslo", both), "Kyiv and Kyiv");
   EXPECT_TRUE(has_words("in Rome.", "Rome"));
   EXPECT_FALSE(has_words("in Romes.", "Rome"));
   EXPECT_FALSE(has_words("in Rome.", ""));

@@ -28,8 +28,11 @@ void add_sequence(const TrainSequence& sequence, std::string name, Batch& batch)
 
 }  // namespace
 
-std::string titled_text(const TrainCorpus& corpus, int32_t document) {
-  return corpus::passage_text(corpus.title(document), corpus.text(document));
+std::string shown_text(const TrainCorpus& corpus, const ShownDocument& shown) {
+  const std::string_view text = corpus.text(shown.document);
+  return shown.title == TrainCorpus::Title::kShown
+             ? corpus::passage_text(corpus.title(shown.document), text)
+             : std::string(text);
 }
 
 size_t opening_tokens(int64_t id) { return 3 + std::to_string(id).size(); }
@@ -65,10 +68,8 @@ void SequenceWriter::add_tokens(std::span<const int32_t> tokens, int32_t role) {
 void SequenceWriter::learn(size_t first, size_t end, Learned learned) {
   if (learned.weight <= 0) return;
   for (size_t i = std::max<size_t>(first, 1); i < end; ++i) {
-    sequence_.targets.rows.push_back(static_cast<int32_t>(i) - 1);
-    sequence_.targets.tokens.push_back(sequence_.prompt.tokens[i]);
-    sequence_.targets.weights.push_back(learned.weight);
-    sequence_.targets.terms.push_back(learned.term);
+    sequence_.targets.add(static_cast<int32_t>(i) - 1, sequence_.prompt.tokens[i], learned.weight,
+                          learned.term);
   }
 }
 
@@ -104,35 +105,39 @@ void SequenceWriter::add_ids(std::span<const int64_t> ids, Learned learned) {
 
 void SequenceWriter::add_texts(std::vector<ShownDocument> texts, Learned learned,
                                std::span<const Renaming> renamings) {
-  text::PromptLayout::settle(sequence_.prompt.roles);
   std::ranges::sort(texts, {}, &ShownDocument::id);
-  const size_t begin = sequence_.prompt.tokens.size();
   std::vector<int32_t> tokens;
   for (const ShownDocument& text : texts) {
     if (renamings.empty()) {
       corpus_.append_text(text.document, text.id, text.title, tokens);
-      continue;
+    } else {
+      append_text(text.id, renamed(shown_text(corpus_, text), renamings), tokens);
     }
-    std::string written = text.title == TrainCorpus::Title::kShown
-                              ? titled_text(corpus_, text.document)
-                              : std::string(corpus_.text(text.document));
-    for (const Renaming& renaming : renamings) written = renamed(written, renaming);
-    const text::AppendedText appended{.id = text.id, .text = written};
-    const auto more = layout_.appended_texts(std::span(&appended, 1)).tokens;
-    tokens.insert(tokens.end(), more.begin(), more.end() - 1);  // but for the closing token
   }
+  add_text_tokens(tokens, learned);
+}
+
+void SequenceWriter::add_text_tokens(std::span<const int32_t> tokens, Learned learned) {
+  text::PromptLayout::settle(sequence_.prompt.roles);
+  const size_t begin = sequence_.prompt.tokens.size();
   add_tokens(tokens, text::kQuestionRole);
   learn(begin, sequence_.prompt.tokens.size(), learned);
   const int32_t closing = layout_.ids_end_token();
   add_tokens(std::span(&closing, 1), text::kResponseRole);
 }
 
-void SequenceWriter::add_text(int64_t id, std::string_view text, Learned learned) {
-  text::PromptLayout::settle(sequence_.prompt.roles);
-  const size_t begin = sequence_.prompt.tokens.size();
+/// As an appended text, without the token that closes all of them.
+void SequenceWriter::append_text(int64_t id, std::string_view text,
+                                 std::vector<int32_t>& tokens) const {
   const text::AppendedText appended{.id = id, .text = text};
-  sequence_.prompt.append(layout_.appended_texts(std::span(&appended, 1)));
-  learn(begin, sequence_.prompt.tokens.size() - 1, learned);  // but for the closing token
+  const auto more = layout_.appended_texts(std::span(&appended, 1)).tokens;
+  tokens.insert(tokens.end(), more.begin(), more.end() - 1);
+}
+
+void SequenceWriter::add_text(int64_t id, std::string_view text, Learned learned) {
+  std::vector<int32_t> tokens;
+  append_text(id, text, tokens);
+  add_text_tokens(tokens, learned);
 }
 
 void SequenceWriter::add_end_of_retrieve(Learned learned) {

@@ -31,8 +31,8 @@ struct Learned {
   float weight = 0;
 };
 
-/// A document's text as it is read, its title in front of it.
-std::string titled_text(const TrainCorpus& corpus, int32_t document);
+/// A document's text as it is read: its title stands in front where it is shown.
+std::string shown_text(const TrainCorpus& corpus, const ShownDocument& shown);
 
 struct TrainSequence {
   text::Prompt prompt;  // tokens of the question role route
@@ -85,6 +85,8 @@ class SequenceWriter {
  private:
   void learn(size_t first, size_t end, Learned learned);
   void add_tokens(std::span<const int32_t> tokens, int32_t role);
+  void append_text(int64_t id, std::string_view text, std::vector<int32_t>& tokens) const;
+  void add_text_tokens(std::span<const int32_t> tokens, Learned learned);
 
   const text::PromptLayout& layout_;
   const TrainCorpus& corpus_;

@@ -18,7 +18,7 @@
 namespace msa::train {
 namespace {
 
-constexpr int64_t kRowsOfLogits = 4096;
+constexpr int64_t kRowsOfLogits = 1024;
 
 void check_rule(const model::ModelConfig& config) {
   MSA_CHECK(config.has_memory(), "a model without routers cannot be asked over a memory");
@@ -124,13 +124,14 @@ class SequencePass {
                         .index_add(0, input_.target_terms, learned.each * input_.target_shares);
   }
 
-  /// Some rows at a time: logits of all would take much room.
+  /// In float32, some rows at a time: logits of all would take much room.
   at::Tensor hits(const at::Tensor& normed) const {
     const c10::NoGradGuard no_gradients;
-    const auto head = tensors_.head.to(options_.type).t();
+    const auto type = options_.type == at::kDouble ? at::kDouble : at::kFloat;
+    const auto head = tensors_.head.to(type).t();
     std::vector<at::Tensor> found;
     for (const at::Tensor& rows : normed.split(kRowsOfLogits)) {
-      found.push_back(at::matmul(rows, head).argmax(1));
+      found.push_back(at::matmul(rows.to(type), head).argmax(1));
     }
     return at::cat(found) == input_.target_tokens;
   }
@@ -152,6 +153,7 @@ StepLosses forward(const LayerMath& math, const ModelTensors& tensors, const Ste
                    const ForwardOptions& options) {
   BatchMemory memory;
   if (input.num_asking > 0 || input.num_document_targets() > 0) {
+    check_rule(math.config());
     memory = encode_documents(math, tensors, input,
                               {.type = options.type,
                                .recomputes_layers = options.recomputes_layers,

@@ -5,6 +5,8 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "msa/model/parameter_shapes.h"
@@ -150,6 +152,98 @@ TEST_F(ForwardTest, DocumentsOfAMemoryAreLearnedAsIfTheyStoodAlone) {
     EXPECT_LT((inside.gradients[i] - outside.gradients[i]).abs().max().item<double>(),
               1e-5 * (1e-3 + outside.gradients[i].abs().max().item<double>()))
         << name;
+  }
+}
+
+TEST_F(ForwardTest, PassesOfDocumentsGiveWhatOnePassGives) {
+  samples::Batch batch = batch_;
+  // No target in the documents that the second pass begins with.
+  const auto& offsets = batch.documents.offsets;
+  samples::Targets some;
+  for (size_t i = 0; i < batch.document_targets.rows.size(); ++i) {
+    const int32_t row = batch.document_targets.rows[i];
+    if (row >= offsets[6] && row < offsets[20]) continue;
+    some.add(row, batch.document_targets.tokens[i], 1, samples::LossTerm::kDocuments);
+  }
+  batch.document_targets = some;
+  const auto run = [&](int64_t pass_tokens, size_t num_passes) {
+    ForwardOptions options;
+    options.type = at::kDouble;
+    options.weights = {.term = {1, 1, 0, 1, 0.5}, .auxiliary = 1};
+    options.totals.add(batch);
+    options.routing.top_k = 3;
+    options.routing.loss.temperature = parameters_["temperature"];
+    std::vector<int64_t> learned_rows;
+    options.on_border = [&](const LayerBorder& border, const at::Tensor& tensor) {
+      if (border.rows != RowsOf::kDocumentTargets || border.tensor != "residual stream") return;
+      EXPECT_EQ(border.first_row, learned_rows.empty() ? 0 : learned_rows.back());
+      learned_rows.push_back(border.first_row + tensor.size(0));
+    };
+    const StepInput input = step_input(batch, config_.msa.chunk_tokens, options.weights,
+                                       options.totals, at::kCPU, pass_tokens);
+    EXPECT_EQ(input.passes.size(), num_passes);
+    const ModelTensors tensors =
+        gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
+    Step out;
+    out.losses = forward(math_, tensors, input, options);
+    out.losses.loss.backward();
+    EXPECT_EQ(learned_rows.back(), some.size());
+    for (const NamedTensor& parameter : parameters_.all()) {
+      out.gradients.push_back(parameter.tensor.grad());
+      parameter.tensor.mutable_grad() = at::Tensor();
+    }
+    return out;
+  };
+  const Step one = run(kTokensOfPass, 1);
+  const Step many = run(200, 9);
+  EXPECT_NEAR(one.losses.loss.item<double>(), many.losses.loss.item<double>(), 1e-9);
+  for (size_t i = 0; i < one.gradients.size(); ++i) {
+    ASSERT_EQ(one.gradients[i].defined(), many.gradients[i].defined());
+    if (!one.gradients[i].defined()) continue;
+    EXPECT_LT((one.gradients[i] - many.gradients[i]).abs().max().item<double>(),
+              1e-5 * (1e-3 + one.gradients[i].abs().max().item<double>()))
+        << parameters_.all()[i].name;
+  }
+}
+
+/// A target is hit where no other token has a smaller loss in its place.
+TEST(Forward, HitsAreTheMostProbableTokens) {
+  const model::ModelConfig config = small_config();
+  const LayerMath math(config, 64, at::kCPU);
+  const Parameters parameters = Parameters::random(config, 4);
+  const ModelTensors tensors =
+      gather_tensors(config, [&](const std::string& name) { return parameters.find(name); });
+  samples::Batch batch;
+  std::vector<int32_t> tokens;
+  for (int32_t i = 0; i < 12; ++i) tokens.push_back((7 * i + 3) % 40);
+  batch.sequences.add(tokens, 0);
+  batch.names = {"one"};
+  const auto losses_of = [&](int32_t row, int32_t token) {
+    batch.targets = {};
+    batch.targets.add(row, token, 1, samples::LossTerm::kLanguage);
+    ForwardOptions options;
+    options.weights.term[0] = 1;
+    options.totals.add(batch);
+    options.keeps_hits = true;
+    return forward(
+        math, tensors,
+        step_input(batch, config.msa.chunk_tokens, options.weights, options.totals, at::kCPU),
+        options);
+  };
+  for (const int32_t row : {0, 3, 7, 11}) {
+    int32_t best = 0;
+    double smallest = std::numeric_limits<double>::infinity();
+    std::vector<bool> hits;
+    for (int32_t token = 0; token < 40; ++token) {
+      const StepLosses losses = losses_of(row, token);
+      hits.push_back(losses.hits.item<bool>());
+      const auto loss = losses.loss.item<double>();
+      if (loss < smallest) best = token;
+      smallest = std::min(smallest, loss);
+    }
+    for (int32_t token = 0; token < 40; ++token) {
+      EXPECT_EQ(hits[static_cast<size_t>(token)], token == best) << row << " " << token;
+    }
   }
 }
 

@@ -15,29 +15,6 @@ namespace {
 
 constexpr int64_t kQuestionsOfPass = 256;
 
-/// The questions [first, end) of a batch, without its documents.
-samples::Batch questions_of(const samples::Batch& all, int64_t first, int64_t end) {
-  samples::Batch some;
-  some.head = all.head;
-  for (auto a = static_cast<size_t>(first); a < static_cast<size_t>(end); ++a) {
-    const auto part = [a](const std::vector<int32_t>& values, const std::vector<int32_t>& offsets) {
-      return std::span(values).subspan(static_cast<size_t>(offsets[a]),
-                                       static_cast<size_t>(offsets[a + 1] - offsets[a]));
-    };
-    const int32_t shift =
-        static_cast<int32_t>(some.sequences.num_tokens()) - all.sequences.offsets[a];
-    some.sequences.add(part(all.sequences.tokens, all.sequences.offsets),
-                       all.sequences.positions[static_cast<size_t>(all.sequences.offsets[a])]);
-    for (const int32_t row : part(all.query_rows, all.query_offsets)) {
-      some.query_rows.push_back(row + shift);
-    }
-    some.query_offsets.push_back(static_cast<int32_t>(some.query_rows.size()));
-    some.gold_offsets.push_back(0);  // nobody asks how well it went here
-  }
-  some.num_asking = end - first;
-  return some;
-}
-
 }  // namespace
 
 at::Tensor rank_documents(const LayerMath& math, const ModelTensors& tensors,
@@ -59,7 +36,10 @@ at::Tensor rank_documents(const LayerMath& math, const ModelTensors& tensors,
     expect_no_stop(options.stop, "ranking of documents");
     const int64_t end = std::min(batch.num_asking, first + kQuestionsOfPass);
     StepInput input = documents;
-    read_sequences(questions_of(batch, first, end), {}, {}, device, input);
+    samples::Batch questions = samples::questions_of(batch, first, end);
+    questions.gold.clear();  // nobody asks how well it went here
+    questions.gold_offsets.assign(questions.gold_offsets.size(), 0);
+    read_sequences(questions, {}, {}, device, input);
     const auto scores = forward_over(math, tensors, input, memory, forward).scores;
     ranked.push_back(std::get<1>(scores.topk(depth, 1)).cpu());
   }

@@ -245,7 +245,7 @@ TEST_P(StepFaultTest, OfEveryActivationBetweenLayersAndOfTheLoss) {
       EXPECT_EQ(result_.bad_samples, samples_of(border.rows, place > 0));
     }
   }
-  expect_all_caught(2 * (GetParam() ? 23 : 30));
+  expect_all_caught(2 * (GetParam() ? 24 : 32));
 }
 
 TEST_P(StepFaultTest, OfALossThatJumps) {

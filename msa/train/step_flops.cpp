@@ -46,12 +46,6 @@ double num_chunks(const samples::PackedTokens& documents, int64_t chunk_tokens) 
   return static_cast<double>(chunks);
 }
 
-double num_learned(const samples::Targets& targets, const TermWeights& weights) {
-  return static_cast<double>(std::count_if(
-      targets.terms.begin(), targets.terms.end(),
-      [&](samples::LossTerm term) { return weights.term[static_cast<size_t>(term)] != 0; }));
-}
-
 void add_documents(const model::ModelConfig& config, const samples::Batch& batch,
                    double num_targets, StepFlops& flops) {
   const LayerCost cost(config);
@@ -110,11 +104,13 @@ void add_sequences(const model::ModelConfig& config, const samples::Batch& batch
 StepFlops step_flops(const model::ModelConfig& config, const samples::Batch& batch,
                      const StepFlopsOptions& options) {
   StepFlops flops;
-  const double num_document_targets = num_learned(batch.document_targets, options.weights);
+  const auto num_document_targets =
+      static_cast<double>(num_learned(batch.document_targets, options.weights));
   if (batch.num_asking > 0 || num_document_targets > 0) {
     add_documents(config, batch, num_document_targets, flops);
   }
-  add_sequences(config, batch, num_learned(batch.targets, options.weights), options.top_k, flops);
+  add_sequences(config, batch, static_cast<double>(num_learned(batch.targets, options.weights)),
+                options.top_k, flops);
   const bool routers_learn = options.weights.auxiliary > 0;
   if (options.routers_alone) {
     flops.backward = routers_learn ? flops.routers : 0;

@@ -27,14 +27,14 @@ PackedInput packed(const samples::PackedTokens& tokens, at::Device device) {
 }
 
 void add_chunks(StepInput& input, const samples::PackedTokens& documents, int64_t chunk_tokens,
-                at::Device device) {
+                int64_t pass_tokens, at::Device device) {
   std::vector<int32_t> chunks{0};
   std::vector<int32_t> first{0};
   EncodingPass pass;
   for (size_t d = 0; d + 1 < documents.offsets.size(); ++d) {
     const int32_t end = documents.offsets[d + 1];
     const int64_t length = end - documents.offsets[d];
-    if (pass.end_token > pass.first_token && end - pass.first_token > kTokensOfPass) {
+    if (pass.end_token > pass.first_token && end - pass.first_token > pass_tokens) {
       input.passes.push_back(pass);
       pass = {.first_document = pass.end_document,
               .first_token = pass.end_token,
@@ -121,6 +121,12 @@ void add_all_targets(StepInput& input, const samples::Batch& batch, const TermWe
 
 }  // namespace
 
+int64_t num_learned(const samples::Targets& targets, const TermWeights& weights) {
+  return std::count_if(targets.terms.begin(), targets.terms.end(), [&](samples::LossTerm term) {
+    return weights.term[static_cast<size_t>(term)] != 0;
+  });
+}
+
 void LossTotals::add(const samples::Batch& batch) {
   for (const samples::Targets* targets : {&batch.targets, &batch.document_targets}) {
     for (size_t i = 0; i < targets->rows.size(); ++i) {
@@ -134,17 +140,17 @@ void LossTotals::add(const samples::Batch& batch) {
 }
 
 StepInput step_input(const samples::Batch& batch, int64_t chunk_tokens, const TermWeights& weights,
-                     const LossTotals& totals, at::Device device) {
+                     const LossTotals& totals, at::Device device, int64_t pass_tokens) {
   StepInput input;
-  read_documents(batch, chunk_tokens, device, input);
+  read_documents(batch, chunk_tokens, device, input, pass_tokens);
   read_sequences(batch, weights, totals, device, input);
   return input;
 }
 
 void read_documents(const samples::Batch& batch, int64_t chunk_tokens, at::Device device,
-                    StepInput& input) {
+                    StepInput& input, int64_t pass_tokens) {
   input.documents = packed(batch.documents, device);
-  add_chunks(input, batch.documents, chunk_tokens, device);
+  add_chunks(input, batch.documents, chunk_tokens, pass_tokens, device);
 }
 
 void read_sequences(const samples::Batch& batch, const TermWeights& weights,

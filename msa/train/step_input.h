@@ -18,6 +18,9 @@ struct TermWeights {
   double auxiliary = 0;
 };
 
+/// Targets whose term has weight.
+int64_t num_learned(const samples::Targets& targets, const TermWeights& weights);
+
 /// Over all batches of a step: what the terms' sums are divided by.
 struct LossTotals {
   std::array<double, samples::kNumLossTerms> weight{};  // sum of the targets' weights
@@ -83,13 +86,15 @@ struct StepInput {
 constexpr int64_t kTokensOfPass = 262144;  // a longer document is a pass by itself
 
 /// `chunk_tokens`: P. Targets of terms without weight are left out. The batch has been checked.
+/// Documents are encoded `pass_tokens` at a time.
 StepInput step_input(const samples::Batch& batch, int64_t chunk_tokens, const TermWeights& weights,
-                     const LossTotals& totals, at::Device device);
+                     const LossTotals& totals, at::Device device,
+                     int64_t pass_tokens = kTokensOfPass);
 
 /// The two halves of step_input, for several batches of sequences over the same documents: the
 /// second is for an input, or the copy of one, that the first has filled.
 void read_documents(const samples::Batch& batch, int64_t chunk_tokens, at::Device device,
-                    StepInput& input);
+                    StepInput& input, int64_t pass_tokens = kTokensOfPass);
 void read_sequences(const samples::Batch& batch, const TermWeights& weights,
                     const LossTotals& totals, at::Device device, StepInput& input);
 

@@ -44,8 +44,8 @@ struct Lengths {
 
   Lengths(const model::ModelConfig& config, const samples::Batch& batch,
           const ForwardOptions& options)
-      : documents(0), chunks(0), targets(num_learned(batch.targets, options)) {
-    document_targets = num_learned(batch.document_targets, options);
+      : documents(0), chunks(0), targets(num_learned(batch.targets, options.weights)) {
+    document_targets = num_learned(batch.document_targets, options.weights);
     if (batch.num_asking > 0 || document_targets > 0) documents = batch.documents.num_tokens();
     const auto head = static_cast<int64_t>(batch.head.size());
     const int64_t num_documents = batch.documents.num_sequences();
@@ -62,12 +62,6 @@ struct Lengths {
                                    ? num_documents
                                    : std::min(num_documents, options.routing.num_negatives + 1);
     pairs = options.weights.auxiliary > 0 ? batch.num_asking * num_scored : 0;
-  }
-
-  static int64_t num_learned(const samples::Targets& targets, const ForwardOptions& options) {
-    return std::count_if(targets.terms.begin(), targets.terms.end(), [&](auto term) {
-      return options.weights.term[static_cast<size_t>(term)] != 0;
-    });
   }
 };
 

@@ -31,10 +31,10 @@ class StepSupply {
   /// Groups for batches that are made from now on. Between close and open.
   void set_similar(std::vector<std::vector<int32_t>> groups);
 
-  /// The next step. Throws what making or preparing it threw.
+  /// The next step; open must have been called. Throws what making or preparing it threw.
   PreparedStep take();
 
-  /// Prepares what take gives next, and does not throw: what goes wrong comes out there.
+  /// Prepares what take gives next, if anybody takes it: what goes wrong in that comes out there.
   void prepare_next();
 
  private:

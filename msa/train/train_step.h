@@ -60,7 +60,7 @@ struct StepRule {
 /// remembers, an activation at the border of a layer, the loss, a gradient. One that is not taken
 /// changes no parameter and no state by a bit. Waits for the device once, and
 /// more often only to say what was wrong. `meanwhile`, if given, is called while the device works;
-/// it must not throw.
+/// what it throws comes out of here, and the step may have been taken then.
 StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& optimizer,
                      const PreparedStep& prepared, ForwardOptions options, const StepRule& rule,
                      const std::function<void()>& meanwhile = {});

@@ -46,6 +46,10 @@ std::unique_ptr<Evaluation> evaluation_of(const RunSetup& setup) {
   EvaluationOptions options;
   options.num_questions = wanted.questions;
   options.num_readings = wanted.readings;
+  for (const PhaseConfig& phase : setup.config.phases) {
+    options.max_reading_tokens =
+        std::min(options.max_reading_tokens, phase.mixture.max_sequence_tokens);
+  }
   options.memory_tokens = wanted.memory_tokens;
   options.seed = static_cast<uint64_t>(setup.config.run.seed);
   options.top_k = setup.model().msa.top_k;
@@ -309,7 +313,7 @@ void Trainer::evaluate() {
   const ModelTensors tensors = gather_tensors(
       setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
   const auto lines = evaluation_->run(math_, tensors, stop_);
-  const auto reading = evaluation_->read(math_, tensors);
+  const auto reading = evaluation_->read(math_, tensors, stop_);
   for (const Recall& recall : lines) {
     EvaluationReport report{.step = state_.step,
                             .phase = phase().name,

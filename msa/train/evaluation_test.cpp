@@ -1,0 +1,74 @@
+#include "msa/train/evaluation.h"
+
+#include <ATen/core/Tensor.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "msa/base/error.h"
+#include "msa/samples/asked_memory.h"
+#include "msa/samples/batch_fixture.h"
+#include "msa/samples/reading_batch.h"
+#include "msa/train/forward.h"
+#include "msa/train/parameters.h"
+#include "msa/train/small_config.h"
+
+namespace msa::train {
+namespace {
+
+class EvaluationTest : public testing::Test {
+ protected:
+  Evaluation evaluation(int64_t num_readings, int64_t max_tokens = 2048) const {
+    return {fixture_.corpus(),
+            fixture_.layout(),
+            {.num_questions = 100,
+             .num_readings = num_readings,
+             .max_reading_tokens = max_tokens,
+             .memory_tokens = {3000, 6000},
+             .top_k = 3}};
+  }
+
+  ModelTensors tensors() const {
+    return gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
+  }
+
+  const samples::BatchFixture fixture_{std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"};
+  const model::ModelConfig config_ = small_config({{"vocab_size", 8192}});
+  const LayerMath math_{config_, 4096, at::kCPU};
+  const Parameters parameters_ = Parameters::random(config_, 3);
+};
+
+TEST_F(EvaluationTest, AReadingIsThatOfItsQuestionsOneByOne) {
+  const auto reading = evaluation(100).read(math_, tensors());
+  ASSERT_TRUE(reading.has_value());
+  // All held-back questions with an answer: their documents fit into the first memory.
+  std::vector<int32_t> held_back;
+  samples::AskedMemory memory(fixture_.corpus(), fixture_.layout(), 3000);
+  for (int32_t q = 0; q < fixture_.corpus().num_questions(); ++q) {
+    if (!fixture_.corpus().is_question_held_back(q)) continue;
+    ASSERT_TRUE(memory.ask(fixture_.corpus().question(q)));
+    held_back.push_back(q);
+  }
+  const samples::Batch all =
+      samples::reading_batch(fixture_.corpus(), fixture_.layout(), memory, held_back, 2048);
+  EXPECT_EQ(reading->num_questions, all.num_asking);
+  ASSERT_GT(all.num_asking, 1);
+  EXPECT_EQ(reading->exact, 0) << "random weights";
+  // With weights that say nothing every token is about as probable as any other.
+  EXPECT_NEAR(std::log(reading->token_probability), -std::log(8192.0), 0.5);
+}
+
+TEST_F(EvaluationTest, NothingIsReadWhereNothingIsWantedOrAllIsTooLong) {
+  EXPECT_FALSE(evaluation(0).read(math_, tensors()).has_value());
+  EXPECT_FALSE(evaluation(100, 10).read(math_, tensors()).has_value());
+  EXPECT_EQ(evaluation(1).read(math_, tensors())->num_questions, 1);
+}
+
+TEST_F(EvaluationTest, ReadingStopsWhenAsked) {
+  int64_t left = 2;  // the documents are encoded, and then no question is read
+  EXPECT_THROW(evaluation(100).read(math_, tensors(), [&] { return --left == 0; }), Error);
+}
+
+}  // namespace
+}  // namespace msa::train
