@@ -50,7 +50,7 @@ expect "ls" 0 "qed-" "$msa" bank ls "$bank" --limit 5
 expect "show by id" 0 "[1] bytes 0-" "$msa" bank show "$bank" 1
 expect "ask" 0 '"declined":false,' "$msa" ask "$bank" "when was MGM Resorts founded" --json
 expect "evidence" 0 '"evidence":[{"document":' "$msa" ask "$bank" "when was MGM Resorts founded" --json
-expect "what no document says" 0 'true []' bash -c "'$msa' ask '$bank' 'who was the emperor of the moon' --json |
+expect "what no document says" 0 'true []' bash -c "'$msa' ask '$bank' 'who wrote the Necronomicon' --json |
   jq -cj '.declined, \" \", .evidence'"
 expect "trace" 0 "layer 7:" "$msa" ask "$bank" "when was MGM Resorts founded" --trace
 expect "route" 0 '"layers":[{"layer":4' "$msa" route "$bank" "when was MGM Resorts founded" --json
@@ -493,7 +493,7 @@ expect "info by environment" 3 "/nonexistent" env MSA_MODEL=/nonexistent "$msa" 
 expect "bench by environment" 2 "not in range" env MSA_REPEATS=0 "$msa" bench route
 for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "eval text" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info convert; do
   # shellcheck disable=SC2086
-  lacking=$("$msa" $command --help | grep -E '^  -.*--[a-z-]+ [A-Z]' | grep -vE 'Env:|--(questions|output|jsonl) ')
+  lacking=$("$msa" $command --help | grep -E '^  -.*--[a-z-]+ [A-Z]' | grep -vE 'Env:|--(questions|output|jsonl) |^  --[a-z-]+ (Needs|Excludes):')
   if [ -z "$lacking" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $command has flags without a twin: $lacking"; fi
 done
 
