@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -83,6 +84,54 @@ TEST_F(ReadingBatchTest, EveryQuestionWithItsTextsHasItsAnswerAsOnlyTarget) {
   }
   EXPECT_EQ(target, batch.targets.rows.size());
   EXPECT_GT(num_with_two, 0);
+}
+
+TEST_F(ReadingBatchTest, PartsOfABatchAreTheWholeOne) {
+  Batch whole = reading_batch(corpus(), fixture_.layout(), memory_, questions_, 2048);
+  for (int32_t a = 0; a < whole.num_asking; ++a) {  // some gold, of some none
+    if (a % 3 > 0) whole.gold.push_back(a % 3);
+    whole.gold_offsets[static_cast<size_t>(a) + 1] = static_cast<int32_t>(whole.gold.size());
+  }
+  Batch joined;
+  for (int64_t first = 0; first < whole.num_asking; first += 7) {
+    const int64_t end = std::min(whole.num_asking, first + 7);
+    const Batch part = questions_of(whole, first, end);
+    EXPECT_EQ(part.head, whole.head);
+    EXPECT_EQ(part.num_asking, end - first);
+    EXPECT_EQ(part.documents.num_sequences(), 0);
+    const auto row = static_cast<int32_t>(joined.sequences.num_tokens());
+    const auto query = static_cast<int32_t>(joined.query_rows.size());
+    const auto gold = static_cast<int32_t>(joined.gold.size());
+    const auto append = [](auto& to, const auto& from) {
+      to.insert(to.end(), from.begin(), from.end());
+    };
+    append(joined.sequences.tokens, part.sequences.tokens);
+    append(joined.sequences.positions, part.sequences.positions);
+    for (size_t a = 1; a < part.sequences.offsets.size(); ++a) {
+      joined.sequences.offsets.push_back(row + part.sequences.offsets[a]);
+      joined.query_offsets.push_back(query + part.query_offsets[a]);
+      joined.gold_offsets.push_back(gold + part.gold_offsets[a]);
+    }
+    for (const int32_t place : part.query_rows) joined.query_rows.push_back(row + place);
+    for (size_t i = 0; i < part.targets.rows.size(); ++i) {
+      joined.targets.add(row + part.targets.rows[i], part.targets.tokens[i],
+                         part.targets.weights[i], part.targets.terms[i]);
+    }
+    append(joined.gold, part.gold);
+    append(joined.names, part.names);
+  }
+  EXPECT_EQ(joined.sequences.tokens, whole.sequences.tokens);
+  EXPECT_EQ(joined.sequences.positions, whole.sequences.positions);
+  EXPECT_EQ(joined.sequences.offsets, whole.sequences.offsets);
+  EXPECT_EQ(joined.query_rows, whole.query_rows);
+  EXPECT_EQ(joined.query_offsets, whole.query_offsets);
+  EXPECT_EQ(joined.gold, whole.gold);
+  EXPECT_EQ(joined.gold_offsets, whole.gold_offsets);
+  EXPECT_EQ(joined.targets.rows, whole.targets.rows);
+  EXPECT_EQ(joined.targets.tokens, whole.targets.tokens);
+  EXPECT_EQ(joined.targets.weights, whole.targets.weights);
+  EXPECT_EQ(joined.targets.terms, whole.targets.terms);
+  EXPECT_EQ(joined.names, whole.names);
 }
 
 TEST_F(ReadingBatchTest, QuestionsWithoutAnswerOrWithoutTheirTextAreLeftOut) {
