@@ -122,6 +122,7 @@ void add_eval(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_train(CLI::App& app);
 void add_convert(CLI::App& app);
+void add_questions(CLI::App& app);
 void add_completion(CLI::App& app);
 
 }  // namespace msa::cli

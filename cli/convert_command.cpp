@@ -110,6 +110,9 @@ void add_convert(CLI::App& app) {
           ->check(CLI::Range(1, 4096)),
       add_flag(command, "--top-k", flags->routers.top_k, "Documents that a router layer chooses")
           ->check(CLI::Range(1, 4096))};
+  add_flag(command, "--expand-every", flags->options.expand_every,
+           "Deepen: behind every so many layers a copy that changes nothing until it is trained")
+      ->check(CLI::Range(1, 4096));
   add_flag(command, "--dtype", flags->type, "Numbers: as-stored, f32 or bf16")
       ->check(CLI::IsMember({"as-stored", "f32", "bf16"}));
   add_flag(command, "--shard-size", flags->options.max_shard_bytes,

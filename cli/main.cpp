@@ -120,6 +120,7 @@ int main(int argc, char** argv) {
   msa::cli::add_bench(app);
   msa::cli::add_train(app);
   msa::cli::add_convert(app);
+  msa::cli::add_questions(app);
   msa::cli::add_completion(app);
   bool is_json = false;
   for (int i = 1; i < argc; ++i) is_json |= std::string(argv[i]) == "--json";

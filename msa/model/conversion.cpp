@@ -6,6 +6,7 @@
 
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
+#include "msa/model/block_expansion.h"
 #include "msa/model/model_card.h"
 #include "msa/model/parameter_shapes.h"
 #include "msa/storage/stored_values.h"
@@ -61,7 +62,11 @@ Json fresh_msa_config(const FreshRouters& routers, int64_t num_layers) {
 }
 
 ModelConfig target_config(const ModelConfig& source, const ConversionOptions& options) {
-  Json json = source.raw;
+  Json json = options.expand_every == 0
+                  ? source.raw
+                  : expanded_config(source.raw, source.num_layers, source.msa.router_layers,
+                                    options.expand_every);
+  const int64_t num_layers = json.at("num_hidden_layers");
   if (options.form == ModelForm::kQwen3) {
     json["model_type"] = "qwen3";
     json["architectures"] = {"Qwen3ForCausalLM"};
@@ -71,8 +76,7 @@ ModelConfig target_config(const ModelConfig& source, const ConversionOptions& op
     json["model_type"] = "msa";
     json["architectures"] = {"MSAForCausalLM"};
     if (!source.has_memory()) {
-      json["msa_config"] =
-          fresh_msa_config(options.routers.value_or(FreshRouters()), source.num_layers);
+      json["msa_config"] = fresh_msa_config(options.routers.value_or(FreshRouters()), num_layers);
     }
   }
   if (options.type) {
@@ -98,17 +102,20 @@ class Plan {
 
   void add_parameters() {
     for (const auto& [name, shape] : parameter_shapes(target_)) {
-      const SafetensorsFile* file = stored_.find(name);
+      const ExpandedTensor origin = origin_of(name);
+      const SafetensorsFile* file = stored_.find(origin.from);
       if (file != nullptr) {
-        expect_weight(*file, name, shape);
-        add_stored(*file, name);
+        expect_weight(*file, origin.from, shape);
+        read_.insert(origin.from);
+        if (origin.is_zero) add_zeros(*file, origin.from, name);
+        if (!origin.is_zero) add_stored(*file, origin.from, name);
       } else if (shape.empty()) {
         add_scalar(name);
       } else if (is_router_parameter(name) && !source_.has_memory()) {
         add_router(name, shape);
       } else {
-        throw Error(ErrorCode::kInvalidFormat, stored_.folder().string(), ": the tensor \"", name,
-                    "\" is missing");
+        throw Error(ErrorCode::kInvalidFormat, stored_.folder().string(), ": the tensor \"",
+                    origin.from, "\" is missing");
       }
       int64_t values = shape.empty() ? 0 : 1;  // scalars belong to the loss
       for (const int64_t side : shape) values *= side;
@@ -123,16 +130,14 @@ class Plan {
 
   /// Tensors that are stored and no parameters of the new model.
   void add_others() {
-    std::set<std::string> done;
-    for (const TensorStream& tensor : tensors) done.insert(tensor.name);
     std::set<std::string> known;
     for (const auto& [name, shape] : parameter_shapes(source_)) known.insert(name);
     for (const std::string& name : stored_.names()) {
-      if (done.contains(name)) continue;
+      if (read_.contains(name)) continue;
       if (known.contains(name) || is_unread(target_, name)) {
         // A scalar of the loss stays with a model of memory, whichever loss its config names.
         const bool stays = options_.form == ModelForm::kMsa && is_router_parameter(name);
-        if (stays) add_stored(*stored_.find(name), name);
+        if (stays) add_stored(*stored_.find(name), name, name);
         if (!stays) left_out.push_back(name);
       } else if (options_.unknown == UnknownTensors::kCopied) {
         add_copy(*stored_.find(name), name);
@@ -149,12 +154,28 @@ class Plan {
  private:
   DataType type_of(DataType stored) const { return options_.type.value_or(stored); }
 
-  void add_stored(const SafetensorsFile& file, const std::string& name) {
-    const storage::TensorInfo& info = file.tensor(name);
+  ExpandedTensor origin_of(const std::string& name) const {
+    if (options_.expand_every == 0) return {.from = name};
+    return expanded_tensor(name, options_.expand_every);
+  }
+
+  void add_zeros(const SafetensorsFile& file, const std::string& from, const std::string& name) {
+    const storage::TensorInfo& info = file.tensor(from);
+    const DataType type = type_of(info.type);
+    const int64_t row_bytes = info.shape[1] * storage::data_type_bytes(type);
+    const auto write = [rows = info.shape[0], row_bytes](const Append& append) {
+      const std::vector<std::byte> zeros(static_cast<size_t>(row_bytes));
+      for (int64_t row = 0; row < rows; ++row) append(zeros);
+    };
+    tensors.push_back({.name = name, .type = type, .shape = info.shape, .write = write});
+  }
+
+  void add_stored(const SafetensorsFile& file, const std::string& from, const std::string& name) {
+    const storage::TensorInfo& info = file.tensor(from);
     const auto count = static_cast<int64_t>(info.num_bytes) / storage::data_type_bytes(info.type);
     const DataType type = type_of(info.type);
-    const auto write = [&file, name, count, type](const Append& append) {
-      storage::append_values(file, name, {.first = 0, .count = count}, type, append);
+    const auto write = [&file, from, count, type](const Append& append) {
+      storage::append_values(file, from, {.first = 0, .count = count}, type, append);
     };
     tensors.push_back({.name = name, .type = type, .shape = info.shape, .write = write});
   }
@@ -187,7 +208,7 @@ class Plan {
     };
     int64_t layer = 0;
     while (!is_of_layer(layer)) ++layer;
-    const std::string from = attention_k_name(layer);
+    const std::string from = origin_of(attention_k_name(layer)).from;
     const SafetensorsFile& file = *stored_.find(from);  // a parameter that came before
     const DataType type = type_of(file.tensor(from).type);
     const int64_t num_groups = target_.num_kv_heads;
@@ -208,6 +229,7 @@ class Plan {
   const ModelConfig& source_;
   const ModelConfig& target_;
   const ConversionOptions& options_;
+  std::set<std::string> read_;  // stored tensors that parameters come from
 };
 
 /// Lets `on_progress` see every piece. `done` must outlive the tensors.

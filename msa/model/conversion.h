@@ -38,6 +38,7 @@ struct ConversionOptions {
   std::filesystem::path to;  // a free name in a folder that is there
   ModelForm form = ModelForm::kMsa;
   std::optional<FreshRouters> routers;    // given only for a model without memory
+  int64_t expand_every = 0;               // block_expansion.h; 0: as many layers as before
   std::optional<storage::DataType> type;  // F32 or BF16; else each tensor keeps its own
   UnknownTensors unknown = UnknownTensors::kRefused;
   std::filesystem::path card;  // what README.md says besides the model's shape, see model_card

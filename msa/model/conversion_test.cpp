@@ -13,6 +13,7 @@
 #include "msa/base/losing_file_system.h"
 #include "msa/base/observed_file_system.h"
 #include "msa/model/parameter_shapes.h"
+#include "msa/model/transformer.h"
 #include "msa/storage/tensor_files.h"
 
 namespace msa::model {
@@ -446,6 +447,41 @@ TEST_F(ConversionTest, WhicheverCallFailsNothingIsLeft) {
   }
   EXPECT_GT(failures, 80);
   EXPECT_EQ(read_tensors(folder("msa")).size(), tensors.size() + 7);
+}
+
+TEST_F(ConversionTest, ADeeperModelBeginsWithTheSameKeysAndValues) {
+  write_plain();
+  convert(options("plain", "msa"));
+  auto wanted = options("msa", "deeper");
+  wanted.expand_every = 2;
+  const Conversion made = convert(wanted);
+  EXPECT_FALSE(made.has_fresh_routers);
+  EXPECT_EQ(made.left_out, std::vector<std::string>());
+  EXPECT_EQ(made.config.num_layers, 7);
+  EXPECT_EQ(made.config.msa.router_layers, (std::vector<int64_t>{3, 4, 6}));
+  std::set<std::string> names;
+  for (const auto& [name, shape] : parameter_shapes(made.config)) names.insert(name);
+  std::set<std::string> found;
+  for (const auto& [name, tensor] : read_tensors(folder("deeper"))) found.insert(name);
+  EXPECT_EQ(found, names);
+
+  const TransformerOptions float32;
+  const auto shallow = Transformer::load(real_file_system(), folder("msa"), float32);
+  const auto deep = Transformer::load(real_file_system(), folder("deeper"), float32);
+  const std::vector<int32_t> tokens = {1, 39, 7, 7, 20, 3, 11};
+  const PromptHead a = shallow->encode_head(tokens);
+  const PromptHead b = deep->encode_head(tokens);
+  ASSERT_EQ(b.key.size(), 7U);
+  const size_t places[] = {0, 1, 3, 4, 6};
+  for (size_t layer = 0; layer < 5; ++layer) {
+    EXPECT_TRUE(a.key[layer].equal(b.key[places[layer]])) << layer;
+    EXPECT_TRUE(a.value[layer].equal(b.value[places[layer]])) << layer;
+  }
+  // What a copy adds is nothing, what it has to add is not.
+  EXPECT_FALSE(b.value[2].equal(b.value[1]));
+  wanted.to = folder("other");
+  wanted.expand_every = 6;
+  expect_refusal(wanted, ErrorCode::kInvalidArgument, "behind every 1 to 5 layers");
 }
 
 TEST_F(ConversionTest, AfterALossOfPowerTheFolderIsWholeOrNotThereAndCanBeMade) {

@@ -109,6 +109,7 @@ enum class RouterStart {
   kAsTheyAre,
   kTied,           // router_q of every query head = router_k of its kv head
   kAttentionKeys,  // the same after router_k = k_proj
+  kRandom,         // each drawn anew by itself: to see what tying is worth
 };
 
 struct PhaseConfig {  // [[phase]]

@@ -32,10 +32,11 @@ constexpr std::array<Choice<AuxiliaryMethod>, 5> kAuxiliaryMethods{
      {"BCE", AuxiliaryMethod::kBce}}};
 constexpr std::array<Choice<Trained>, 2> kTrained{
     {{"all", Trained::kAll}, {"routers", Trained::kRouters}}};
-constexpr std::array<Choice<RouterStart>, 3> kRouterStarts{
+constexpr std::array<Choice<RouterStart>, 4> kRouterStarts{
     {{"as_they_are", RouterStart::kAsTheyAre},
      {"tied", RouterStart::kTied},
-     {"attention_keys", RouterStart::kAttentionKeys}}};
+     {"attention_keys", RouterStart::kAttentionKeys},
+     {"random", RouterStart::kRandom}}};
 
 constexpr int64_t kMaxCount = int64_t{1} << 53;
 constexpr double kMaxSeconds = 1e9;

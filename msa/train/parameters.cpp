@@ -196,6 +196,16 @@ void Parameters::tie_routers(bool from_attention_keys) {
   }
 }
 
+void Parameters::draw_routers(uint64_t seed) {
+  const c10::NoGradGuard guard;
+  for (const NamedTensor& parameter : all_) {
+    if (!model::is_router_parameter(parameter.name) || parameter.tensor.dim() != 2) continue;
+    const std::vector<int64_t> shape = parameter.tensor.sizes().vec();
+    parameter.tensor.detach().copy_(
+        random_matrix(parameter.name, shape, deviation_of(parameter.name, shape), seed));
+  }
+}
+
 void Parameters::train_routers_alone(bool routers_alone) {
   for (const NamedTensor& parameter : all_) {
     parameter.tensor.requires_grad_(!routers_alone || model::is_router_parameter(parameter.name));

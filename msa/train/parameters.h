@@ -56,6 +56,9 @@ class Parameters {
   /// router_k = k_proj if `from_attention_keys`. Nothing where the model has no own routers.
   void tie_routers(bool from_attention_keys = false);
 
+  /// Router weights as random() would draw them, not tied. Nothing where there are none.
+  void draw_routers(uint64_t seed);
+
   /// Parameters of the routers, and nothing else, get gradients; or all do.
   void train_routers_alone(bool routers_alone);
 

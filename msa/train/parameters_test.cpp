@@ -17,6 +17,7 @@
 #include <string>
 
 #include "msa/base/error.h"
+#include "msa/model/parameter_shapes.h"
 #include "msa/model/transformer.h"
 #include "msa/storage/safetensors.h"
 #include "msa/train/model_folder.h"
@@ -164,6 +165,26 @@ TEST_F(ParametersTest, RoutersBeginTiedAndCanBeTiedAgain) {
   EXPECT_TRUE(are_tied(parameters, layer));
   EXPECT_TRUE(at::equal(key, parameters[layer + ".self_attn.k_proj.weight"]));
   EXPECT_TRUE(key.requires_grad());
+}
+
+TEST_F(ParametersTest, RoutersDrawnAnewAreNotTiedAndNothingElseChanges) {
+  Parameters parameters = Parameters::random(small_config(), 5);
+  const Parameters before = Parameters::random(small_config(), 5);
+  parameters.draw_routers(7);
+  int64_t drawn = 0;
+  for (size_t i = 0; i < parameters.all().size(); ++i) {
+    const NamedTensor& parameter = parameters.all()[i];
+    const bool is_drawn = model::is_router_parameter(parameter.name) && parameter.tensor.dim() == 2;
+    EXPECT_EQ(at::equal(parameter.tensor, before.all()[i].tensor), !is_drawn) << parameter.name;
+    EXPECT_TRUE(parameter.tensor.requires_grad());
+    drawn += is_drawn ? 1 : 0;
+  }
+  EXPECT_EQ(drawn, 4);
+  EXPECT_FALSE(are_tied(parameters, "model.layers.1") || are_tied(parameters, "model.layers.2"));
+  Parameters again = Parameters::random(small_config(), 5);
+  again.draw_routers(7);
+  const std::string name = "model.layers.2.self_attn.router_q_proj.0.weight";
+  EXPECT_TRUE(at::equal(parameters[name], again[name]));
 }
 
 TEST_F(ParametersTest, AFolderThatIsWrittenLoadsAndIsTheSameModel) {

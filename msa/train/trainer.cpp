@@ -182,7 +182,9 @@ void Trainer::begin_phase() {
   if (state_.phase_step > 0) return;
   guard_.begin_phase();
   recall_ = 0;
-  if (phase().routers != RouterStart::kAsTheyAre) {
+  if (phase().routers == RouterStart::kRandom) {
+    setup_.parameters->draw_routers(static_cast<uint64_t>(setup_.config.run.seed));
+  } else if (phase().routers != RouterStart::kAsTheyAre) {
     setup_.parameters->tie_routers(phase().routers == RouterStart::kAttentionKeys);
   }
   const AuxiliaryConfig& auxiliary = phase().auxiliary;

@@ -491,11 +491,19 @@ expect "a zero byte is shown" 0 "6265666f7265006265686" bash -c "'$msa' bank sho
 expect "tokenize as json" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?" --json
 expect "info by environment" 3 "/nonexistent" env MSA_MODEL=/nonexistent "$msa" info
 expect "bench by environment" 2 "not in range" env MSA_REPEATS=0 "$msa" bench route
-for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "eval text" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info convert; do
+for command in ingest ask chat route "bank ls" "eval qa" "eval bank" "eval text" "bench route" "bench encode" "bench decode" "bench tokenize" tokenize info convert questions; do
   # shellcheck disable=SC2086
   lacking=$("$msa" $command --help | grep -E '^  -.*--[a-z-]+ [A-Z]' | grep -vE 'Env:|--(questions|output|jsonl) |^  --[a-z-]+ (Needs|Excludes):')
   if [ -z "$lacking" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $command has flags without a twin: $lacking"; fi
 done
+
+# Questions made of documents are a set that can be evaluated.
+expect "questions" 0 "20 questions, of the kind cloze" "$msa" questions "$source_dir/examples/documents.jsonl" "$work/made" --kind cloze --count 20
+expect "questions onto something" 2 "is there already" "$msa" questions "$source_dir/examples/documents.jsonl" "$work/made"
+expect "questions of what is not there" 3 "none.jsonl" "$msa" questions "$work/none.jsonl" "$work/made_of_none"
+expect "leave nothing" 0 "nothing" "$BASH" -c 'compgen -G "$1/made_of_none*" || echo nothing' - "$work"
+expect "questions of no kind" 2 "--kind" "$msa" questions "$source_dir/examples/documents.jsonl" "$work/made_so" --kind riddle
+expect "evaluate them" 0 '"questions":20' "$msa" eval qa "$work/made" --json
 
 # Models of models: shards that answer the same, a plain Qwen3, and routers for it.
 answer_of() { "$msa" ask "$bank" "when was MGM Resorts founded" --json --model "$1" | jq -c 'del(.timing_ms, .rounds)'; }
@@ -524,6 +532,10 @@ expect "msa train takes them" 0 "parameters     16.52 million" "$msa" train "$wo
   --set "data.cache=$work/train_cache" --set "data.held_back=$work/held_back.txt" \
   --set "data.source.0.documents=$source_dir/examples/documents.jsonl" --set "data.source.0.questions=$source_dir/examples/questions.jsonl"
 printf -- '---\nlicense: cc-by-sa-4.0\n---\n# A card\n\n## Quality\n' >"$work/card.md"
+expect "twice as deep" 0 '"router_layers":[8,10,12,14],"fresh_routers":false' "$msa" convert "$model" "$work/deep" --expand-every 1 --json
+expect "a deeper model begins as the old one" 0 "same" "$BASH" -c '
+  [ "$("$1" eval text "$3" --model "$2" --documents 3 --json | jq .nats_per_token)" = "$("$1" eval text "$3" --model "$4" --documents 3 --json | jq .nats_per_token)" ] && echo same' \
+  - "$msa" "$model" "$source_dir/examples/documents.jsonl" "$work/deep"
 expect "convert with a card" 0 "1 file" "$msa" convert "$model" "$work/carded" --card "$work/card.md"
 expect "the card says what it was given" 0 "license: cc-by-sa-4.0" head -n 3 "$work/carded/README.md"
 expect "and the model's shape" 0 "| router layers | 4, 5, 6, 7 |" cat "$work/carded/README.md"
@@ -538,6 +550,7 @@ expect "convert NaN" 7 "not finite" "$msa" convert "$work/nan" "$work/refused"
 expect "convert what has routers" 2 "has its own in config.json" "$msa" convert "$model" "$work/refused" --top-k 4
 expect "routers nowhere" 2 "below 8, got 9" "$msa" convert "$work/qwen3" "$work/refused" --router-layers 4,9
 expect "routers of no number" 2 "--router-layers" "$msa" convert "$work/qwen3" "$work/refused" --router-layers four
+expect "copies behind too many layers" 2 "behind every 1 to 8 layers" "$msa" convert "$model" "$work/refused" --expand-every 9
 expect "no such numbers" 2 "--dtype" "$msa" convert "$model" "$work/refused" --dtype int8
 expect "a shard without room" 2 "a shard must have room" "$msa" convert "$model" "$work/refused" --shard-size 0
 printf -- '---\na: b\n' >"$work/card.md"
