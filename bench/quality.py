@@ -24,7 +24,7 @@ INTROS = "corpus/wiki_intros/documents"
 class Row:
     name: str
     title: str
-    questions: str  # of train/ or dev/, or "made"
+    questions: str  # of train/ or dev/, or "made", or "chains"
     held: str  # file of ids in HELD; "" asks all of the set
     extra: str  # documents beside those of the questions
     num_extra: int  # 0: all of them
@@ -36,6 +36,7 @@ ROWS = [
     Row("squad-10k", "SQuAD, 10,000 paragraphs of its articles", "train/squad", "squad.txt", "train/squad/documents", 9_200),
     Row("made-10k", "made by rules, 10,000 documents", "made", "made.txt", INTROS, 9_000),
     Row("made-all", "made by rules, all introductions", "made", "made.txt", INTROS, 0),
+    Row("chains-10k", "over two documents, made by rules, 10,000 documents", "chains", "", INTROS, 9_567),
     Row("fairytale-10k", "FairytaleQA, 10,000 documents", "dev/fairytale_val", "", INTROS, 9_620),
 ]
 
@@ -64,6 +65,15 @@ def made_set(arguments) -> pathlib.Path:
     return folder
 
 
+def chains_set(arguments) -> pathlib.Path:
+    """Questions over two introductions, none of which training asks (msa questions --kind chain)."""
+    folder = arguments.output / "chains"
+    if not folder.exists():
+        subprocess.run([str(arguments.msa), "questions", str(stored(arguments.sets, INTROS)), str(folder), "--kind", "chain"],
+                       env={**os.environ, "MSA_MODEL": str(arguments.model)}, stdout=sys.stderr, check=True)
+    return folder
+
+
 def run(arguments, name: str, command: list[str]) -> dict:
     """The report of an `msa eval`, from a run before where there was one."""
     report = arguments.output / f"{name}.json"
@@ -79,7 +89,8 @@ def run(arguments, name: str, command: list[str]) -> dict:
 
 
 def of_row(arguments, row: Row) -> str:
-    folder = made_set(arguments) if row.questions == "made" else arguments.sets / row.questions
+    makers = {"made": made_set, "chains": chains_set}
+    folder = makers[row.questions](arguments) if row.questions in makers else arguments.sets / row.questions
     command = ["qa", str(folder), "--extra", str(stored(arguments.sets, row.extra))]
     num_extra = arguments.extra or row.num_extra
     if num_extra > 0:

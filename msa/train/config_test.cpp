@@ -345,7 +345,7 @@ TEST(Config, EveryPresetReads) {
     EXPECT_FALSE(load_config(real_file_system(), entry.path()).phases.empty());
     ++num_read;
   }
-  EXPECT_EQ(num_read, 5);
+  EXPECT_EQ(num_read, 6);
 }
 
 }  // namespace
