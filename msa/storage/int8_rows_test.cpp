@@ -103,6 +103,13 @@ TEST(Int8Rows, ARowOfZerosAndTheSmallestNumbersHaveAScale) {
   EXPECT_EQ(int8_scale({}).bits, to_bfloat16(0x1p-126F).bits);
 }
 
+TEST(Int8Rows, TheLargestNumbersStayFinite) {
+  const float largest = std::numeric_limits<float>::max();
+  const Quantized found = quantized({largest, -largest, largest / 2});
+  EXPECT_EQ(found.values, (std::vector<int8_t>{127, -127, 64}));
+  for (const float value : found.again) EXPECT_TRUE(std::isfinite(value));
+}
+
 TEST(Int8Rows, TheLargestValueIs127WhereverItsScaleIsRoundedTo) {
   for (uint32_t step = 0; step < 4096; ++step) {
     const float value = 1 + static_cast<float>(step) / 4096;

@@ -9,8 +9,7 @@ namespace msa::storage {
 DataType int8_scale_type(const StoredTensor& matrix);
 
 /// Hands on one scale for each row. `range` must hold whole rows of a matrix [rows, columns]. What
-/// is stored as I8 keeps its scales. Holds some megabytes and a row. Throws as append_values;
-/// Error(kInvalidFormat) too if 127 * scale is not finite.
+/// is stored as I8 keeps its scales. Holds some megabytes and a row. Throws as append_values.
 void append_int8_scales(const StoredTensor& matrix, ValueRange range, const Append& append);
 
 /// The same for the values, as I8. What is stored as I8 is handed on as it is.
