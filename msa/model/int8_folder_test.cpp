@@ -377,14 +377,18 @@ TEST_F(Int8Folder, Int8WhereItDoesNotBelongIsRefused) {
       {file, "model.norm.weight", "must be F32, BF16 or F16, got I8"});
   expect_refusal(
       [](Json&, Tensors& t) {
-        t["temperature"] = {.type = DataType::kI8, .shape = {}, .bytes = "1"};
-      },
-      {"temperature", "must be F32, BF16 or F16, got I8"});
-  expect_refusal(
-      [](Json&, Tensors& t) {
         t["model.norm.weight_scale"] = {.type = DataType::kF32, .shape = {1}, .bytes = "1234"};
       },
       {"model.norm.weight_scale", "belongs to no layer"});
+  // No forward pass reads a scalar of the loss; what is made of the folder would hold it.
+  Tensors tensors = read_tensors(folder("int8"));
+  for (const char* name : {"temperature", "b"}) {
+    tensors[name] = {.type = DataType::kI8, .shape = {}, .bytes = "1"};
+    write("scalar", config("int8"), tensors);
+    EXPECT_NO_THROW(load("scalar"));
+    EXPECT_THROW(convert("scalar", "other"), Error) << name;
+    tensors.erase(name);
+  }
 }
 
 }  // namespace
