@@ -51,6 +51,7 @@ model::Conversion convert(const Flags& flags, bool chooses_routers) {
   if (flags.form == "qwen3") options.form = model::ModelForm::kQwen3;
   if (flags.type == "f32") options.type = storage::DataType::kF32;
   if (flags.type == "bf16") options.type = storage::DataType::kBF16;
+  if (flags.type == "int8") options.type = storage::DataType::kI8;
   if (flags.unknown == "copy") options.unknown = model::UnknownTensors::kCopied;
   if (flags.unknown == "leave-out") options.unknown = model::UnknownTensors::kLeftOut;
   Progress progress;
@@ -113,8 +114,10 @@ void add_convert(CLI::App& app) {
   add_flag(command, "--expand-every", flags->options.expand_every,
            "Deepen: behind every so many layers a copy that changes nothing until it is trained")
       ->check(CLI::Range(1, 4096));
-  add_flag(command, "--dtype", flags->type, "Numbers: as-stored, f32 or bf16")
-      ->check(CLI::IsMember({"as-stored", "f32", "bf16"}));
+  add_flag(command, "--dtype", flags->type,
+           "Numbers: as-stored, f32, bf16, or int8, in which the matrices of the layers are kept "
+           "(one scale a row) and nothing else, which is then bf16")
+      ->check(CLI::IsMember({"as-stored", "f32", "bf16", "int8"}));
   add_flag(command, "--shard-size", flags->options.max_shard_bytes,
            "Largest file of tensors, as 5GB; more tensors make several files")
       ->transform(CLI::AsSizeValue(true));

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "msa/base/error.h"
+#include "msa/model/int8_config.h"
 
 namespace msa::model {
 namespace {
@@ -208,6 +209,10 @@ ModelConfig parse_config(const Json& json, std::string_view what, const ConfigOp
   config.rope_theta = parse_rope_theta(json, what);
   config.ties_embeddings =
       json_has(json, "tie_word_embeddings") && json_bool(json, "tie_word_embeddings", what);
+  if (json_has(json, kQuantizationKey)) {
+    expect_int8_config(json.at(kQuantizationKey), what);
+    config.has_int8_matrices = true;
+  }
   if (config.num_heads % config.num_kv_heads != 0) {
     refuse(what, "num_attention_heads",
            "a multiple of num_key_value_heads = " + std::to_string(config.num_kv_heads),

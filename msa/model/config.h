@@ -51,6 +51,7 @@ struct ModelConfig {
   double rms_eps = 1e-6;
   double rope_theta = 10000;
   bool ties_embeddings = false;
+  bool has_int8_matrices = false;   // kept so, as quantization_config says
   std::vector<int64_t> end_tokens;  // eos_token_id of config.json and generation_config.json
   MsaConfig msa;
   Json raw;  // config.json as read: unknown keys are kept for writing it back

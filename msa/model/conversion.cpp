@@ -1,16 +1,19 @@
 #include "msa/model/conversion.h"
 
-#include <cstring>
-#include <memory>
+#include <map>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
 #include "msa/model/block_expansion.h"
+#include "msa/model/int8_config.h"
 #include "msa/model/model_card.h"
 #include "msa/model/parameter_shapes.h"
+#include "msa/model/stored_weights.h"
+#include "msa/storage/int8_values.h"
 #include "msa/storage/stored_values.h"
-#include "msa/storage/tensor_files.h"
 
 namespace msa::model {
 namespace {
@@ -18,7 +21,9 @@ namespace {
 using storage::Append;
 using storage::DataType;
 using storage::SafetensorsFile;
+using storage::StoredTensor;
 using storage::TensorStream;
+using storage::ValueRange;
 
 constexpr uint64_t kMaxCardBytes = uint64_t{1} << 20;
 
@@ -81,6 +86,8 @@ ModelConfig target_config(const ModelConfig& source, const ConversionOptions& op
   }
   if (options.type) {
     const char* name = *options.type == DataType::kF32 ? "float32" : "bfloat16";
+    json.erase(kQuantizationKey);
+    if (*options.type == DataType::kI8) json[kQuantizationKey] = int8_config();
     if (json_has(json, "dtype")) json["dtype"] = name;
     if (json_has(json, "torch_dtype") || !json_has(json, "dtype")) json["torch_dtype"] = name;
   }
@@ -90,7 +97,7 @@ ModelConfig target_config(const ModelConfig& source, const ConversionOptions& op
 /// Gathers the tensors of the new folder. What it is built of must outlive them.
 class Plan {
  public:
-  Plan(const storage::TensorFiles& stored, const ModelConfig& source, const ModelConfig& target,
+  Plan(const StoredWeights& stored, const ModelConfig& source, const ModelConfig& target,
        const ConversionOptions& options)
       : stored_(stored), source_(source), target_(target), options_(options) {}
 
@@ -99,32 +106,31 @@ class Plan {
   std::vector<std::string> left_out;
   int64_t num_fresh = 0;
   int64_t num_parameters = 0;
+  std::map<std::string_view, int64_t> num_of_type;  // of parameters
 
   void add_parameters() {
     for (const auto& [name, shape] : parameter_shapes(target_)) {
       const ExpandedTensor origin = origin_of(name);
-      const SafetensorsFile* file = stored_.find(origin.from);
-      if (file != nullptr) {
-        expect_weight(*file, origin.from, shape);
+      if (const std::optional<StoredTensor> weight = stored_.find(origin.from, shape)) {
+        add_stored(name, *weight, weight->info().shape, {whole(*weight)}, origin.is_zero);
         read_.insert(origin.from);
-        if (origin.is_zero) add_zeros(*file, origin.from, name);
-        if (!origin.is_zero) add_stored(*file, origin.from, name);
       } else if (shape.empty()) {
         add_scalar(name);
       } else if (is_router_parameter(name) && !source_.has_memory()) {
         add_router(name, shape);
       } else {
-        throw Error(ErrorCode::kInvalidFormat, stored_.folder().string(), ": the tensor \"",
-                    origin.from, "\" is missing");
+        stored_.at(origin.from, shape);  // says that it is missing
       }
-      int64_t values = shape.empty() ? 0 : 1;  // scalars belong to the loss
+      if (shape.empty()) continue;  // scalars belong to the loss
+      int64_t values = 1;
       for (const int64_t side : shape) values *= side;
       num_parameters += values;
+      num_of_type[storage::data_type_name(tensors.back().type)] += values;
     }
     const auto wanted = static_cast<int64_t>(2 * target_.msa.router_layers.size());
     if (num_fresh != 0 && num_fresh != wanted) {
-      throw Error(ErrorCode::kInvalidFormat, stored_.folder().string(), ": ", num_fresh, " of ",
-                  wanted, " routers are missing: all must be there, or none");
+      throw Error(ErrorCode::kInvalidFormat, stored_.files().folder().string(), ": ", num_fresh,
+                  " of ", wanted, " routers are missing: all must be there, or none");
     }
   }
 
@@ -137,60 +143,86 @@ class Plan {
       if (known.contains(name) || is_unread(target_, name)) {
         // A scalar of the loss stays with a model of memory, whichever loss its config names.
         const bool stays = options_.form == ModelForm::kMsa && is_router_parameter(name);
-        if (stays) add_stored(*stored_.find(name), name, name);
-        if (!stays) left_out.push_back(name);
+        if (stays) {
+          const StoredTensor scalar = stored_.at(name, {});
+          add_stored(name, scalar, scalar.info().shape, {whole(scalar)});
+        } else {
+          left_out.push_back(name);
+        }
       } else if (options_.unknown == UnknownTensors::kCopied) {
-        add_copy(*stored_.find(name), name);
-        copied.push_back(name);
+        add_copy(name);
       } else if (options_.unknown == UnknownTensors::kLeftOut) {
         left_out.push_back(name);
       } else {
-        throw Error(ErrorCode::kInvalidFormat, stored_.find(name)->path().string(),
+        throw Error(ErrorCode::kInvalidFormat, stored_.files().find(name)->path().string(),
                     ": the tensor \"", name, "\" belongs to no layer of config.json");
       }
     }
   }
 
  private:
-  DataType type_of(DataType stored) const { return options_.type.value_or(stored); }
+  static ValueRange whole(const StoredTensor& weight) {
+    const storage::TensorInfo& info = weight.info();
+    return {.first = 0,
+            .count = static_cast<int64_t>(info.num_bytes) / storage::data_type_bytes(info.type)};
+  }
 
   ExpandedTensor origin_of(const std::string& name) const {
     if (options_.expand_every == 0) return {.from = name};
     return expanded_tensor(name, options_.expand_every);
   }
 
-  void add_zeros(const SafetensorsFile& file, const std::string& from, const std::string& name) {
-    const storage::TensorInfo& info = file.tensor(from);
-    const DataType type = type_of(info.type);
-    const int64_t row_bytes = info.shape[1] * storage::data_type_bytes(type);
-    const auto write = [rows = info.shape[0], row_bytes](const Append& append) {
-      const std::vector<std::byte> zeros(static_cast<size_t>(row_bytes));
-      for (int64_t row = 0; row < rows; ++row) append(zeros);
-    };
-    tensors.push_back({.name = name, .type = type, .shape = info.shape, .write = write});
+  DataType type_of(const std::string& name, const std::vector<int64_t>& shape,
+                   DataType stored) const {
+    const DataType type = options_.type.value_or(stored);
+    const bool fits = type != DataType::kI8 || !options_.type || is_layer_matrix(name, shape);
+    return fits ? type : DataType::kBF16;
   }
 
-  void add_stored(const SafetensorsFile& file, const std::string& from, const std::string& name) {
-    const storage::TensorInfo& info = file.tensor(from);
-    const auto count = static_cast<int64_t>(info.num_bytes) / storage::data_type_bytes(info.type);
-    const DataType type = type_of(info.type);
-    const auto write = [&file, from, count, type](const Append& append) {
-      storage::append_values(file, from, {.first = 0, .count = count}, type, append);
+  /// A tensor of these parts of a stored one, in their order; or of as many zeros.
+  void add_stored(const std::string& name, const StoredTensor& from,
+                  const std::vector<int64_t>& shape, const std::vector<ValueRange>& parts,
+                  bool is_zero = false) {
+    const DataType type = type_of(name, shape, from.info().type);
+    const auto add = [&](const std::string& its_name, DataType its_type,
+                         const std::vector<int64_t>& its_shape, auto append_part) {
+      const auto write = [from, parts, append_part, is_zero](const Append& append) {
+        const Append append_zeros = [&append](std::span<const std::byte> bytes) {
+          append(std::vector<std::byte>(bytes.size()));
+        };
+        for (const ValueRange& part : parts) {
+          append_part(from, part, is_zero ? append_zeros : append);
+        }
+      };
+      tensors.push_back({.name = its_name, .type = its_type, .shape = its_shape, .write = write});
     };
-    tensors.push_back({.name = name, .type = type, .shape = info.shape, .write = write});
+    if (type != DataType::kI8) {
+      add(name, type, shape,
+          [type](const StoredTensor& tensor, ValueRange part, const Append& append) {
+            storage::append_values(tensor, part, type, append);
+          });
+      return;
+    }
+    add(name + "_scale", storage::int8_scale_type(from), {shape[0], 1},
+        storage::append_int8_scales);
+    add(name, type, shape, storage::append_int8);
   }
 
-  void add_copy(const SafetensorsFile& file, const std::string& name) {
+  /// Byte by byte, with its scales.
+  void add_copy(const std::string& name) {
+    const SafetensorsFile& file = *stored_.files().find(name);
     const storage::TensorInfo& info = file.tensor(name);
     const auto write = [&file, name](const Append& append) {
       storage::append_bytes(file, name, append);
     };
     tensors.push_back({.name = name, .type = info.type, .shape = info.shape, .write = write});
+    copied.push_back(name);
+    if (stored_.has_scales(name)) add_copy(name + "_scale");
   }
 
   void add_scalar(const std::string& name) {
     const auto value = static_cast<float>(first_scalar(target_, name));
-    const bool is_float32 = type_of(DataType::kF32) == DataType::kF32;
+    const bool is_float32 = type_of(name, {}, DataType::kF32) == DataType::kF32;
     const auto write = [value, is_float32](const Append& append) {
       const uint16_t rounded = to_bfloat16(value).bits;
       append(is_float32 ? std::as_bytes(std::span(&value, 1))
@@ -208,24 +240,20 @@ class Plan {
     };
     int64_t layer = 0;
     while (!is_of_layer(layer)) ++layer;
-    const std::string from = origin_of(attention_k_name(layer)).from;
-    const SafetensorsFile& file = *stored_.find(from);  // a parameter that came before
-    const DataType type = type_of(file.tensor(from).type);
     const int64_t num_groups = target_.num_kv_heads;
     const int64_t head_values = target_.head_dim * target_.embed_dim;
     const int64_t repeats = shape[0] / (num_groups * target_.head_dim);
-    const auto write = [&file, from, type, num_groups, head_values, repeats](const Append& append) {
-      for (int64_t copy = 0; copy < num_groups * repeats; ++copy) {
-        storage::append_values(file, from,
-                               {.first = copy / repeats * head_values, .count = head_values}, type,
-                               append);
-      }
-    };
-    tensors.push_back({.name = name, .type = type, .shape = shape, .write = write});
+    std::vector<ValueRange> parts;
+    for (int64_t copy = 0; copy < num_groups * repeats; ++copy) {
+      parts.push_back({.first = copy / repeats * head_values, .count = head_values});
+    }
+    const std::vector<int64_t> key_shape{num_groups * target_.head_dim, target_.embed_dim};
+    const std::string key = origin_of(attention_k_name(layer)).from;
+    add_stored(name, stored_.at(key, key_shape), shape, parts);
     ++num_fresh;
   }
 
-  const storage::TensorFiles& stored_;
+  const StoredWeights& stored_;
   const ModelConfig& source_;
   const ModelConfig& target_;
   const ConversionOptions& options_;
@@ -246,23 +274,18 @@ void watch(std::vector<TensorStream>& tensors, uint64_t total, uint64_t& done,
   }
 }
 
-std::string types_of(const std::vector<TensorStream>& tensors) {
-  std::set<std::string_view> names;
-  for (const TensorStream& tensor : tensors) {
-    if (tensor.name != "temperature" && tensor.name != "b") {
-      names.insert(storage::data_type_name(tensor.type));
-    }
-  }
+std::string types_of(const std::map<std::string_view, int64_t>& num_of_type) {
   std::string text;
-  for (const std::string_view name : names) text.append(text.empty() ? "" : ", ").append(name);
+  for (const auto& [name, count] : num_of_type) text.append(text.empty() ? "" : ", ").append(name);
   return text;
 }
 
 }  // namespace
 
 Conversion convert_model(FileSystem& files, const ConversionOptions& options) {
-  MSA_CHECK(!options.type || *options.type == DataType::kF32 || *options.type == DataType::kBF16,
-            "numbers must be F32 or BF16");
+  MSA_CHECK(!options.type || *options.type == DataType::kF32 || *options.type == DataType::kBF16 ||
+                *options.type == DataType::kI8,
+            "numbers must be F32, BF16 or I8");
   const ModelConfig source = load_config(files, options.from, any_top_k());
   MSA_CHECK(!options.routers || (options.form == ModelForm::kMsa && !source.has_memory()),
             "router layers, chunk and top k are chosen for a plain model that gets a memory; ",
@@ -270,10 +293,10 @@ Conversion convert_model(FileSystem& files, const ConversionOptions& options) {
             source.has_memory() ? " has its own in config.json" : " gets none");
   Conversion result{
       .config = target_config(source, options), .types = {}, .copied = {}, .left_out = {}};
-  const storage::TensorFiles stored = storage::TensorFiles::open(files, options.from);
+  const StoredWeights stored = StoredWeights::open(files, options.from, source);
   Plan plan(stored, source, result.config, options);
   plan.add_parameters();
-  result.types = types_of(plan.tensors);
+  result.types = types_of(plan.num_of_type);
   plan.add_others();
   result.num_parameters = plan.num_parameters;
   result.has_fresh_routers = plan.num_fresh > 0;
@@ -292,6 +315,8 @@ Conversion convert_model(FileSystem& files, const ConversionOptions& options) {
                                        .config = result.config,
                                        .num_parameters = result.num_parameters,
                                        .types = result.types,
+                                       .num_int8 = plan.num_of_type["I8"],
+                                       .num_bytes = result.num_bytes,
                                        .has_fresh_routers = result.has_fresh_routers});
   result.num_files = write_model_folder(files, options.to,
                                         {.config = result.config.raw,

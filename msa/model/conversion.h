@@ -37,9 +37,11 @@ struct ConversionOptions {
   std::filesystem::path from;
   std::filesystem::path to;  // a free name in a folder that is there
   ModelForm form = ModelForm::kMsa;
-  std::optional<FreshRouters> routers;    // given only for a model without memory
-  int64_t expand_every = 0;               // block_expansion.h; 0: as many layers as before
-  std::optional<storage::DataType> type;  // F32 or BF16; else each tensor keeps its own
+  std::optional<FreshRouters> routers;  // given only for a model without memory
+  int64_t expand_every = 0;             // block_expansion.h; 0: as many layers as before
+  // F32 or BF16; I8 of the layers' matrices, the rest then being BF16; else each tensor keeps its
+  // own.
+  std::optional<storage::DataType> type;
   UnknownTensors unknown = UnknownTensors::kRefused;
   std::filesystem::path card;  // what README.md says besides the model's shape, see model_card
   int64_t max_shard_bytes = kShardBytes;
@@ -52,7 +54,7 @@ struct Conversion {
   int64_t num_parameters = 0;  // that the forward pass reads
   uint64_t num_bytes = 0;      // of tensors
   int64_t num_files = 0;       // with tensors
-  std::string types;           // of its parameters: "BF16", "BF16, F32"
+  std::string types;           // of its parameters: "BF16", "BF16, F32"; scales are none
   bool has_fresh_routers = false;
   std::vector<std::string> copied;    // unknown tensors
   std::vector<std::string> left_out;  // tensors of the old folder that the new one lacks
@@ -62,7 +64,7 @@ struct Conversion {
 /// one's config.json with what the conversion changes, its tokenizer files and
 /// generation_config.json, and a README.md. Throws Error(kInvalidArgument) if an option does not
 /// fit the model, Error(kInvalidFormat) naming file and tensor if one is missing, unknown, of
-/// another shape or type, or not finite, or as load_config, TensorFiles::open, model_card and
+/// another shape or type, or not finite, or as load_config, StoredWeights, model_card and
 /// write_model_folder; the new folder is then not there.
 Conversion convert_model(FileSystem& files, const ConversionOptions& options);
 

@@ -79,6 +79,13 @@ std::string shape_table(const CardFacts& facts) {
     text += "| " + what + " | " + value + " |\n";
   };
   add("parameters", grouped(facts.num_parameters) + " in " + facts.types);
+  if (facts.num_int8 > 0) {
+    add("rounded to int8", grouped(facts.num_int8) +
+                               " parameters, with one scale a row (compressed-tensors, "
+                               "int-quantized)");
+  }
+  if (facts.num_bytes > 0)
+    add("tensors", grouped(static_cast<int64_t>(facts.num_bytes)) + " bytes");
   add("layers", std::to_string(config.num_layers) + ", hidden size " + grouped(config.embed_dim) +
                     ", feed-forward " + grouped(config.ffn_dim));
   add("attention", std::to_string(config.num_heads) + " query heads, " +

@@ -14,6 +14,8 @@ struct CardFacts {
   const ModelConfig& config;
   int64_t num_parameters = 0;
   std::string types;               // "BF16"
+  int64_t num_int8 = 0;            // parameters that are int8 with one scale a row
+  uint64_t num_bytes = 0;          // of tensors; not said where 0
   bool has_fresh_routers = false;  // that nothing has trained
 };
 

@@ -1,6 +1,5 @@
 #include "msa/model/parameter_shapes.h"
 
-#include "msa/base/error.h"
 #include "msa/base/json.h"
 
 namespace msa::model {
@@ -79,20 +78,8 @@ double first_scalar(const ModelConfig& config, const std::string& name) {
                      "msa_config");
 }
 
-void expect_weight(const storage::SafetensorsFile& file, const std::string& name,
-                   const std::vector<int64_t>& shape) {
-  using storage::DataType;
-  const storage::TensorInfo& info = file.tensor(name);
-  const bool is_scalar = shape.empty() && info.shape == std::vector<int64_t>{1};
-  if (info.shape != shape && !is_scalar) {
-    throw Error(ErrorCode::kInvalidFormat, file.path().string(), ": tensor \"", name,
-                "\" must have the shape ", storage::shape_text(shape), " of config.json, got ",
-                storage::shape_text(info.shape));
-  }
-  if (info.type != DataType::kF32 && info.type != DataType::kBF16 && info.type != DataType::kF16) {
-    throw Error(ErrorCode::kInvalidFormat, file.path().string(), ": tensor \"", name,
-                "\" must be F32, BF16 or F16, got ", storage::data_type_name(info.type));
-  }
+bool is_layer_matrix(const std::string& name, const std::vector<int64_t>& shape) {
+  return shape.size() == 2 && name.starts_with("model.layers.");
 }
 
 }  // namespace msa::model

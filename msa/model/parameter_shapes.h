@@ -1,5 +1,5 @@
 #pragma once
-// What a model folder of a config holds: the names and shapes of its weights, and their checks.
+// What a model folder of a config holds: the names and shapes of its weights.
 
 #include <cstdint>
 #include <string>
@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "msa/model/config.h"
-#include "msa/storage/safetensors.h"
 
 namespace msa::model {
 
@@ -37,9 +36,7 @@ bool is_unread(const ModelConfig& config, const std::string& name);
 /// What `temperature` (infonce_loss_temp, else 0.1) or `b` (-20) begins with where none is stored.
 double first_scalar(const ModelConfig& config, const std::string& name);
 
-/// Throws Error(kInvalidFormat) naming file and tensor unless it has the shape, a vector of one
-/// counting as a scalar, and is float32, bfloat16 or float16.
-void expect_weight(const storage::SafetensorsFile& file, const std::string& name,
-                   const std::vector<int64_t>& shape);
+/// True for the matrices of the layers: those that a folder may keep as int8.
+bool is_layer_matrix(const std::string& name, const std::vector<int64_t>& shape);
 
 }  // namespace msa::model

@@ -3,23 +3,21 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 
 #include <bit>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "msa/base/error.h"
 #include "msa/model/parameter_shapes.h"
+#include "msa/model/stored_weights.h"
+#include "msa/model/weight_tensor.h"
 #include "msa/storage/digest.h"
-#include "msa/storage/tensor_files.h"
 
 namespace msa::model {
 namespace {
-
-using storage::DataType;
 
 /// What of a config changes the keys and content of a memory, besides the weights.
 std::string encoding_facts(const ModelConfig& config) {
@@ -40,40 +38,20 @@ std::string encoding_facts(const ModelConfig& config) {
 /// Reads tensors by name, checks them, and remembers which were asked for.
 class Reader {
  public:
-  Reader(const storage::TensorFiles& files, const ModelConfig& config)
-      : files_(files), config_(config) {
+  Reader(const StoredWeights& weights, const ModelConfig& config)
+      : weights_(weights), config_(config) {
     digester_.add(encoding_facts(config));
   }
 
-  bool has(const std::string& name) const { return files_.find(name) != nullptr; }
-
-  /// A float32 or bfloat16 tensor as stored.
+  /// A float32 or bfloat16 tensor, as weight_tensor gives it.
   at::Tensor read(const std::string& name, const std::vector<int64_t>& shape) {
-    const storage::SafetensorsFile* file = files_.find(name);
-    if (file == nullptr) {
-      throw Error(ErrorCode::kInvalidFormat, files_.folder().string(), ": the tensor \"", name,
-                  "\" is missing");
-    }
-    expect_weight(*file, name, shape);
-    const storage::TensorInfo& info = file->tensor(name);
-    const auto type = info.type == DataType::kF32    ? at::kFloat
-                      : info.type == DataType::kBF16 ? at::kBFloat16
-                                                     : at::kHalf;
-    auto tensor = at::empty(shape, type);
-    const std::span bytes(static_cast<std::byte*>(tensor.data_ptr()), info.num_bytes);
-    file->read(name, bytes);
-    if (!at::isfinite(tensor).all().item<bool>()) {
-      throw Error(ErrorCode::kInvalidFormat, file->path().string(), ": tensor \"", name,
-                  "\" holds a value that is not finite");
-    }
-    digester_.add(name);
-    digester_.add(storage::data_type_name(info.type));
-    digester_.add(storage::shape_text(shape));
-    digester_.add(bytes);
-    num_parameters_ += tensor.numel();
-    seen_.insert(name);
-    // float16 has no place in either precision: it widens to float32 without loss.
-    return type == at::kHalf ? tensor.to(at::kFloat) : tensor;
+    return add(weights_.at(name, shape), shape);
+  }
+
+  /// The same for one that nothing computes with, if it is there.
+  void check(const std::string& name, const std::vector<int64_t>& shape) {
+    const std::optional<storage::StoredTensor> weight = weights_.find(name, shape);
+    if (weight) add(*weight, shape);
   }
 
   at::Tensor read_vector(const std::string& name, int64_t length) {
@@ -81,10 +59,10 @@ class Reader {
   }
 
   void refuse_unknown() const {
-    for (const std::string& name : files_.names()) {
+    for (const std::string& name : weights_.names()) {
       if (seen_.contains(name) || is_unread(config_, name)) continue;
-      throw Error(ErrorCode::kInvalidFormat, files_.folder().string(), ": the tensor \"", name,
-                  "\" belongs to no layer of config.json");
+      throw Error(ErrorCode::kInvalidFormat, weights_.files().folder().string(), ": the tensor \"",
+                  name, "\" belongs to no layer of config.json");
     }
   }
 
@@ -92,7 +70,14 @@ class Reader {
   int64_t num_parameters() const { return num_parameters_; }
 
  private:
-  const storage::TensorFiles& files_;
+  at::Tensor add(const storage::StoredTensor& weight, const std::vector<int64_t>& shape) {
+    at::Tensor tensor = weight_tensor(weight, shape, &digester_);
+    num_parameters_ += tensor.numel();
+    seen_.insert(weight.name);
+    return tensor;
+  }
+
+  const StoredWeights& weights_;
   const ModelConfig& config_;
   storage::Digester digester_;
   std::set<std::string> seen_;
@@ -123,7 +108,7 @@ LayerWeights read_layer(Reader& reader, const ModelConfig& config, int64_t layer
     // Routers that the config does not use may still be in the file.
     for (const char* part : {"self_attn.router_k_proj.0", "self_attn.router_q_proj.0"}) {
       const int64_t num_rows = part[17] == 'k' ? kv_rows : q_rows;
-      if (reader.has(name(part))) reader.read(name(part), {num_rows, embed_dim});
+      reader.check(name(part), {num_rows, embed_dim});
     }
   }
   weights.input = at::cat(rows);
@@ -149,8 +134,8 @@ LayerWeights with_matrices(const LayerWeights& weights, TypeOf type_of) {
 
 Weights load_weights(FileSystem& files, const std::filesystem::path& folder,
                      const ModelConfig& config, Precision precision) {
-  const storage::TensorFiles tensors = storage::TensorFiles::open(files, folder);
-  Reader reader(tensors, config);
+  const StoredWeights stored_weights = StoredWeights::open(files, folder, config);
+  Reader reader(stored_weights, config);
   Weights weights;
   weights.precision = precision;
   const std::vector<int64_t> vocabulary{config.vocab_size, config.embed_dim};

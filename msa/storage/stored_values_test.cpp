@@ -32,7 +32,7 @@ class StoredValues : public testing::Test {
   template <typename Bits>
   static std::vector<Bits> values(const SafetensorsFile& file, ValueRange range, DataType type) {
     std::vector<Bits> result;
-    append_values(file, "a", range, type, [&](std::span<const std::byte> bytes) {
+    append_values({.file = &file, .name = "a"}, range, type, [&](std::span<const std::byte> bytes) {
       const size_t before = result.size();
       result.resize(before + bytes.size() / sizeof(Bits));
       std::memcpy(result.data() + before, bytes.data(), bytes.size());

@@ -8,6 +8,7 @@
 
 #include "msa/base/error.h"
 #include "msa/base/json.h"
+#include "msa/model/int8_config.h"
 #include "msa/train/guard.h"
 #include "msa/train/stored_tensor.h"
 
@@ -35,6 +36,7 @@ void write_model_folder(FileSystem& files, const std::filesystem::path& folder,
                        .write = write});
   }
   Json config = parameters.config().raw;
+  config.erase(model::kQuantizationKey);
   config["torch_dtype"] = is_float32 ? "float32" : "bfloat16";
   model::write_model_folder(files, folder,
                             {.config = std::move(config),

@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <c10/core/GradMode.h>
 
@@ -16,9 +15,10 @@
 #include "msa/base/error.h"
 #include "msa/base/threads.h"
 #include "msa/model/parameter_shapes.h"
+#include "msa/model/stored_weights.h"
+#include "msa/model/weight_tensor.h"
 #include "msa/storage/digest.h"
-#include "msa/storage/tensor_files.h"
-#include "msa/train/stored_tensor.h"
+#include "msa/storage/safetensors.h"
 
 namespace msa::train {
 namespace {
@@ -75,18 +75,6 @@ double deviation_of(const std::string& name, const std::vector<int64_t>& shape) 
   return (adds_to_stream ? 0.5 : 1.0) / std::sqrt(static_cast<double>(shape[1]));
 }
 
-/// A stored weight in float32.
-at::Tensor read_weight(const storage::SafetensorsFile& file, const std::string& name,
-                       const std::vector<int64_t>& shape) {
-  model::expect_weight(file, name, shape);
-  const at::Tensor tensor = read_tensor(file, name).view(shape);
-  if (!at::isfinite(tensor).all().item<bool>()) {
-    throw Error(ErrorCode::kInvalidFormat, file.path().string(), ": tensor \"", name,
-                "\" holds a value that is not finite");
-  }
-  return tensor.to(at::kFloat);
-}
-
 }  // namespace
 
 Parameters::Parameters(model::ModelConfig config) : config_(std::move(config)) {}
@@ -114,20 +102,17 @@ Parameters Parameters::random(const model::ModelConfig& config, uint64_t seed) {
 
 Parameters Parameters::load(FileSystem& files, const std::filesystem::path& folder,
                             const model::ModelConfig& config) {
-  const storage::TensorFiles tensors = storage::TensorFiles::open(files, folder);
+  const auto weights = model::StoredWeights::open(files, folder, config);
   Parameters parameters(config);
   for (const auto& [name, shape] : model::parameter_shapes(config)) {
-    const storage::SafetensorsFile* file = tensors.find(name);
-    if (file != nullptr) {
-      parameters.add(name, read_weight(*file, name, shape));
-    } else if (shape.empty()) {
+    if (shape.empty() && !weights.find(name, shape)) {
       parameters.add(name, at::full({}, model::first_scalar(config, name), at::kFloat));
     } else {
-      throw Error(ErrorCode::kInvalidFormat, folder.string(), ": the tensor \"", name,
-                  "\" is missing");
+      const at::Tensor stored = model::weight_tensor(weights.at(name, shape), shape, nullptr);
+      parameters.add(name, stored.to(at::kFloat));
     }
   }
-  for (const std::string& name : tensors.names()) {
+  for (const std::string& name : weights.names()) {
     if (parameters.has(name) || model::is_unread(config, name)) continue;
     throw Error(ErrorCode::kInvalidFormat, folder.string(), ": the tensor \"", name,
                 "\" belongs to no layer of config.json");

@@ -24,10 +24,10 @@ class Parameters {
   /// machine for the same seed.
   static Parameters random(const model::ModelConfig& config, uint64_t seed);
 
-  /// Reads a model folder of the config (float32, bfloat16 or float16). A temperature or b that is
-  /// not there begins as infonce_loss_temp says, else 0.1, and -20. Throws Error(kInvalidFormat)
-  /// naming the tensor if one is missing, belongs to no layer, has another shape or type, or holds
-  /// a value that is not finite.
+  /// Reads a model folder of the config, in any of the types of StoredWeights. A temperature or b
+  /// that is not there begins as infonce_loss_temp says, else 0.1, and -20. Throws
+  /// Error(kInvalidFormat) naming the tensor if one is missing, belongs to no layer, has another
+  /// shape or type, or holds a value that is not finite.
   static Parameters load(FileSystem& files, const std::filesystem::path& folder,
                          const model::ModelConfig& config);
 

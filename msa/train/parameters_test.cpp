@@ -17,6 +17,7 @@
 #include <string>
 
 #include "msa/base/error.h"
+#include "msa/model/conversion.h"
 #include "msa/model/parameter_shapes.h"
 #include "msa/model/transformer.h"
 #include "msa/storage/safetensors.h"
@@ -216,6 +217,32 @@ TEST_F(ParametersTest, AFolderThatIsWrittenLoadsAndIsTheSameModel) {
       }
     }
   }
+}
+
+TEST_F(ParametersTest, AFolderOfInt8IsLearnedFromAsItsProductsAndNotWrittenAsSuch) {
+  write_model_folder(real_file_system(), folder("plain"), Parameters::random(small_config(), 6));
+  const auto convert = [&](const char* from, const char* to, storage::DataType type) {
+    model::ConversionOptions options;
+    options.from = folder(from);
+    options.to = folder(to);
+    options.type = type;
+    model::convert_model(real_file_system(), options);
+  };
+  convert("plain", "int8", storage::DataType::kI8);
+  convert("int8", "wide", storage::DataType::kF32);
+  const auto load_from = [&](const char* name) {
+    return load(folder(name), model::load_config(real_file_system(), folder(name)));
+  };
+  const Parameters wide = load_from("wide");
+  const Parameters read = load_from("int8");
+  ASSERT_EQ(read.all().size(), wide.all().size());
+  for (const NamedTensor& parameter : wide.all()) {
+    EXPECT_TRUE(at::equal(read[parameter.name], parameter.tensor)) << parameter.name;
+  }
+  write_model_folder(real_file_system(), folder("learned"), read);
+  const auto config = model::load_config(real_file_system(), folder("learned"));
+  EXPECT_FALSE(config.has_int8_matrices);
+  EXPECT_FALSE(config.raw.contains("quantization_config"));
 }
 
 TEST_F(ParametersTest, AModelFolderTakesTokenizerFilesAlongAndNeverAnothersName) {

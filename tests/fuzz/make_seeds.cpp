@@ -8,6 +8,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "msa/model/int8_config.h"
 #include "msa/samples/token_store.h"
 #include "msa/storage/segment_file.h"
 #include "msa/text/word_splitter.h"
@@ -57,6 +58,27 @@ void add_safetensors(Seeds& seeds) {
     add({{"a", type, {2, 16 / size}, bytes.first(32)}, {"b", type, {}, bytes.first(size)}},
         {{"k", "v"}});
     add({{"z", type, {0, 3}, {}}, {"y", type, {1, 1, 1, 1, 1, 1, 1, 1}, bytes.first(size)}}, {});
+  }
+}
+
+/// Weights as a model folder has them, plain and as int8 with scales of each type.
+void add_weights(Seeds& seeds) {
+  const std::string data(64, '\3');
+  const auto bytes = std::as_bytes(std::span(data));
+  MemoryFiles files;
+  for (const auto type : {DataType::kF32, DataType::kBF16, DataType::kF16}) {
+    const auto size = static_cast<size_t>(storage::data_type_bytes(type));
+    const storage::TensorToWrite matrix{"a.weight", type, {3, 4}, bytes.first(12 * size)};
+    const storage::TensorToWrite vector{"c.weight", type, {6}, bytes.first(6 * size)};
+    const storage::TensorToWrite scalar{"d", type, {1}, bytes.first(size)};
+    write_safetensors(files, "x", std::vector{matrix, vector, scalar});
+    seeds.add("weights_fuzz", files.at("x"));
+    write_safetensors(
+        files, "x",
+        std::vector<storage::TensorToWrite>{matrix,
+                                            {"b.weight_scale", type, {2, 1}, bytes.first(2 * size)},
+                                            {"b.weight", DataType::kI8, {2, 5}, bytes.first(10)}});
+    seeds.add("weights_fuzz", files.at("x"));
   }
 }
 
@@ -131,6 +153,9 @@ void add_json(Seeds& seeds) {
                            "tests/data/golden/qwen3/config.json", "configs/smoke_model.json"}) {
     seeds.add("config_fuzz", "m" + read(path));
   }
+  const std::string plain = read("configs/smoke_model.json");
+  seeds.add("config_fuzz", "m" + plain.substr(0, plain.rfind('}')) + R"(,"quantization_config":)" +
+                               to_line(model::int8_config()) + "}");
   seeds.add("config_fuzz", R"(g{"eos_token_id":[1,2,3]})");
   for (const char* path : {"configs/smoke.toml", "configs/msa_tiny.toml"}) {
     seeds.add("config_fuzz", "t" + read(path));
@@ -225,6 +250,7 @@ int main(int argc, char** argv) {
   }
   Seeds seeds(argv[1]);
   add_safetensors(seeds);
+  add_weights(seeds);
   add_segments(seeds);
   add_banks(seeds);
   add_json(seeds);

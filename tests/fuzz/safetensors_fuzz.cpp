@@ -11,8 +11,6 @@
 namespace msa::fuzz {
 namespace {
 
-constexpr size_t kLengthBytes = 8;
-
 void check_file(FileSystem& files, const std::string& name, size_t size) {
   const auto file = storage::SafetensorsFile::open(files, name);
   std::vector<std::pair<uint64_t, uint64_t>> spans;
@@ -57,18 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
-  using namespace msa;
   using namespace msa::fuzz;
   Random random(seed);
-  const std::string all = text_of(data, size);
-  if (size < kLengthBytes || chance(random, 8)) return give(mutated(all, max_size), data, max_size);
-  const uint64_t length = std::min<uint64_t>(load_number(all), size - kLengthBytes);
-  std::string header = all.substr(kLengthBytes, length);
-  std::string tensors = all.substr(kLengthBytes + length);
-  if (chance(random, 4)) {
-    tensors.resize(random() % (2 * tensors.size() + 9), 'x');
-  } else {
-    header = with_text_mutated(std::move(header), "{}[],:", max_size - kLengthBytes, random);
-  }
-  return give(number_bytes(header.size()) + header + tensors, data, max_size);
+  return give(with_header_mutated(text_of(data, size), max_size, random), data, max_size);
 }

@@ -29,11 +29,17 @@ class Greedy:
         self.tokens, self.routing, self.margin = [], None, math.inf
 
 
+def numbers(stored):
+    """Tensors in float32; int8 is the product with the scale of its row (docs/format/model.md)."""
+    scales = {name.removesuffix("_scale"): value.float() for name, value in stored.items() if name.endswith(".weight_scale")}
+    return {name: value.float() * scales.get(name, 1) for name, value in stored.items() if not name.endswith(".weight_scale")}
+
+
 class Reference:
     def __init__(self, folder):
         self.config = json.load(open(f"{folder}/config.json"))
         msa = self.config["msa_config"]
-        self.weights = {name: value.float() for name, value in load_file(f"{folder}/model.safetensors").items()}
+        self.weights = numbers(load_file(f"{folder}/model.safetensors"))
         self.tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
         self.num_layers, self.head_dim = self.config["num_hidden_layers"], self.config["head_dim"]
         self.num_heads, self.num_kv_heads = self.config["num_attention_heads"], self.config["num_key_value_heads"]

@@ -521,6 +521,14 @@ expect "which answers the same" 0 "" test "$(answer_of "$model")" = "$(answer_of
 expect "convert to float32" 0 '"types":"F32"' "$msa" convert "$model" "$work/wide" --dtype f32 --json
 expect "and back" 0 '"types":"BF16"' "$msa" convert "$work/wide" "$work/narrow" --dtype bf16 --json
 expect "without loss" 0 "" cmp "$work/narrow/model.safetensors" <("$msa" convert "$model" "$work/again" --dtype bf16 >/dev/null && cat "$work/again/model.safetensors")
+expect "convert to int8" 0 '"types":"BF16, I8"' "$msa" convert "$model" "$work/int8_model" --dtype int8 --json
+expect "its config says so" 0 "int-quantized" jq -r .quantization_config.format "$work/int8_model/config.json"
+expect "its card too" 0 "| rounded to int8 | " cat "$work/int8_model/README.md"
+expect "its products in float32" 0 '"types":"F32"' "$msa" convert "$work/int8_model" "$work/int8_wide" --dtype f32 --json
+expect "give the same int8" 0 "" cmp "$work/int8_model/model.safetensors" <("$msa" convert "$work/int8_wide" "$work/int8_again" --dtype int8 >/dev/null && cat "$work/int8_again/model.safetensors")
+route_of() { "$msa" ingest "$work/bank_of_$(basename "$1")" "$work/few.jsonl" --model "$1" >/dev/null 2>&1 && "$msa" route "$work/bank_of_$(basename "$1")" "what is a casino" --json --model "$1" | jq -c .layers; }
+expect "and the same routing" 0 "" test "$(route_of "$work/int8_model")" = "$(route_of "$work/int8_wide")" -a -n "$(route_of "$work/int8_model")"
+expect "a bank tells them apart" 8 "model_fingerprint" "$msa" route "$work/bank_of_int8_model" "what is a casino" --model "$work/int8_wide"
 expect "convert to a plain Qwen3" 0 '"router_layers":[],"fresh_routers":false' "$msa" convert "$model" "$work/qwen3" --form qwen3 --json
 expect "its config" 0 "true" jq '.model_type == "qwen3" and .architectures == ["Qwen3ForCausalLM"] and has("msa_config") == false' "$work/qwen3/config.json"
 expect "routers for it" 0 "fresh routers in layers [4, 5, 6, 7]" "$msa" convert "$work/qwen3" "$work/fresh" --chunk-tokens 16
@@ -551,7 +559,7 @@ expect "convert what has routers" 2 "has its own in config.json" "$msa" convert 
 expect "routers nowhere" 2 "below 8, got 9" "$msa" convert "$work/qwen3" "$work/refused" --router-layers 4,9
 expect "routers of no number" 2 "--router-layers" "$msa" convert "$work/qwen3" "$work/refused" --router-layers four
 expect "copies behind too many layers" 2 "behind every 1 to 8 layers" "$msa" convert "$model" "$work/refused" --expand-every 9
-expect "no such numbers" 2 "--dtype" "$msa" convert "$model" "$work/refused" --dtype int8
+expect "no such numbers" 2 "--dtype" "$msa" convert "$model" "$work/refused" --dtype int4
 expect "a shard without room" 2 "a shard must have room" "$msa" convert "$model" "$work/refused" --shard-size 0
 printf -- '---\na: b\n' >"$work/card.md"
 expect "a header without end" 7 "has no end" "$msa" convert "$model" "$work/refused" --card "$work/card.md"
