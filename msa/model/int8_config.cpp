@@ -53,7 +53,9 @@ Json int8_config() {
   const Json weights{{"num_bits", 8},         {"type", "int"},    {"symmetric", true},
                      {"strategy", "channel"}, {"dynamic", false}, {"group_size", nullptr},
                      {"observer", "minmax"}};
+  // Without a format here, readers of compressed-tensors take weights alone for packed ones.
   const Json group{{"targets", {"Linear"}},
+                   {"format", "int-quantized"},
                    {"weights", weights},
                    {"input_activations", nullptr},
                    {"output_activations", nullptr}};

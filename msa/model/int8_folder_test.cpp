@@ -309,6 +309,16 @@ TEST_F(Int8Folder, LosesItsRoutersAndGetsFreshOnesThatCopyItsKeys) {
   EXPECT_TRUE(rounded == fresh);
 }
 
+TEST_F(Int8Folder, ThatCompressedTensorsWroteHoldsWhatItMakesOfIt) {
+  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/model_int8", folder("theirs"));
+  convert("theirs", "narrow", DataType::kBF16, ModelForm::kQwen3);
+  const Tensors found = read_tensors(folder("narrow"));
+  std::filesystem::rename(folder("theirs") / "decompressed.safetensors",
+                          folder("theirs") / "model.safetensors");
+  EXPECT_TRUE(found == read_tensors(folder("theirs")));
+  EXPECT_EQ(found.size(), 2 * 11 + 2U);
+}
+
 TEST_F(Int8Folder, TellsModelsApartByIntegersAndScales) {
   const std::string first = load("int8").fingerprint;
   EXPECT_NE(first, load("plain").fingerprint);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "msa/model/int8_config.h"
+#include "msa/base/bfloat16.h"
 #include "msa/model/stored_weights.h"
 #include "msa/storage/int8_values.h"
 #include "tests/fuzz/fuzz_target.h"
