@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/isfinite.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -265,13 +266,17 @@ TEST_F(ForwardTest, TheEstimateOfMemoryIsNearWhatIsMeasured) {
   }
 }
 
-TEST_F(ForwardTest, WeightsThatAreRoundedForProductsLearnTheSameBitsWithActivationsMadeAgain) {
-  const Step kept = step({.type = at::kDouble});
-  const Step again = step({.recomputes_layers = true, .type = at::kDouble});
-  expect_same_bits(kept, again);
-  for (const at::Tensor& gradient : again.gradients) {
-    EXPECT_TRUE(gradient.defined());
-    EXPECT_EQ(gradient.scalar_type(), at::kFloat);
+TEST_F(ForwardTest, ProductsOfAnotherTypeThanTheWeightsGiveTheSameBitsWithActivationsMadeAgain) {
+  for (const at::ScalarType type : {at::kDouble, at::kBFloat16}) {
+    SCOPED_TRACE(c10::toString(type));
+    const Step kept = step({.learns_documents = true, .type = type});
+    const Step again = step({.recomputes_layers = true, .learns_documents = true, .type = type});
+    expect_same_bits(kept, again);
+    for (const at::Tensor& gradient : again.gradients) {
+      ASSERT_TRUE(gradient.defined());
+      EXPECT_EQ(gradient.scalar_type(), at::kFloat);
+      EXPECT_TRUE(at::isfinite(gradient).all().item<bool>());
+    }
   }
 }
 
