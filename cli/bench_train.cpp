@@ -79,7 +79,7 @@ class TrainedStep {
       parameter.tensor.mutable_grad() = at::Tensor();
     }
     const train::ModelTensors tensors = train::gather_tensors(
-        config_, [&](const std::string& name) { return parameters_.find(name); });
+        config_, [&](const std::string& name) { return parameters_.find(name); }, options_.type);
     const train::StepLosses losses = train::forward(math_, tensors, input_, options_);
     losses.loss.backward();
     train::wait_for(device_);

@@ -82,8 +82,8 @@ void run(const Flags& flags) {
 
   auto parameters = train::Parameters::load(files, folder, config);
   if (!device.is_cpu()) parameters.move_to(device);
-  const auto tensors =
-      train::gather_tensors(config, [&](const std::string& name) { return parameters.find(name); });
+  const auto tensors = train::gather_tensors(
+      config, [&](const std::string& name) { return parameters.find(name); }, at::kFloat);
   int64_t longest = 0;
   for (const auto& text : texts.passages) {
     longest = std::max(longest, static_cast<int64_t>(text.tokens.size()));

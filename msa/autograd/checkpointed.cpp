@@ -44,9 +44,9 @@ struct Segment : torch::CustomClassHolder {
   std::vector<bool> has_output;  // known after the first call
 
   /// A graph of its own, beside the one at hand.
-  variable_list run(const variable_list& leaves) {
+  variable_list run(const variable_list& leaves, Purpose purpose) {
     const at::AutoGradMode with_gradients(true);
-    const auto outputs = function(in_place(leaves, has_input));
+    const auto outputs = function(in_place(leaves, has_input), purpose);
     has_output = which_are_defined(outputs);
     return defined_ones(outputs);
   }
@@ -60,7 +60,7 @@ struct Checkpointed : torch::autograd::Function<Checkpointed> {
     for (const at::Tensor& input : inputs) {
       leaves.push_back(input.detach().requires_grad_(input.requires_grad()));
     }
-    auto outputs = segment->run(leaves);
+    auto outputs = segment->run(leaves, Purpose::kValues);
     variable_list without_gradient;
     for (at::Tensor& output : outputs) {
       const bool is_learned = output.requires_grad();
@@ -83,7 +83,7 @@ struct Checkpointed : torch::autograd::Function<Checkpointed> {
       leaves.push_back(saved[i].detach());
       if (context->needs_input_grad(i)) learned.push_back(leaves[i].requires_grad_());
     }
-    const auto outputs = static_cast<Segment&>(*held).run(leaves);
+    const auto outputs = static_cast<Segment&>(*held).run(leaves, Purpose::kGradients);
     MSA_CHECK(outputs.size() == gradients.size(), "a checkpointed function gave ", gradients.size(),
               " tensors, and ", outputs.size(), " when it ran again");
     variable_list roots;
@@ -108,7 +108,7 @@ struct Checkpointed : torch::autograd::Function<Checkpointed> {
 
 std::vector<at::Tensor> checkpointed(TensorFunction function,
                                      const std::vector<at::Tensor>& inputs) {
-  if (!at::GradMode::is_enabled()) return function(inputs);
+  if (!at::GradMode::is_enabled()) return function(inputs, Purpose::kValues);
   const auto segment = c10::make_intrusive<Segment>();
   segment->function = std::move(function);
   segment->has_input = which_are_defined(inputs);

@@ -12,9 +12,10 @@ namespace msa::autograd {
 namespace {
 
 /// {swiglu(x w) v, the sum of swiglu(x w)}.
-Tensors mlp(const Tensors& in) {
-  const auto wide = swiglu(autograd::linear(in[0], in[1]));
-  return {autograd::linear(wide, in[2]), wide.sum()};
+Tensors mlp(const Tensors& in, Purpose purpose = Purpose::kValues) {
+  const auto type = in[0].scalar_type();
+  const auto wide = swiglu(linear(in[0], product_weight({in[1]}, type)));
+  return {linear(wide, product_weight({in[2]}, type), purpose), wide.sum()};
 }
 
 Tensors mlp_inputs() {
@@ -54,7 +55,8 @@ TEST(Checkpointed, TheFunctionRunsOnceForTheResultAndOnceForTheGradients) {
   int num_calls = 0;
   const auto x = random_tensor({3}, 4).requires_grad_();
   const auto out = checkpointed(
-      [&](const Tensors& in) {
+      [&](const Tensors& in, Purpose purpose) {
+        EXPECT_EQ(purpose, num_calls == 0 ? Purpose::kValues : Purpose::kGradients);
         ++num_calls;
         return Tensors{in[0].exp()};
       },
@@ -69,12 +71,12 @@ TEST(Checkpointed, WhatTheFunctionMakesOnItsWayIsNotKept) {
   std::optional<c10::weak_intrusive_ptr<c10::StorageImpl>> inner;
   const auto x = random_tensor({5}, 5).requires_grad_();
   const auto run = [&](bool is_checkpointed) {
-    const TensorFunction function = [&](const Tensors& in) {
+    const TensorFunction function = [&](const Tensors& in, Purpose) {
       const auto middle = in[0].exp();  // which its own gradient needs
       inner = middle.storage().getWeakStorageImpl();
       return Tensors{middle * 2};
     };
-    return is_checkpointed ? checkpointed(function, {x}) : function({x});
+    return is_checkpointed ? checkpointed(function, {x}) : function({x}, Purpose::kValues);
   };
   const auto kept = run(false);
   EXPECT_FALSE(inner->expired());
@@ -84,7 +86,7 @@ TEST(Checkpointed, WhatTheFunctionMakesOnItsWayIsNotKept) {
 
 TEST(Checkpointed, GradientsGoWhereTheyWouldGo) {
   // Without gradient: in[1], the second output, and whatever is undefined.
-  const TensorFunction function = [](const Tensors& in) {
+  const TensorFunction function = [](const Tensors& in, Purpose) {
     EXPECT_FALSE(in[2].defined());
     return Tensors{in[0] * in[1], in[1] * 2, at::Tensor(), in[3].sum()};
   };
@@ -99,6 +101,17 @@ TEST(Checkpointed, GradientsGoWhereTheyWouldGo) {
   out[0].sum().backward();  // the last output is not asked for
   EXPECT_TRUE(at::equal(a.grad(), b));
   EXPECT_FALSE(c.grad().defined());
+}
+
+TEST(Checkpointed, AnOutputThatIsAnInputAddsItsGradient) {
+  const auto x = random_tensor({4}, 9).requires_grad_();
+  const auto out = checkpointed(
+      [](const Tensors& in, Purpose) {
+        return Tensors{in[0], in[0].exp()};
+      },
+      {x});
+  (out[0] * 3 + out[1]).sum().backward();
+  EXPECT_TRUE(at::equal(x.grad(), 3 + x.detach().exp()));
 }
 
 TEST(Checkpointed, WithoutGradientsItIsThePlainFunction) {

@@ -91,7 +91,9 @@ TEST_F(RulesOnAGpu, RulesThatHaveNone) {
         },
         {random_tensor({rows, 320}, 5), random_tensor({64}, 6)}, 1);
     expect_equal_on_gpu(
-        [](const Tensors& in, at::Device) { return autograd::linear(in[0], in[1]); },
+        [](const Tensors& in, at::Device) {
+          return linear(in[0], product_weight({in[1]}, in[0].scalar_type()));
+        },
         {random_tensor({rows, 96}, 7), random_tensor({40, 96}, 8)}, 1);
   }
 }
@@ -165,10 +167,10 @@ TEST_F(RulesOnAGpu, TokenLossOfSeveralBlocks) {
 }
 
 TEST_F(RulesOnAGpu, TokenLossesOfOddBlocks) {
-  // Blocks of 888 rows, of which the last is short; a loss a token too.
-  const auto targets = at::arange(1801, at::kLong).mul_(83).remainder_(151400);
-  const auto weights = random_tensor({1801}, 38).abs();
-  const auto hidden = random_tensor({1801, 16}, 39) * 0.3;
+  // Blocks of 3,548 rows, of which the last is short; a loss a token too.
+  const auto targets = at::arange(3601, at::kLong).mul_(83).remainder_(151400);
+  const auto weights = random_tensor({3601}, 38).abs();
+  const auto hidden = random_tensor({3601, 16}, 39) * 0.3;
   const auto head = random_tensor({151400, 16}, 40);
   expect_equal_on_gpu(
       [&](const Tensors& in, at::Device device) {

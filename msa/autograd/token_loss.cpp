@@ -21,9 +21,12 @@
 namespace msa::autograd {
 namespace {
 
-// Logits of one block: what a CPU's caches hold, what fills a GPU.
+// Logits of one block: what a CPU's caches hold, what fills a GPU. Kernels take the larger blocks,
+// each of which reads and writes the whole gradient of the head: their logits have no float32
+// twins.
 constexpr int64_t kLogitsCpu = int64_t{1} << 20;
 constexpr int64_t kLogitsGpu = int64_t{1} << 27;
+constexpr int64_t kLogitsKernels = int64_t{1} << 29;
 constexpr int64_t kRowBlock = 8;
 
 /// Cross entropies of the rows of logits [rows, V], float32 or more, for the kernels bfloat16, into
@@ -70,10 +73,12 @@ struct TokenLossRule : torch::autograd::Function<TokenLossRule> {
     const auto type = wide_type(hidden);
     const int64_t num_tokens = hidden.size(0);
     const int64_t vocab_size = head_weight.size(0);
-    const int64_t most_logits = hidden.is_cpu() ? kLogitsCpu : kLogitsGpu;
-    int64_t block = std::max<int64_t>(1, most_logits / std::max<int64_t>(1, vocab_size));
     const bool has_kernels =
         vocab_size % 8 == 0 && vocab_size > 0 && device_kernels({hidden}) != nullptr;
+    const int64_t most_logits = hidden.is_cpu() ? kLogitsCpu
+                                : has_kernels   ? kLogitsKernels
+                                                : kLogitsGpu;
+    int64_t block = std::max<int64_t>(1, most_logits / std::max<int64_t>(1, vocab_size));
     if (has_kernels) block = (block + 3) / 4 * 4;  // what a block reads of [n] is aligned
     const auto head = head_weight.to(hidden.scalar_type());
     const auto wide_weights = array_of(weights.to(type));
@@ -82,7 +87,7 @@ struct TokenLossRule : torch::autograd::Function<TokenLossRule> {
     at::Tensor head_gradient;
     if (is_learning) {
       hidden_gradient = at::empty(hidden.sizes(), hidden.options());
-      head_gradient = at::zeros(head_weight.sizes(), head_weight.options());
+      if (num_tokens == 0) head_gradient = at::zeros(head_weight.sizes(), head_weight.options());
     }
     for (int64_t first = 0; first < num_tokens; first += block) {
       const int64_t count = std::min(block, num_tokens - first);
@@ -95,7 +100,8 @@ struct TokenLossRule : torch::autograd::Function<TokenLossRule> {
       if (!is_learning) continue;
       const auto gradient = logits.to(hidden.scalar_type());
       hidden_gradient.narrow(0, first, count).copy_(row_product(gradient, head.t()));
-      head_gradient.add_(weight_gradient(gradient, rows, head_weight.scalar_type()));
+      const auto more = weight_gradient(gradient, rows, head_weight.scalar_type());
+      head_gradient = head_gradient.defined() ? head_gradient.add_(more) : more;
     }
     if (is_learning) context->save_for_backward({hidden_gradient, head_gradient});
     auto each_float = each.to(at::kFloat);

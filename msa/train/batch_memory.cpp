@@ -64,9 +64,9 @@ struct PassOfDocuments {
 
   bool learns() const { return targets.defined(); }
 
-  /// The next stream, behind the last layer of learned rows alone; of a router layer the pooled
-  /// keys, values and routing keys.
-  LayerOutput layer(int64_t i, const LayerInput& in) const {
+  /// The stream behind the attention of layer i, of the last one of learned rows alone; of a router
+  /// layer the pooled keys, values and routing keys.
+  LayerOutput attention(int64_t i, const LayerInput& in, autograd::Purpose purpose) const {
     const model::ModelConfig& config = math.config();
     const bool has_reader = i < last || learns();  // of its output
     const Projections rows = math.project(in.weights, in.residual, angles, /*wants_q=*/has_reader);
@@ -75,20 +75,20 @@ struct PassOfDocuments {
       const auto pooled = [&](const at::Tensor& all) {
         return autograd::pool_chunks(all.flatten(1), chunks);
       };
-      const auto key = in.weights.router_key.defined()
+      const auto key = in.weights.has_own_router()
                            ? autograd::linear(rows.normed, in.weights.router_key)
                            : rows.k;
       out.more = {pooled(rows.k), pooled(rows.v), math.routing_keys(pooled(key))};
     }
     if (!has_reader) return out;
     auto x = rows.x;
-    auto attention = autograd::packed_attention(rows.q, rows.k, rows.v, documents, documents,
-                                                longest, longest, config.attention_scale());
+    auto attended = autograd::packed_attention(rows.q, rows.k, rows.v, documents, documents,
+                                               longest, longest, config.attention_scale());
     if (i == last && learns()) {
       x = autograd::gather_rows(x, targets);
-      attention = autograd::gather_rows(attention.flatten(1), targets);
+      attended = autograd::gather_rows(attended.flatten(1), targets);
     }
-    out.residual = math.finish(in.weights, x, attention);
+    out.residual = math.add_attention(in.weights, x, attended, purpose);
     return out;
   }
 };
@@ -111,7 +111,10 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
   tell("embedding", -1, RowsOf::kDocumentTokens, residual.x);
   for (int64_t i = 0; i <= layers.last; ++i) {
     LayerOutput out = run_layer(
-        [layers, i](const LayerInput& in) { return layers.layer(i, in); },
+        math,
+        [layers, i](const LayerInput& in, autograd::Purpose purpose) {
+          return layers.attention(i, in, purpose);
+        },
         {.residual = residual, .weights = tensors.layers[static_cast<size_t>(i)], .more = {}},
         options.recomputes_layers);
     residual = out.residual;

@@ -3,6 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
+#include <utility>
+
 #include "msa/autograd/checkpointed.h"
 
 namespace msa::train {
@@ -10,21 +12,18 @@ namespace {
 
 using Tensors = std::vector<at::Tensor>;
 
-Tensors list_of(const LayerInput& input) {
-  Tensors list{input.residual.x, input.residual.addend};
-  for (const auto place : kLayerTensors) list.push_back(input.weights.*place);
-  list.insert(list.end(), input.more.begin(), input.more.end());
-  return list;
-}
-
-LayerInput input_of(const Tensors& list) {
-  LayerInput input;
-  auto next = list.begin();
-  input.residual.x = *next++;
-  input.residual.addend = *next++;
-  for (const auto place : kLayerTensors) input.weights.*place = *next++;
-  input.more.assign(next, list.end());
-  return input;
+/// Calls visit(tensor) for each, in one order.
+template <typename Visit>
+void for_tensors(LayerInput& input, const Visit& visit) {
+  visit(input.residual.x);
+  visit(input.residual.addend);
+  for (const auto place : kLayerNorms) visit(input.weights.*place);
+  for (const auto place : kLayerMatrices) {
+    autograd::ProductWeight& matrix = input.weights.*place;
+    visit(matrix.values);
+    for (at::Tensor& learned : matrix.learned) visit(learned);
+  }
+  for (at::Tensor& tensor : input.more) visit(tensor);
 }
 
 Tensors list_of(const LayerOutput& output) {
@@ -33,16 +32,39 @@ Tensors list_of(const LayerOutput& output) {
   return list;
 }
 
+LayerOutput run_part(const LayerPart& part, const LayerInput& input, bool recomputes) {
+  if (!recomputes) return part(input, autograd::Purpose::kValues);
+  Tensors list;
+  LayerInput empty = input;  // without its tensors, which the function must not hold
+  for_tensors(empty, [&](at::Tensor& tensor) { list.push_back(std::exchange(tensor, {})); });
+  const auto outputs = autograd::checkpointed(
+      [part, empty](const Tensors& inputs, autograd::Purpose purpose) {
+        LayerInput filled = empty;
+        auto next = inputs.begin();
+        for_tensors(filled, [&](at::Tensor& tensor) { tensor = *next++; });
+        return list_of(part(filled, purpose));
+      },
+      list);
+  LayerOutput output;
+  output.residual.x =
+      outputs[0].defined() && outputs[1].defined() ? outputs[0] + outputs[1] : outputs[0];
+  output.more.assign(outputs.begin() + 2, outputs.end());
+  return output;
+}
+
 }  // namespace
 
-LayerOutput run_layer(const LayerFunction& layer, const LayerInput& input, bool recomputes) {
-  if (!recomputes) return layer(input);
-  const Tensors list = autograd::checkpointed(
-      [layer](const Tensors& inputs) { return list_of(layer(input_of(inputs))); }, list_of(input));
-  LayerOutput output;
-  output.residual.x = list[0].defined() && list[1].defined() ? list[0] + list[1] : list[0];
-  output.more.assign(list.begin() + 2, list.end());
-  return output;
+LayerOutput run_layer(const LayerMath& math, const LayerPart& attention, const LayerInput& input,
+                      bool recomputes) {
+  LayerOutput out = run_part(attention, input, recomputes);
+  if (!out.residual.x.defined()) return out;
+  const LayerPart mlp = [&math](const LayerInput& in, autograd::Purpose purpose) {
+    return LayerOutput{.residual = math.add_mlp(in.weights, in.residual, purpose), .more = {}};
+  };
+  out.residual =
+      run_part(mlp, {.residual = out.residual, .weights = input.weights, .more = {}}, recomputes)
+          .residual;
+  return out;
 }
 
 }  // namespace msa::train

@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "msa/autograd/purpose.h"
 #include "msa/train/layer_math.h"
 #include "msa/train/model_tensors.h"
 
@@ -25,10 +26,14 @@ struct LayerOutput {
   std::vector<at::Tensor> more;
 };
 
-using LayerFunction = std::function<LayerOutput(const LayerInput&)>;
+/// A part of a layer, under the rules of autograd::TensorFunction.
+using LayerPart = std::function<LayerOutput(const LayerInput&, autograd::Purpose purpose)>;
 
-/// layer(input). If it `recomputes`, only the input is kept: the layer runs again in the backward
-/// pass, under the rules of autograd::checkpointed. The stream that comes out is one tensor then.
-LayerOutput run_layer(const LayerFunction& layer, const LayerInput& input, bool recomputes);
+/// attention(input), and the MLP over its stream if it has one. If it `recomputes`, only what
+/// enters each of both is kept, and they run again in the backward pass, under the rules of
+/// autograd::checkpointed, without the product that each ends with; `math` must live until then,
+/// and streams are one tensor.
+LayerOutput run_layer(const LayerMath& math, const LayerPart& attention, const LayerInput& input,
+                      bool recomputes);
 
 }  // namespace msa::train

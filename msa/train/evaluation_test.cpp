@@ -30,7 +30,8 @@ class EvaluationTest : public testing::Test {
   }
 
   ModelTensors tensors() const {
-    return gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
+    return gather_tensors(
+        config_, [&](const std::string& name) { return parameters_.find(name); }, at::kFloat);
   }
 
   const samples::BatchFixture fixture_{std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"};

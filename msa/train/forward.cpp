@@ -81,10 +81,12 @@ class SequencePass {
     }
     // Behind the forward pass the layer's function alone holds it.
     const auto choice = std::make_shared<RouterChoice>();
-    const LayerOutput out =
-        run_layer([layers = layers_, i,
-                   choice](const LayerInput& input) { return layers.run(i, input, *choice); },
-                  in, options_.recomputes_layers);
+    const LayerOutput out = run_layer(
+        math_,
+        [layers = layers_, i, choice](const LayerInput& input, autograd::Purpose purpose) {
+          return layers.attention(i, input, purpose, *choice);
+        },
+        in, options_.recomputes_layers);
     const RowsOf rows = i == layers_.last() ? RowsOf::kSequenceTargets : RowsOf::kSequenceTokens;
     tell({.tensor = "residual stream", .layer = i, .rows = rows}, out.residual.x);
     tell({.tensor = "output of the mlp", .layer = i, .rows = rows}, out.residual.addend);

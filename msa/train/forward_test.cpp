@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/isfinite.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -43,19 +44,21 @@ class ForwardTest : public testing::Test {
     bool recomputes_layers = false;
     bool routers_alone = false;
     bool learns_documents = false;
+    at::ScalarType type = at::kFloat;
   };
 
   Step step(const Case& of) {
     const at::Tensor temperature = parameters_["temperature"];
     parameters_.train_routers_alone(of.routers_alone);
     ForwardOptions options;
+    options.type = of.type;
     options.weights = {.term = {1, 0.5, 0, 1, of.learns_documents ? 0.5 : 0}, .auxiliary = 1};
     options.totals.add(batch_);
     options.routing = {.top_k = 3, .forces_gold = true, .num_negatives = 5, .loss = {}};
     options.routing.loss.temperature = temperature;
     options.recomputes_layers = of.recomputes_layers;
-    const ModelTensors tensors =
-        gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
+    const ModelTensors tensors = gather_tensors(
+        config_, [&](const std::string& name) { return parameters_.find(name); }, options.type);
     const StepInput input =
         step_input(batch_, config_.msa.chunk_tokens, options.weights, options.totals, at::kCPU);
     Step out;
@@ -128,8 +131,8 @@ TEST_F(ForwardTest, DocumentsOfAMemoryAreLearnedAsIfTheyStoodAlone) {
     options.totals.add(batch);
     options.routing.top_k = 3;
     options.routing.loss.temperature = parameters_["temperature"];
-    const ModelTensors tensors =
-        gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
+    const ModelTensors tensors = gather_tensors(
+        config_, [&](const std::string& name) { return parameters_.find(name); }, options.type);
     const StepInput input =
         step_input(batch, config_.msa.chunk_tokens, options.weights, options.totals, at::kCPU);
     Step out;
@@ -182,8 +185,8 @@ TEST_F(ForwardTest, PassesOfDocumentsGiveWhatOnePassGives) {
     const StepInput input = step_input(batch, config_.msa.chunk_tokens, options.weights,
                                        options.totals, at::kCPU, pass_tokens);
     EXPECT_EQ(input.passes.size(), num_passes);
-    const ModelTensors tensors =
-        gather_tensors(config_, [&](const std::string& name) { return parameters_.find(name); });
+    const ModelTensors tensors = gather_tensors(
+        config_, [&](const std::string& name) { return parameters_.find(name); }, options.type);
     Step out;
     out.losses = forward(math_, tensors, input, options);
     out.losses.loss.backward();
@@ -211,8 +214,8 @@ TEST(Forward, HitsAreTheMostProbableTokens) {
   const model::ModelConfig config = small_config();
   const LayerMath math(config, 64, at::kCPU);
   const Parameters parameters = Parameters::random(config, 4);
-  const ModelTensors tensors =
-      gather_tensors(config, [&](const std::string& name) { return parameters.find(name); });
+  const ModelTensors tensors = gather_tensors(
+      config, [&](const std::string& name) { return parameters.find(name); }, at::kFloat);
   samples::Batch batch;
   std::vector<int32_t> tokens;
   for (int32_t i = 0; i < 12; ++i) tokens.push_back((7 * i + 3) % 40);
@@ -260,6 +263,20 @@ TEST_F(ForwardTest, TheEstimateOfMemoryIsNearWhatIsMeasured) {
     const auto estimate =
         static_cast<double>(one.estimate.peak() - one.estimate.weights - one.estimate.optimizer);
     EXPECT_NEAR(estimate, peak, 0.15 * peak);
+  }
+}
+
+TEST_F(ForwardTest, ProductsOfAnotherTypeThanTheWeightsGiveTheSameBitsWithActivationsMadeAgain) {
+  for (const at::ScalarType type : {at::kDouble, at::kBFloat16}) {
+    SCOPED_TRACE(c10::toString(type));
+    const Step kept = step({.learns_documents = true, .type = type});
+    const Step again = step({.recomputes_layers = true, .learns_documents = true, .type = type});
+    expect_same_bits(kept, again);
+    for (const at::Tensor& gradient : again.gradients) {
+      ASSERT_TRUE(gradient.defined());
+      EXPECT_EQ(gradient.scalar_type(), at::kFloat);
+      EXPECT_TRUE(at::isfinite(gradient).all().item<bool>());
+    }
   }
 }
 

@@ -44,8 +44,8 @@ Projections LayerMath::project(const LayerTensors& layer, const Residual& residu
   out.x = rows.sum;
   out.normed = rows.normed;
   const int64_t num_heads = wants_q ? config_.num_heads : 0;
-  const int64_t num_left_out = (config_.num_heads - num_heads) * config_.head_dim;
-  const auto joint = autograd::linear(out.normed, layer.attention.slice(0, num_left_out));
+  const auto joint =
+      autograd::linear(out.normed, wants_q ? layer.attention : layer.attention.without_first());
   const auto heads = autograd::attention_heads(
       joint,
       {.num_heads = num_heads, .num_kv_heads = config_.num_kv_heads, .head_dim = config_.head_dim},
@@ -56,12 +56,17 @@ Projections LayerMath::project(const LayerTensors& layer, const Residual& residu
   return out;
 }
 
-Residual LayerMath::finish(const LayerTensors& layer, const at::Tensor& x,
-                           const at::Tensor& attention) const {
-  const auto rows = autograd::add_rms_norm(x, autograd::linear(attention.flatten(1), layer.output),
-                                           layer.post_norm, config_.rms_eps);
+Residual LayerMath::add_attention(const LayerTensors& layer, const at::Tensor& x,
+                                  const at::Tensor& attention, autograd::Purpose purpose) const {
+  return {.x = x, .addend = autograd::linear(attention.flatten(1), layer.output, purpose)};
+}
+
+Residual LayerMath::add_mlp(const LayerTensors& layer, const Residual& residual,
+                            autograd::Purpose purpose) const {
+  const auto rows =
+      autograd::add_rms_norm(residual.x, residual.addend, layer.post_norm, config_.rms_eps);
   const auto gated = autograd::swiglu(autograd::linear(rows.normed, layer.gate_up));
-  return {.x = rows.sum, .addend = autograd::linear(gated, layer.down)};
+  return {.x = rows.sum, .addend = autograd::linear(gated, layer.down, purpose)};
 }
 
 at::Tensor LayerMath::norm(const Residual& residual, const at::Tensor& weight) const {

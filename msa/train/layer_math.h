@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "msa/autograd/purpose.h"
 #include "msa/model/config.h"
 #include "msa/train/model_tensors.h"
 
@@ -48,9 +49,14 @@ class LayerMath {
   Projections project(const LayerTensors& layer, const Residual& residual, const Angles& angles,
                       bool wants_q = true) const;
 
-  /// Output projection, residual, MLP; x [T, E] of Projections, attention [T, H, D].
-  Residual finish(const LayerTensors& layer, const at::Tensor& x,
-                  const at::Tensor& attention) const;
+  /// The stream behind attention: x [T, E] of Projections, and the output projection of attention
+  /// [T, H, D], which is left out if only gradients are wanted.
+  Residual add_attention(const LayerTensors& layer, const at::Tensor& x,
+                         const at::Tensor& attention, autograd::Purpose purpose) const;
+
+  /// The stream behind the MLP, whose last product is left out if only gradients are wanted.
+  Residual add_mlp(const LayerTensors& layer, const Residual& residual,
+                   autograd::Purpose purpose) const;
 
   /// The norm of the whole stream [T, E].
   at::Tensor norm(const Residual& residual, const at::Tensor& weight) const;

@@ -34,8 +34,8 @@ struct Model {
   model::ModelConfig config = small_config({{"vocab_size", 8'192}});
   Parameters parameters = Parameters::random(config, 5);
   LayerMath math{config, kPositions, at::kCPU};
-  ModelTensors tensors =
-      gather_tensors(config, [this](const std::string& name) { return parameters.find(name); });
+  ModelTensors tensors = gather_tensors(
+      config, [this](const std::string& name) { return parameters.find(name); }, at::kFloat);
 
   Mined mine(const MiningOptions& options) const {
     return train::mine(corpus(), fixture().layout(), {}, math, tensors, options);

@@ -1,15 +1,17 @@
 #include "msa/train/model_tensors.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/cat.h>
+
+#include <initializer_list>
+#include <utility>
 
 #include "msa/base/error.h"
 
 namespace msa::train {
 
 ModelTensors gather_tensors(const model::ModelConfig& config,
-                            const std::function<at::Tensor(const std::string&)>& named) {
+                            const std::function<at::Tensor(const std::string&)>& named,
+                            at::ScalarType type) {
   const auto required = [&](const std::string& name) {
     at::Tensor tensor = named(name);
     MSA_CHECK(tensor.defined(), "the model has no tensor ", name);
@@ -29,14 +31,18 @@ ModelTensors gather_tensors(const model::ModelConfig& config,
     tensors.post_norm = weight("post_attention_layernorm");
     tensors.q_norm = weight("self_attn.q_norm");
     tensors.k_norm = weight("self_attn.k_norm");
-    tensors.attention = at::cat(
-        {weight("self_attn.q_proj"), weight("self_attn.k_proj"), weight("self_attn.v_proj")});
-    tensors.output = weight("self_attn.o_proj");
-    tensors.gate_up = at::cat({weight("mlp.gate_proj"), weight("mlp.up_proj")});
-    tensors.down = weight("mlp.down_proj");
+    const auto matrix = [&](std::initializer_list<const char*> names) {
+      std::vector<at::Tensor> learned;
+      for (const char* name : names) learned.push_back(weight(name));
+      return autograd::product_weight(std::move(learned), type);
+    };
+    tensors.attention = matrix({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+    tensors.output = matrix({"self_attn.o_proj"});
+    tensors.gate_up = matrix({"mlp.gate_proj", "mlp.up_proj"});
+    tensors.down = matrix({"mlp.down_proj"});
     if (config.router_slot(i) >= 0 && config.msa.has_own_router) {
-      tensors.router_query = weight("self_attn.router_q_proj.0");
-      tensors.router_key = weight("self_attn.router_k_proj.0");
+      tensors.router_query = matrix({"self_attn.router_q_proj.0"});
+      tensors.router_key = matrix({"self_attn.router_k_proj.0"});
     }
   }
   return out;

@@ -8,31 +8,35 @@
 #include <string>
 #include <vector>
 
+#include "msa/autograd/linear.h"
 #include "msa/model/config.h"
 
 namespace msa::train {
 
 /// Of one layer; names behind "model.layers.N." in the comments.
 struct LayerTensors {
-  at::Tensor input_norm;  // [E] input_layernorm
-  at::Tensor post_norm;   // [E] post_attention_layernorm
-  at::Tensor q_norm;      // [D] self_attn.q_norm
-  at::Tensor k_norm;      // [D] self_attn.k_norm
-  at::Tensor attention;   // [(H + 2 * G) * D, E] self_attn.q_proj, k_proj, v_proj
-  at::Tensor output;      // [E, H * D] self_attn.o_proj
-  at::Tensor gate_up;     // [2 * F, E] mlp.gate_proj, up_proj
-  at::Tensor down;        // [E, F] mlp.down_proj
-  at::Tensor
-      router_query;  // [H * D, E] self_attn.router_q_proj.0; undefined without a router of its own
-  at::Tensor router_key;  // [G * D, E] self_attn.router_k_proj.0
+  at::Tensor input_norm;              // [E] input_layernorm
+  at::Tensor post_norm;               // [E] post_attention_layernorm
+  at::Tensor q_norm;                  // [D] self_attn.q_norm
+  at::Tensor k_norm;                  // [D] self_attn.k_norm
+  autograd::ProductWeight attention;  // [(H + 2 * G) * D, E] self_attn.q_proj, k_proj, v_proj
+  autograd::ProductWeight output;     // [E, H * D] self_attn.o_proj
+  autograd::ProductWeight gate_up;    // [2 * F, E] mlp.gate_proj, up_proj
+  autograd::ProductWeight down;       // [E, F] mlp.down_proj
+  // Without a router of its own both are empty.
+  autograd::ProductWeight router_query;  // [H * D, E] self_attn.router_q_proj.0
+  autograd::ProductWeight router_key;    // [G * D, E] self_attn.router_k_proj.0
+
+  bool has_own_router() const { return router_query.values.defined(); }
 };
 
 /// All of a layer's tensors, for who hands them on as a list.
-constexpr std::array<at::Tensor LayerTensors::*, 10> kLayerTensors{
+constexpr std::array<at::Tensor LayerTensors::*, 4> kLayerNorms{
     &LayerTensors::input_norm, &LayerTensors::post_norm, &LayerTensors::q_norm,
-    &LayerTensors::k_norm,     &LayerTensors::attention, &LayerTensors::output,
-    &LayerTensors::gate_up,    &LayerTensors::down,      &LayerTensors::router_query,
-    &LayerTensors::router_key};
+    &LayerTensors::k_norm};
+constexpr std::array<autograd::ProductWeight LayerTensors::*, 6> kLayerMatrices{
+    &LayerTensors::attention, &LayerTensors::output,       &LayerTensors::gate_up,
+    &LayerTensors::down,      &LayerTensors::router_query, &LayerTensors::router_key};
 
 struct ModelTensors {
   at::Tensor embedding;    // [V, E]
@@ -43,9 +47,11 @@ struct ModelTensors {
   std::vector<LayerTensors> layers;
 };
 
-/// Joins what is multiplied together: call once a step, so that the joined tensors' gradients reach
-/// the named ones. `named` gives a tensor by its Hugging Face name, undefined if there is none.
+/// Matrices of the layers as products of `type` read them, which activations have: call once a
+/// step, behind the last change of the named tensors. `named` gives a tensor by its Hugging Face
+/// name, undefined if there is none.
 ModelTensors gather_tensors(const model::ModelConfig& config,
-                            const std::function<at::Tensor(const std::string&)>& named);
+                            const std::function<at::Tensor(const std::string&)>& named,
+                            at::ScalarType type);
 
 }  // namespace msa::train

@@ -18,8 +18,8 @@ TEST(RankDocuments, FollowsTheMeanScoreOfInferencesRoutingOverAllPasses) {
   const model::ModelConfig config = small_config({{"vocab_size", 8'192}});
   const Parameters parameters = Parameters::random(config, 5);
   const LayerMath math(config, 1'024, at::kCPU);
-  const ModelTensors tensors =
-      gather_tensors(config, [&](const std::string& name) { return parameters.find(name); });
+  const ModelTensors tensors = gather_tensors(
+      config, [&](const std::string& name) { return parameters.find(name); }, at::kFloat);
   const samples::BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
   const samples::TrainCorpus& corpus = fixture.corpus();
   samples::AskedMemory memory(corpus, fixture.layout(), 1 << 20);

@@ -30,7 +30,8 @@ bool SequenceLayers::routes(int64_t i) const {
   return input_->num_asking > 0 && math_->config().router_slot(i) >= 0;
 }
 
-LayerOutput SequenceLayers::run(int64_t i, const LayerInput& in, RouterChoice& choice) const {
+LayerOutput SequenceLayers::attention(int64_t i, const LayerInput& in, autograd::Purpose purpose,
+                                      RouterChoice& choice) const {
   const Projections rows = math_->project(in.weights, in.residual, angles_);
   LayerOutput out;
   if (routes(i)) {
@@ -46,13 +47,13 @@ LayerOutput SequenceLayers::run(int64_t i, const LayerInput& in, RouterChoice& c
     }
   }
   if (i == last_ && !learns_tokens()) return out;  // nobody reads what is attended
-  auto attention = attend(i, in, rows, choice);
+  auto attended = attend(i, in, rows, choice);
   auto x = rows.x;
   if (i == last_) {  // above its attention only learned rows are read
     x = autograd::gather_rows(x, input_->target_rows);
-    attention = autograd::gather_rows(attention.flatten(1), input_->target_rows);
+    attended = autograd::gather_rows(attended.flatten(1), input_->target_rows);
   }
-  out.residual = math_->finish(in.weights, x, attention);
+  out.residual = math_->add_attention(in.weights, x, attended, purpose);
   return out;
 }
 
@@ -61,9 +62,8 @@ at::Tensor SequenceLayers::queries(const LayerTensors& weights, const Projection
   const auto asking = [&](const at::Tensor& all) {
     return autograd::gather_rows(all, input_->query_rows);
   };
-  return weights.router_query.defined()
-             ? autograd::linear(asking(rows.normed), weights.router_query)
-             : asking(rows.q.flatten(1));
+  return weights.has_own_router() ? autograd::linear(asking(rows.normed), weights.router_query)
+                                  : asking(rows.q.flatten(1));
 }
 
 at::Tensor SequenceLayers::attend(int64_t i, const LayerInput& in, const Projections& rows,

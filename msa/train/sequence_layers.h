@@ -38,9 +38,10 @@ class SequenceLayers {
   bool routes(int64_t i) const;
   bool is_taught(int64_t i) const { return i >= math_->config().num_layers / 2; }
 
-  /// The stream behind layer i. Behind the last one only the learned rows [n, E], and nothing where
-  /// no token is learned.
-  LayerOutput run(int64_t i, const LayerInput& in, RouterChoice& choice) const;
+  /// The stream behind the attention of layer i. Of the last one only the learned rows [n, E], and
+  /// nothing where no token is learned.
+  LayerOutput attention(int64_t i, const LayerInput& in, autograd::Purpose purpose,
+                        RouterChoice& choice) const;
 
  private:
   bool learns_tokens() const { return input_->target_rows.size(0) > 0; }

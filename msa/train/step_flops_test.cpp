@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <iterator>
 #include <string_view>
 
 #include "msa/samples/random_batch.h"
@@ -56,18 +57,19 @@ samples::Batch batch_of(const model::ModelConfig& config, bool asks) {
 
 /// What torch multiplies in a step in float64, where all products with matrices are its own.
 double products_of(const model::ModelConfig& config, const samples::Batch& batch,
-                   const StepFlopsOptions& wanted) {
+                   const StepFlopsOptions& wanted, bool recomputes_layers = false) {
   Parameters parameters = Parameters::random(config, 1);
   parameters.train_routers_alone(wanted.routers_alone);
   ForwardOptions options;
   options.type = at::kDouble;
   options.weights = wanted.weights;
+  options.recomputes_layers = recomputes_layers;
   options.totals.add(batch);
   options.routing.top_k = wanted.top_k;
   options.routing.loss.temperature = parameters["temperature"];
   const LayerMath math(config, 1024, at::kCPU);
-  const ModelTensors tensors =
-      gather_tensors(config, [&](const std::string& name) { return parameters.find(name); });
+  const ModelTensors tensors = gather_tensors(
+      config, [&](const std::string& name) { return parameters.find(name); }, options.type);
   const StepInput input =
       step_input(batch, config.msa.chunk_tokens, options.weights, options.totals, at::kCPU);
   const CountedProducts counted;
@@ -129,6 +131,19 @@ TEST(StepFlops, ProductsAreThoseThatTorchCounts) {
                 3 * (flops.layers + flops.routers + flops.head));
     }
   }
+}
+
+TEST(StepFlops, LayersThatAreMadeAgainLeaveOutTheProductsThatTheirPartsEndWith) {
+  const model::ModelConfig config = small_config();
+  const samples::Batch batch = batch_of(config, false);
+  const StepFlopsOptions options{.weights = {.term = {1}, .auxiliary = 0}};
+  const StepFlops flops = step_flops(config, batch, options);
+  // Output and down projection of all tokens, behind the last attention of learned ones alone.
+  const auto tokens = static_cast<double>(batch.sequences.num_tokens() + std::ssize(batch.head));
+  const auto learned = static_cast<double>(num_learned(batch.targets, options.weights));
+  const double last_products = 2 * (512 + 384) * (2 * tokens + learned);
+  EXPECT_EQ(products_of(config, batch, options, /*recomputes_layers=*/true),
+            products_of(config, batch, options) + flops.layers - last_products);
 }
 
 TEST(StepFlops, WhereRoutersLearnAloneOnlyTheirWeightsHaveABackwardPass) {

@@ -28,11 +28,20 @@ struct Widths {
 
   /// And behind it: the stream, its norm, gate and up, their product.
   int64_t mlp() const { return 2 * embed + 3 * ffn; }
+
+  /// Gradients of them that are there at once: of joint rows, their heads and what was attended; of
+  /// gate and up and their product.
+  int64_t attention_slopes() const { return 2 * (queries + 2 * keys) + queries; }
+  int64_t mlp_slopes() const { return 3 * ffn; }
 };
 
+/// Rows that a layer's parts work on, and bytes.
 struct Layer {
-  int64_t kept = 0;        // bytes, if nothing is made again
-  int64_t remembered = 0;  // bytes beside its input, if all is
+  int64_t rows = 0;        // up to the attention
+  int64_t mlp_rows = 0;    // behind it
+  int64_t attention = 0;   // kept by the first part, if nothing is made again
+  int64_t mlp = 0;         // kept by the second
+  int64_t remembered = 0;  // kept in any case
 };
 
 struct Lengths {
@@ -66,15 +75,20 @@ struct Lengths {
 };
 
 Layer document_layer(const Widths& widths, const Lengths& lengths, int64_t number, bool is_last) {
+  const int64_t tokens = lengths.documents;
   const int64_t attention = widths.attention() + 2 * widths.keys;
-  int64_t values = lengths.documents * (attention + widths.mlp());
+  Layer layer{.rows = tokens,
+              .mlp_rows = is_last ? lengths.document_targets : tokens,
+              .attention = tokens * attention * number,
+              .mlp = 0,
+              .remembered = 0};
+  layer.mlp = layer.mlp_rows * widths.mlp() * number;
   if (is_last && lengths.document_targets > 0) {
-    values =
-        lengths.documents * attention + lengths.document_targets * (widths.mlp() + widths.queries);
+    layer.attention += lengths.document_targets * widths.queries * number;
   } else if (is_last) {
-    values = lengths.documents * (2 * widths.embed + 4 * widths.keys);
+    layer.attention = tokens * (2 * widths.embed + 4 * widths.keys) * number;
   }
-  return {.kept = values * number, .remembered = 0};
+  return layer;
 }
 
 Layer sequence_layer(const model::ModelConfig& config, const samples::Batch& batch,
@@ -82,22 +96,26 @@ Layer sequence_layer(const model::ModelConfig& config, const samples::Batch& bat
   const Widths widths(config);
   const bool routes = batch.num_asking > 0 && config.router_slot(i) >= 0;
   const bool is_last = i == config.num_layers - 1;
-  Layer layer;
-  layer.kept = lengths.sequences * widths.attention() * number;
-  layer.kept += is_last ? lengths.targets * (widths.mlp() + widths.queries) * number
-                        : lengths.sequences * widths.mlp() * number;
   const int64_t seen = lengths.own_keys + (routes ? lengths.chosen_keys : 0);
-  layer.kept += seen * 2 * widths.keys * number;
+  Layer layer{
+      .rows = lengths.sequences,
+      .mlp_rows = is_last ? lengths.targets : lengths.sequences,
+      .attention = (lengths.sequences * widths.attention() + seen * 2 * widths.keys) * number,
+      .mlp = 0,
+      .remembered = 0};
+  layer.mlp = layer.mlp_rows * widths.mlp() * number;
+  if (is_last) layer.attention += lengths.targets * widths.queries * number;
   if (!routes) return layer;
   const auto queries = static_cast<int64_t>(batch.query_rows.size());
   layer.remembered = seen * kIndexBytes + lengths.pairs * (2 * kIndexBytes + 1);
-  layer.kept += layer.remembered + queries * (widths.embed + widths.queries) * number +
-                lengths.pairs * 2 * widths.keys * kFloatBytes;
+  layer.attention += queries * (widths.embed + widths.queries) * number +
+                     lengths.pairs * 2 * widths.keys * kFloatBytes;
   return layer;
 }
 
-void add_weights(const model::ModelConfig& config, OptimizerMethod optimizer, StepMemory& memory) {
-  int64_t joined = 0;
+void add_weights(const model::ModelConfig& config, at::ScalarType type, OptimizerMethod optimizer,
+                 StepMemory& memory) {
+  int64_t read = 0;  // by products, beside the weights
   for (const auto& [name, shape] : model::parameter_shapes(config)) {
     int64_t values = 1;
     for (const int64_t side : shape) values *= side;
@@ -107,17 +125,18 @@ void add_weights(const model::ModelConfig& config, OptimizerMethod optimizer, St
         return part.find(wanted) != std::string_view::npos;
       });
     };
+    const bool is_of_layer = shape.size() == 2 && !is_one_of({"embed_tokens", "lm_head"});
     memory.weights += values * kFloatBytes;
-    const bool is_momentum_alone = optimizer == OptimizerMethod::kMuon && shape.size() == 2 &&
-                                   !is_one_of({"embed_tokens", "lm_head"});
+    const bool is_momentum_alone = optimizer == OptimizerMethod::kMuon && is_of_layer;
     memory.optimizer += values * (is_momentum_alone ? 1 : 2) * kFloatBytes;
-    if (is_one_of({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj",
-                   "mlp.up_proj"})) {
-      joined += values * kFloatBytes;
+    const bool is_joined = is_one_of({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                      "mlp.gate_proj", "mlp.up_proj"});
+    if (is_joined || (is_of_layer && type != at::kFloat)) {
+      read += values * static_cast<int64_t>(c10::elementSize(type));
     }
   }
-  memory.gradients = memory.weights + joined;
-  memory.weights += joined;
+  memory.gradients = memory.weights;
+  memory.weights += read;
 }
 
 }  // namespace
@@ -129,28 +148,35 @@ int64_t StepMemory::peak() const {
 StepMemory step_memory(const model::ModelConfig& config, const samples::Batch& batch,
                        const ForwardOptions& options, OptimizerMethod optimizer) {
   StepMemory memory;
-  add_weights(config, optimizer, memory);
+  add_weights(config, options.type, optimizer, memory);
   const Widths widths(config);
   const Lengths lengths(config, batch, options);
   const auto number = static_cast<int64_t>(c10::elementSize(options.type));
-  const auto add = [&](const Layer& layer, int64_t tokens) {
-    memory.activations +=
-        options.recomputes_layers ? tokens * widths.embed * number + layer.remembered : layer.kept;
-    // What is differentiated has gradients as large beside it, of the MLP at most.
-    const int64_t slopes = tokens * 3 * widths.ffn * number;
-    memory.layer = std::max(memory.layer, slopes + (options.recomputes_layers ? layer.kept : 0));
+  const auto add = [&](const Layer& layer) {
+    memory.activations += layer.remembered;
+    // What is differentiated has gradients beside it.
+    const int64_t attention_slopes = layer.rows * widths.attention_slopes() * number;
+    const int64_t mlp_slopes = layer.mlp_rows * widths.mlp_slopes() * number;
+    if (options.recomputes_layers) {
+      memory.activations += (layer.rows + layer.mlp_rows) * widths.embed * number;
+      memory.layer =
+          std::max({memory.layer, layer.attention + attention_slopes, layer.mlp + mlp_slopes});
+    } else {
+      memory.activations += layer.attention + layer.mlp;
+      memory.layer = std::max({memory.layer, attention_slopes, mlp_slopes});
+    }
   };
   if (lengths.documents > 0) {
     const int64_t last =
         lengths.document_targets > 0 ? config.num_layers - 1 : config.msa.router_layers.back();
     for (int64_t i = 0; i <= last; ++i) {
-      add(document_layer(widths, lengths, number, i == last), lengths.documents);
+      add(document_layer(widths, lengths, number, i == last));
     }
     memory.activations += static_cast<int64_t>(config.msa.router_layers.size()) * lengths.chunks *
                           4 * widths.keys * number;
   }
   for (int64_t i = 0; i < config.num_layers; ++i) {
-    add(sequence_layer(config, batch, lengths, i, number), lengths.sequences);
+    add(sequence_layer(config, batch, lengths, i, number));
   }
   const int64_t learned = lengths.targets + lengths.document_targets;
   if (learned > 0) {

@@ -12,8 +12,8 @@ namespace msa::train {
 
 /// Bytes.
 struct StepMemory {
-  int64_t weights = 0;      // float32, and the matrices joined of them for a step
-  int64_t gradients = 0;    // of both
+  int64_t weights = 0;      // float32, and what products read of them where that is no such matrix
+  int64_t gradients = 0;    // float32
   int64_t optimizer = 0;    // what it remembers
   int64_t activations = 0;  // kept between the forward and the backward pass
   int64_t layer = 0;        // of the layer that is differentiated, beside them

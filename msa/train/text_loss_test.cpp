@@ -19,8 +19,9 @@ class TextLossTest : public testing::Test {
   TextLossTest()
       : parameters_(Parameters::random(small_config(), 7)),
         math_(parameters_.config(), /*max_positions=*/64, at::kCPU),
-        tensors_(gather_tensors(parameters_.config(),
-                                [&](const std::string& name) { return parameters_.find(name); })) {}
+        tensors_(gather_tensors(
+            parameters_.config(), [&](const std::string& name) { return parameters_.find(name); },
+            at::kFloat)) {}
 
   TextLoss loss(const std::vector<ScoredText>& texts) const {
     return text_loss(math_, tensors_, texts, at::kFloat, at::kCPU);

@@ -80,8 +80,8 @@ StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& o
                      const std::function<void()>& meanwhile) {
   const auto& [batch, totals, input, flops] = prepared;
   options.totals = totals;
-  const ModelTensors tensors =
-      gather_tensors(math.config(), [&](const std::string& name) { return parameters.find(name); });
+  const ModelTensors tensors = gather_tensors(
+      math.config(), [&](const std::string& name) { return parameters.find(name); }, options.type);
   ActivationWatch watch;
   options.on_border = [&watch, told = options.on_border](const LayerBorder& border,
                                                          const at::Tensor& tensor) {

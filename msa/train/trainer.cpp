@@ -224,7 +224,8 @@ bool Trainer::is_to_mine() const {
 void Trainer::mine_misses() {
   const auto start = Clock::now();
   const ModelTensors tensors = gather_tensors(
-      setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
+      setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); },
+      setup_.type);
   Mined mined = mine(*setup_.corpus, *setup_.layout, phase().mixture, math_, tensors,
                      {.wanted = setup_.config.mining,
                       .seed = static_cast<uint64_t>(setup_.config.run.seed),
@@ -313,7 +314,8 @@ void Trainer::step(StepSupply& steps, const ForwardOptions& options) {
 void Trainer::evaluate() {
   if (evaluation_ == nullptr || !setup_.model().has_memory()) return;
   const ModelTensors tensors = gather_tensors(
-      setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); });
+      setup_.model(), [&](const std::string& name) { return setup_.parameters->find(name); },
+      setup_.type);
   const auto lines = evaluation_->run(math_, tensors, stop_);
   const auto reading = evaluation_->read(math_, tensors, stop_);
   for (const Recall& recall : lines) {

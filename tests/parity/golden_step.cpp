@@ -118,10 +118,13 @@ StepResult run_step(const GoldenSet& golden, const GoldenStep& step) {
                           named.at("b")};
 
   const train::LayerMath math(config, 4096, step.device);
-  const auto tensors = train::gather_tensors(config, [&](const std::string& name) {
-    const auto found = named.find(name);
-    return found == named.end() ? at::Tensor() : found->second;
-  });
+  const auto tensors = train::gather_tensors(
+      config,
+      [&](const std::string& name) {
+        const auto found = named.find(name);
+        return found == named.end() ? at::Tensor() : found->second;
+      },
+      step.type);
   StepResult result;
   result.terms = at::zeros({samples::kNumLossTerms}, at::device(step.device));
   result.auxiliary = at::zeros({3}, at::device(step.device));

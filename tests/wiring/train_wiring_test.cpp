@@ -75,5 +75,7 @@ TEST(TrainWiringParts, WithoutQuestions) { expect_wired({.asks = false}); }
 
 TEST(TrainWiringParts, RoutingAlone) { expect_wired({.learns_tokens = false}); }
 
+TEST(TrainWiringParts, WithActivationsMadeAgain) { expect_wired({.recomputes_layers = true}); }
+
 }  // namespace
 }  // namespace msa::wiring
