@@ -16,6 +16,7 @@ constexpr int kMaxMisses = 32;
 
 constexpr size_t kMaxTexts = 3;  // of a reading sequence
 constexpr int64_t kNearPlaces = 2;
+constexpr double kTellingShare = 0.5;  // of texts beside one that tells of an invented name
 
 }  // namespace
 
@@ -122,7 +123,11 @@ std::vector<int32_t> BatchMaker::draw_distractors(const DrawnQuestion& question,
   const auto num_places = static_cast<int64_t>(making.memory.documents().size());
   for (int64_t i = 0; i < count; ++i) {
     const int64_t near = (question.place + random.between(1, kNearPlaces)) % num_places;
-    const auto place = static_cast<int32_t>(random.chance(0.5) ? near : random.below(num_places));
+    // Those that tell of other invented names look like the right one.
+    const bool is_telling = question.is_invented && random.chance(kTellingShare);
+    const auto place = is_telling           ? random.pick(making.memory.telling())
+                       : random.chance(0.5) ? static_cast<int32_t>(near)
+                                            : static_cast<int32_t>(random.below(num_places));
     const bool is_new = std::ranges::find(question.gold, place) == question.gold.end() &&
                         std::ranges::find(others, place) == others.end();
     if (is_new) others.push_back(place);
@@ -155,7 +160,7 @@ bool BatchMaker::write_reading(const DrawnQuestion& question, bool is_by_hops,
   const Learned text{.term = LossTerm::kReconstruction, .weight = mixture_.weights.text};
   std::string answer = question.answer;
   std::vector<Renaming> renamings;
-  if (mixture_.renamed_share > 0) {
+  if (mixture_.renamed_share > 0 && !question.is_invented) {
     std::vector<std::string> gold;
     std::vector<std::string> others;
     for (const auto& round : rounds) {
@@ -319,7 +324,7 @@ Batch BatchMaker::make(int64_t step) const {
   for (const ShownDocument& shown : making.memory.documents()) {
     expect_not_held_back(shown.document);
     tokens.clear();
-    corpus_.append_document(shown.document, shown.id, shown.title, tokens);
+    append_document(corpus_, shown, tokens);
     const int32_t first = batch.documents.offsets.back();
     for (size_t i = opening_tokens(shown.id); i < tokens.size(); ++i) {
       batch.document_targets.add(first + static_cast<int32_t>(i) - 1, tokens[i], 1,

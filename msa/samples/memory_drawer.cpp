@@ -1,10 +1,13 @@
 #include "msa/samples/memory_drawer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "msa/base/error.h"
 #include "msa/samples/document_ids.h"
 #include "msa/samples/facts.h"
+#include "msa/samples/phrases.h"
+#include "msa/samples/renaming.h"
 
 namespace msa::samples {
 namespace {
@@ -37,6 +40,19 @@ bool DrawnMemory::add(const ShownDocument& shown) {
   return true;
 }
 
+bool DrawnMemory::add(ShownDocument shown, ToldFact told) {
+  if (place_of(shown.document) >= 0) return false;
+  const auto place = static_cast<int32_t>(documents_.size());
+  shown.told = &told_.emplace(place, std::move(told)).first->second.text;
+  telling_.push_back(place);
+  return add(shown);
+}
+
+const InventedFact* DrawnMemory::fact_of(int32_t place) const {
+  const auto found = told_.find(place);
+  return found == told_.end() ? nullptr : &found->second.fact;
+}
+
 int32_t DrawnMemory::place_of(int32_t document) const {
   const auto found = places_.find(document);
   return found == places_.end() ? -1 : found->second;
@@ -57,6 +73,7 @@ struct MemoryDrawer::Filling {
   DrawnMemory memory;
   DocumentIds ids;
   int64_t tokens_left = 0;
+  FactInventor inventor;
 };
 
 MemoryDrawer::MemoryDrawer(const TrainCorpus& corpus, const Mixture& mixture)
@@ -103,11 +120,32 @@ bool MemoryDrawer::add(int32_t document, Filling& filling, Random& random) const
                             .title = random.chance(mixture_.hidden_title_share)
                                          ? TrainCorpus::Title::kHidden
                                          : TrainCorpus::Title::kShown};
+  if (mixture_.invented_share > 0 && random.chance(mixture_.invented_share) &&
+      add_telling(shown, filling, random)) {
+    return true;
+  }
   const int64_t digits = static_cast<int64_t>(std::to_string(shown.id).size());
   const int64_t tokens = corpus_.document_tokens(document, shown.title, digits);
   if (tokens > filling.tokens_left) return false;
   filling.tokens_left -= tokens;
   return filling.memory.add(shown);
+}
+
+/// With a fact about an invented name in its text, where there is room for that in a document and
+/// in the memory.
+bool MemoryDrawer::add_telling(ShownDocument shown, Filling& filling, Random& random) const {
+  const std::string_view text = corpus_.text(shown.document);
+  InventedFact fact = filling.inventor.next(random);
+  if (has_words(ascii_lower(text), ascii_lower(fact.name))) return false;
+  std::string told = with_sentence(text, fact.sentence, random);
+  shown.told = &told;
+  const auto text_tokens = static_cast<int64_t>(corpus_.layout().tokenizer().encode(told).size());
+  std::vector<int32_t> tokens;
+  append_document(corpus_, shown, tokens);
+  const auto num_tokens = static_cast<int64_t>(tokens.size());
+  if (text_tokens > corpus_.max_document_tokens() || num_tokens > filling.tokens_left) return false;
+  filling.tokens_left -= num_tokens;
+  return filling.memory.add(shown, {.fact = std::move(fact), .text = std::move(told)});
 }
 
 void MemoryDrawer::add_neighbours(int32_t document, Filling& filling, Random& random) const {
@@ -142,7 +180,8 @@ DrawnMemory MemoryDrawer::draw_memory(std::span<const std::vector<int32_t>> simi
                                       Random& random) const {
   Filling filling{.memory = DrawnMemory(corpus_),
                   .ids = DocumentIds(mixture_.ids_max_digits),
-                  .tokens_left = mixture_.memory_tokens};
+                  .tokens_left = mixture_.memory_tokens,
+                  .inventor = {}};
   for (int misses = 0; misses < kMaxMisses;) {
     if (!similar.empty() && random.chance(mixture_.similar_share)) {
       bool is_new = false;

@@ -2,6 +2,7 @@
 // Which documents make up the memory of a batch.
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,20 +11,38 @@
 #include <vector>
 
 #include "msa/samples/chain_maker.h"
+#include "msa/samples/invented_facts.h"
 #include "msa/samples/mixture.h"
 #include "msa/samples/random.h"
-#include "msa/samples/sequence_writer.h"
+#include "msa/samples/shown_document.h"
 #include "msa/samples/train_corpus.h"
 
 namespace msa::samples {
 
-/// Documents in their places.
+/// A fact with the text that tells it.
+struct ToldFact {
+  InventedFact fact;
+  std::string text;
+};
+
+/// Documents in their places. What they show lives as long as the memory that it was moved to last.
 class DrawnMemory {
  public:
   explicit DrawnMemory(const TrainCorpus& corpus) : corpus_(corpus) {}
+  DrawnMemory(DrawnMemory&&) = default;
+  DrawnMemory(const DrawnMemory&) = delete;
 
   /// False if the document is in it already.
   bool add(const ShownDocument& shown);
+
+  /// The same of a document that is read with a fact in it from now on.
+  bool add(ShownDocument shown, ToldFact told);
+
+  /// What the document in a place tells of an invented name; null: nothing.
+  const InventedFact* fact_of(int32_t place) const;
+
+  /// Places of documents that tell such facts, rising.
+  const std::vector<int32_t>& telling() const { return telling_; }
 
   /// -1 where it is not.
   int32_t place_of(int32_t document) const;
@@ -44,6 +63,8 @@ class DrawnMemory {
   std::unordered_map<int32_t, int32_t> places_;
   std::unordered_set<std::string_view> names_;
   std::unordered_map<std::string_view, int64_t> titles_;  // how many of each
+  std::map<int32_t, ToldFact> told_;                      // by place
+  std::vector<int32_t> telling_;
 };
 
 /// Immutable; may be used from several threads. Borrows the corpus.
@@ -67,6 +88,7 @@ class MemoryDrawer {
 
   double weight_of(int64_t source) const;
   bool add(int32_t document, Filling& filling, Random& random) const;
+  bool add_telling(ShownDocument shown, Filling& filling, Random& random) const;
   void add_neighbours(int32_t document, Filling& filling, Random& random) const;
   void add_other_gold(int32_t document, Filling& filling, Random& random) const;
   void add_chain(int32_t document, Filling& filling, Random& random) const;

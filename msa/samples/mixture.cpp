@@ -38,6 +38,8 @@ void check(const Mixture& mixture, int64_t num_sources) {
   for (const auto& [value, name] : {std::pair{mixture.hidden_title_share, "hidden_title_share"},
                                     {mixture.neighbour_share, "neighbour_share"},
                                     {mixture.similar_share, "similar_share"},
+                                    {mixture.invented_share, "invented_share"},
+                                    {mixture.invented_question_share, "invented_question_share"},
                                     {mixture.language_share, "language_share"},
                                     {mixture.reading_share, "reading_share"},
                                     {mixture.no_answer_share, "no_answer_share"},

@@ -55,6 +55,7 @@ struct Mixture {
   double neighbour_share = 0.2;      // draws that bring the documents behind theirs, if alike
   int64_t num_neighbours = 3;        // at most
   double similar_share = 0;          // draws of a whole group of BatchMaker::set_similar
+  double invented_share = 0;         // documents with a sentence about an invented name, if it fits
   int64_t ids_max_digits = 7;        // ids are uniform in length
 
   // Shares of sequence_tokens. Questions that only name documents fill what is left.
@@ -82,6 +83,7 @@ struct Mixture {
   /// Draws that look for a second document that the first one names: a question over both is made.
   double chain_share = 1;
 
+  double invented_question_share = 0.5;  // of those of a document that has such a sentence
   QuestionShares questions;
   double lower_case_share = 0.5;
 

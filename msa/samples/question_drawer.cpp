@@ -142,12 +142,17 @@ std::optional<DrawnQuestion> QuestionDrawer::made(const DrawnMemory& memory, int
     while (i + 1 < shares.size() && (shares[i] <= 0 || point >= shares[i])) point -= shares[i++];
     if (shares[i] <= 0) break;  // rounding
     const std::string_view title = corpus_.title(shown.document);
-    const std::string_view text = corpus_.text(shown.document);
+    // Sentences become questions as the corpus has them: an invented one is asked in forms of its
+    // own, and tells nothing of the title.
+    const MadeKind kind = kMadeShares[i].kind;
+    const bool takes_words = kind == MadeKind::kSpan || kind == MadeKind::kWords;
+    const std::string_view text =
+        takes_words ? passage_of(corpus_, shown) : corpus_.text(shown.document);
     const bool shows_title =
         shown.title == TrainCorpus::Title::kShown || text.find(title) != std::string_view::npos;
-    const bool is_fit = kMadeShares[i].kind != MadeKind::kTitle ||
-                        (shows_title && memory.num_of_title(shown.document) == 1);
-    auto question = is_fit ? make_question(kMadeShares[i].kind, title, text, random) : std::nullopt;
+    const bool is_fit =
+        kind != MadeKind::kTitle || (shows_title && memory.num_of_title(shown.document) == 1);
+    auto question = is_fit ? make_question(kind, title, text, random) : std::nullopt;
     if (question) {
       return DrawnQuestion{.text = styled(question->text, random),
                            .answer = std::move(question->answer),
@@ -164,6 +169,16 @@ std::optional<DrawnQuestion> QuestionDrawer::made(const DrawnMemory& memory, int
 
 std::optional<DrawnQuestion> QuestionDrawer::draw(const DrawnMemory& memory, int32_t place,
                                                   Wanted wanted, Random& random) const {
+  const InventedFact* fact = memory.fact_of(place);
+  if (fact != nullptr && random.chance(mixture_.invented_question_share)) {
+    const int32_t document = memory.documents()[static_cast<size_t>(place)].document;
+    return DrawnQuestion{.text = styled(question_about(*fact, random), random),
+                         .answer = fact->answer,
+                         .gold = {place},
+                         .place = place,
+                         .name = "invented for " + std::string(corpus_.document_name(document)),
+                         .is_invented = true};
+  }
   const QuestionShares& shares = mixture_.questions;
   const double all = shares.span + shares.words + shares.title + shares.cloze + shares.fact;
   const double made_share = wanted == Wanted::kAnswered ? mixture_.made_reading_share
@@ -202,7 +217,7 @@ std::optional<DrawnQuestion> QuestionDrawer::unanswerable_near(const DrawnMemory
   const std::string telling = corpus::lower_case(answer);
   for (const ShownDocument& shown : memory.documents()) {
     if (plain_title(corpus_.title(shown.document)) != title) continue;
-    const std::string text = corpus::lower_case(corpus_.text(shown.document));
+    const std::string text = corpus::lower_case(passage_of(corpus_, shown));
     if (text.find(telling) != std::string::npos) return std::nullopt;
   }
   return DrawnQuestion{.text = styled(question.text, random),

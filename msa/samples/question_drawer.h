@@ -25,6 +25,7 @@ struct DrawnQuestion {
   int32_t place = 0;  // of the gold document that it was drawn for; without gold: of one that may
                       // be read in vain, or -1
   std::string name;   // for messages
+  bool is_invented = false;  // asks for what no corpus tells
 };
 
 /// A written question with one of its answers.
@@ -50,8 +51,9 @@ class QuestionDrawer {
   static int32_t draw_place(const std::vector<double>& place_ends, Random& random);
   std::vector<double> place_ends(const DrawnMemory& memory) const;
 
-  /// A question that the document in a place answers, with others if it needs them. Nothing if the
-  /// document gives none.
+  /// A question that the document in a place answers, with others if it needs them; of documents
+  /// that tell of an invented name, in the mixture's share one about it. Nothing if the document
+  /// gives none.
   std::optional<DrawnQuestion> draw(const DrawnMemory& memory, int32_t place, Wanted wanted,
                                     Random& random) const;
 

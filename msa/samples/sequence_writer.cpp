@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "msa/corpus/passage_text.h"
-
 namespace msa::samples {
 namespace {
 
@@ -27,15 +25,6 @@ void add_sequence(const TrainSequence& sequence, std::string name, Batch& batch)
 }
 
 }  // namespace
-
-std::string shown_text(const TrainCorpus& corpus, const ShownDocument& shown) {
-  const std::string_view text = corpus.text(shown.document);
-  return shown.title == TrainCorpus::Title::kShown
-             ? corpus::passage_text(corpus.title(shown.document), text)
-             : std::string(text);
-}
-
-size_t opening_tokens(int64_t id) { return 3 + std::to_string(id).size(); }
 
 SequenceWriter::SequenceWriter(const text::PromptLayout& layout, const TrainCorpus& corpus)
     : layout_(layout), corpus_(corpus) {
@@ -75,7 +64,7 @@ void SequenceWriter::learn(size_t first, size_t end, Learned learned) {
 
 void SequenceWriter::add_document(const ShownDocument& shown, Learned learned) {
   std::vector<int32_t> tokens;
-  corpus_.append_document(shown.document, shown.id, shown.title, tokens);
+  append_document(corpus_, shown, tokens);
   add_tokens(tokens, 1);
   learn(std::min(opening_tokens(shown.id), tokens.size()), tokens.size(), learned);
   head_tokens_ = tokens.size();
@@ -109,9 +98,9 @@ void SequenceWriter::add_texts(std::vector<ShownDocument> texts, Learned learned
   std::vector<int32_t> tokens;
   for (const ShownDocument& text : texts) {
     if (renamings.empty()) {
-      corpus_.append_text(text.document, text.id, text.title, tokens);
+      append_text(corpus_, text, tokens);
     } else {
-      append_text(text.id, renamed(shown_text(corpus_, text), renamings), tokens);
+      append_text(layout_, text.id, renamed(shown_text(corpus_, text), renamings), tokens);
     }
   }
   add_text_tokens(tokens, learned);
@@ -126,17 +115,9 @@ void SequenceWriter::add_text_tokens(std::span<const int32_t> tokens, Learned le
   add_tokens(std::span(&closing, 1), text::kResponseRole);
 }
 
-/// As an appended text, without the token that closes all of them.
-void SequenceWriter::append_text(int64_t id, std::string_view text,
-                                 std::vector<int32_t>& tokens) const {
-  const text::AppendedText appended{.id = id, .text = text};
-  const auto more = layout_.appended_texts(std::span(&appended, 1)).tokens;
-  tokens.insert(tokens.end(), more.begin(), more.end() - 1);
-}
-
 void SequenceWriter::add_text(int64_t id, std::string_view text, Learned learned) {
   std::vector<int32_t> tokens;
-  append_text(id, text, tokens);
+  append_text(layout_, id, text, tokens);
   add_text_tokens(tokens, learned);
 }
 

@@ -9,30 +9,17 @@
 
 #include "msa/samples/batch.h"
 #include "msa/samples/renaming.h"
+#include "msa/samples/shown_document.h"
 #include "msa/samples/train_corpus.h"
 #include "msa/text/prompt_layout.h"
 
 namespace msa::samples {
-
-/// A document as it stands in a memory or in a sequence.
-struct ShownDocument {
-  int32_t document = 0;
-  int64_t id = 0;
-  TrainCorpus::Title title = TrainCorpus::Title::kShown;
-};
-
-/// Tokens of "<|im_start|>[id]", with which a framed document begins: digits are tokens of their
-/// own, and nobody can know them.
-size_t opening_tokens(int64_t id);
 
 /// A term and a weight of tokens that are to be learned; weight 0: they are not.
 struct Learned {
   LossTerm term = LossTerm::kLanguage;
   float weight = 0;
 };
-
-/// A document's text as it is read: its title stands in front where it is shown.
-std::string shown_text(const TrainCorpus& corpus, const ShownDocument& shown);
 
 struct TrainSequence {
   text::Prompt prompt;  // tokens of the question role route
@@ -85,7 +72,6 @@ class SequenceWriter {
  private:
   void learn(size_t first, size_t end, Learned learned);
   void add_tokens(std::span<const int32_t> tokens, int32_t role);
-  void append_text(int64_t id, std::string_view text, std::vector<int32_t>& tokens) const;
   void add_text_tokens(std::span<const int32_t> tokens, Learned learned);
 
   const text::PromptLayout& layout_;

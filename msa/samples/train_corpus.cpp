@@ -106,6 +106,7 @@ struct TrainCorpus::State {
   std::vector<int32_t> document_numbers;
   std::unordered_multimap<std::string_view, int32_t> first_by_name;  // of each source
   int64_t num_tokens = 0;
+  int64_t max_document_tokens = 0;
 
   QuestionTable questions;
   std::vector<uint8_t> is_question_held_back;
@@ -282,6 +283,7 @@ std::unique_ptr<TrainCorpus> TrainCorpus::open(FileSystem& files, const text::Pr
   std::unique_ptr<TrainCorpus> corpus(new TrainCorpus);
   corpus->state_ = std::make_unique<State>(layout);
   State& state = *corpus->state_;
+  state.max_document_tokens = options.max_document_tokens;
   state.open_documents(files, options, on_progress);
   state.find_repeated();
   state.read_questions(files, options, on_progress);
@@ -296,6 +298,8 @@ int64_t TrainCorpus::num_sources() const { return static_cast<int64_t>(state_->s
 int64_t TrainCorpus::num_documents() const { return state_->num_documents(); }
 int64_t TrainCorpus::num_questions() const { return state_->questions.size(); }
 int64_t TrainCorpus::num_tokens() const { return state_->num_tokens; }
+int64_t TrainCorpus::max_document_tokens() const { return state_->max_document_tokens; }
+const text::PromptLayout& TrainCorpus::layout() const { return state_->encoder.layout(); }
 
 std::string_view TrainCorpus::document_name(int64_t document) const {
   return state_->name(document);

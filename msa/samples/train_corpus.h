@@ -68,8 +68,10 @@ class TrainCorpus {
 
   int64_t num_sources() const;
   int64_t num_documents() const;
-  int64_t num_questions() const;  // held back or not
-  int64_t num_tokens() const;     // of all documents, framed, with titles and ids of 7 digits
+  int64_t num_questions() const;        // held back or not
+  int64_t num_tokens() const;           // of all documents, framed, with titles and ids of 7 digits
+  int64_t max_document_tokens() const;  // of a document's text alone
+  const text::PromptLayout& layout() const;  // that it was opened with
 
   std::string_view document_name(int64_t document) const;  // passages of one document share it
   std::string_view title(int64_t document) const;          // may be empty

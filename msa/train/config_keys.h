@@ -207,6 +207,8 @@ void list_keys(Keys& keys, samples::Mixture& mixture) {
        {Choice<double*>{"hidden_title_share", &mixture.hidden_title_share},
         {"neighbour_share", &mixture.neighbour_share},
         {"similar_share", &mixture.similar_share},
+        {"invented_share", &mixture.invented_share},
+        {"invented_question_share", &mixture.invented_question_share},
         {"language_share", &mixture.language_share},
         {"reading_share", &mixture.reading_share},
         {"no_answer_share", &mixture.no_answer_share},
