@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 def load(folder: Path, dtype: torch.dtype, device: str):
     is_shape = folder.suffix == ".json"
     values = json.loads((folder if is_shape else folder / "config.json").read_text())
-    for key in ("msa_config", "architectures", "model_type", "torch_dtype"):
+    for key in ("msa_config", "architectures", "model_type", "torch_dtype", "quantization_config"):
         values.pop(key, None)
     config = transformers.Qwen3Config(**values)
     with torch.device(device):
@@ -32,7 +32,8 @@ def load(folder: Path, dtype: torch.dtype, device: str):
         torch.set_default_dtype(torch.float32)
     if is_shape:
         return model
-    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if "router" not in k}
+    stored = {k: v for k, v in load_file(folder / "model.safetensors").items() if "router" not in k}
+    weights = {k: v * stored[k + "_scale"].float() if v.dtype == torch.int8 else v for k, v in stored.items() if not k.endswith("_scale")}
     missing, unexpected = model.load_state_dict(weights, strict=False)
     assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
     model.tie_weights()

@@ -130,7 +130,12 @@ copy_model cut && truncate -s -100 "$work/cut/model.safetensors"
 expect "truncated weights" 7 "model.safetensors" "$msa" info "$work/cut"
 copy_model shape && sed -i 's/"intermediate_size": 1024/"intermediate_size": 1000/' "$work/shape/config.json"
 expect "wrong shape" 7 "must have the shape [1000, 384]" "$msa" info "$work/shape"
-copy_model nan && printf '\xff\xff' | dd of="$work/nan/model.safetensors" bs=1 seek=20000000 conv=notrunc status=none
+copy_model nan && python3 -c 'import json, sys
+with open(sys.argv[1], "r+b") as file:
+    length = int.from_bytes(file.read(8), "little")
+    norm = json.loads(file.read(length))["model.norm.weight"]
+    file.seek(8 + length + norm["data_offsets"][0])
+    file.write(b"\xff" * 4)' "$work/nan/model.safetensors"
 expect "NaN" 7 "not finite" "$msa" info "$work/nan"
 copy_model noconfig && rm "$work/noconfig/config.json"
 expect "no config" 3 "no config.json" "$msa" info "$work/noconfig"
