@@ -128,6 +128,29 @@ TEST(Refusals, ReadWhatIsTakenForTheDocumentThatTheMemoryLacks) {
   EXPECT_GT(is_one_by_one[false], 3);
 }
 
+TEST(Refusals, SharesAreHeld) {
+  const auto share_of = [](double similar_share) {
+    Mixture mixture = refusing_mixture();
+    mixture.no_answer_similar_share = similar_share;
+    BatchMaker maker = maker_of(mixture, {.seed = kSeed});
+    maker.set_similar(groups());
+    int similar = 0;
+    int all = 0;
+    for (int64_t step = 0; step < 15; ++step) {
+      for (const std::string& name : maker.make(step).names) {
+        similar += name.starts_with("beside") ? 1 : 0;
+        all += name.starts_with("beside") || name.starts_with("without") ? 1 : 0;
+      }
+    }
+    EXPECT_GT(all, 100);
+    return static_cast<double>(similar) / all;
+  };
+  EXPECT_EQ(share_of(0), 0);
+  const double most = share_of(1);
+  EXPECT_GT(most, 0.8);
+  EXPECT_NEAR(share_of(0.5), most / 2, 0.15);
+}
+
 TEST(Refusals, WhatAMemoryLeavesOutEntersByNoOtherWay) {
   size_t left_out = 0;
   size_t similar_there = 0;
