@@ -199,15 +199,25 @@ bool BatchMaker::write_reading(const DrawnQuestion& question, bool is_by_hops,
   return true;
 }
 
-/// Nothing in the memory answers: nothing is named, or a text that does not help was read.
+/// Nothing in the memory answers: nothing is named, or texts that do not help were read, at once or
+/// one a round.
 bool BatchMaker::write_no_answer(const DrawnQuestion& question, Making& making) const {
   SequenceWriter& writer = making.writer;
   writer.begin_asked();
   const int64_t tokens = writer.add_question(question.text);
-  if (question.place >= 0) {
-    const ShownDocument& shown = making.shown(question.place);
-    writer.add_ids(std::span(&shown.id, 1));
-    writer.add_texts({shown}, {.term = LossTerm::kReconstruction, .weight = mixture_.weights.text});
+  const auto num_texts = question.read_in_vain.size();
+  const bool is_one_by_one = num_texts > 1 && making.random.chance(0.5);
+  const size_t round_texts = is_one_by_one ? 1 : num_texts;
+  for (size_t first = 0; first < num_texts; first += round_texts) {
+    std::vector<int64_t> ids;
+    std::vector<ShownDocument> texts;
+    for (const int32_t place : std::span(question.read_in_vain).subspan(first, round_texts)) {
+      ids.push_back(making.shown(place).id);
+      texts.push_back(making.shown(place));
+    }
+    writer.add_ids(ids);
+    writer.add_texts(std::move(texts),
+                     {.term = LossTerm::kReconstruction, .weight = mixture_.weights.text});
   }
   writer.add_end_of_retrieve(
       {.term = LossTerm::kAnswer, .weight = mixture_.weights.end_of_retrieve});
@@ -227,6 +237,7 @@ void BatchMaker::add_chains(Making& making) const {
         .answer = chain.answer,
         .gold = {making.memory.place_of(chain.first), making.memory.place_of(chain.second)},
         .place = making.memory.place_of(chain.first),
+        .read_in_vain = {},
         .name = "over two documents: " + std::string(corpus_.document_name(chain.first))};
     const auto step = static_cast<size_t>(making.random.below(3));
     if (step < 2) {

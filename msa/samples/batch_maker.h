@@ -33,9 +33,9 @@ class BatchMaker {
   BatchMaker(const BatchMaker&) = delete;  // its drawers know each other by address
   BatchMaker& operator=(const BatchMaker&) = delete;
 
-  /// Groups of documents that are hard to tell apart; batches depend on them. No make may run
-  /// meanwhile, and a BatchStream has to begin anew. Groups may be empty and may hold documents
-  /// that never enter; those are left out.
+  /// Groups of documents that are hard to tell apart, first the one that the others are taken for;
+  /// batches depend on them. No make may run meanwhile, and a BatchStream has to begin anew. Groups
+  /// may be empty and may hold documents that never enter; those are left out.
   void set_similar(std::vector<std::vector<int32_t>> groups);
 
   /// The same for equal corpus, mixture, options, groups and step, step >= 0. Throws

@@ -523,6 +523,9 @@ TEST(BatchMaker, RefusesMixturesOutOfRange) {
   refused([](Mixture& m) { m.reading_share = 0.6, m.language_share = 0.5; });
   refused([](Mixture& m) { m.alone_gap_share = -0.1; });
   refused([](Mixture& m) { m.alone_answers_share = 0.6, m.alone_gap_share = 0.5; });
+  refused([](Mixture& m) { m.invented_share = 1.1; });
+  refused([](Mixture& m) { m.invented_question_share = -0.1; });
+  refused([](Mixture& m) { m.no_answer_similar_share = 2; });
   refused([](Mixture& m) { m.ids_max_digits = 0; });
   refused([](Mixture& m) { m.sources.resize(3); });
   refused([](Mixture& m) { m.questions.span = -1; });

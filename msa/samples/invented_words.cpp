@@ -66,6 +66,12 @@ constexpr std::array<std::string_view, 12> kUnits{"metres", "feet",  "miles",  "
                                                   "steps",  "hours", "tonnes", "paces"};
 constexpr std::array<std::string_view, 6> kJoints{" van ", " de ", " al ", " von ", "-", "-"};
 
+constexpr std::array<std::string_view, 8> kPlainCodas{"k", "l", "m", "n", "r", "s", "t", "x"};
+constexpr int64_t kNumPlainOnsets = 20;  // of one letter, the first ones
+constexpr int64_t kNumPlainNuclei = 11;
+constexpr double kPlainCodaShare = 0.25;
+constexpr double kPlainWordShare = 0.6;
+
 constexpr size_t kMaxLetters = 16;
 constexpr size_t kMinLetters = 3;
 constexpr size_t kMinLettersAlone = 5;
@@ -76,8 +82,21 @@ std::string one_of(const std::array<std::string_view, kCount>& words, Random& ra
   return std::string(random.pick(words));
 }
 
-std::string syllable(Random& random) {
-  return one_of(kOnsets, random) + one_of(kNuclei, random) + one_of(kCodas, random);
+enum class Sound { kPlain, kAny };
+
+/// Plain: "ba", "nel"; any: "khiack", "ou" too.
+std::string syllable(Sound sound, Random& random) {
+  if (sound == Sound::kAny) {
+    return one_of(kOnsets, random) + one_of(kNuclei, random) + one_of(kCodas, random);
+  }
+  const std::string open =
+      std::string(kOnsets[static_cast<size_t>(random.below(kNumPlainOnsets))]) +
+      std::string(kNuclei[static_cast<size_t>(random.below(kNumPlainNuclei))]);
+  return random.chance(kPlainCodaShare) ? open + one_of(kPlainCodas, random) : open;
+}
+
+Sound draw_sound(Random& random) {
+  return random.chance(kPlainWordShare) ? Sound::kPlain : Sound::kAny;
 }
 
 char upper(char byte) { return static_cast<char>(std::toupper(static_cast<unsigned char>(byte))); }
@@ -160,7 +179,8 @@ std::string invented_word(Random& random, int64_t syllables) {
   for (;;) {
     std::string word;
     const int64_t count = syllables > 0 ? syllables : random.between(1, 4);
-    for (int64_t i = 0; i < count; ++i) word += syllable(random);
+    const Sound sound = draw_sound(random);
+    for (int64_t i = 0; i < count; ++i) word += syllable(sound, random);
     if (word.size() >= kMinLetters && word.size() <= kMaxLetters) return word;
   }
 }
@@ -198,16 +218,17 @@ std::string alike_name(std::string_view name, Random& random) {
   }
   // A syllable more, or another one at the word's begin or end.
   const size_t kept = old.size() / 2;
+  const std::string fresh = syllable(draw_sound(random), random);
   std::string word(old);
   switch (random.below(3)) {
     case 0:
-      word += syllable(random);
+      word += fresh;
       break;
     case 1:
-      word = word.substr(0, kept) + syllable(random);
+      word = word.substr(0, kept) + fresh;
       break;
     default:
-      word = syllable(random) + word.substr(kept);
+      word = fresh + word.substr(kept);
   }
   for (char& byte : word) byte = static_cast<char>(std::tolower(static_cast<unsigned char>(byte)));
   return other.replace(begin, end - begin, cased_as(word, old));

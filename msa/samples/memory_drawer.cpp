@@ -17,6 +17,7 @@ constexpr int kMaxMisses = 16;
 
 constexpr size_t kMinCommonBytes = 6;  // of two titles of neighbours
 constexpr double kOtherGoldShare = 0.5;
+constexpr double kLeftOutShare = 0.2;  // of groups, where refusals read what is alike
 
 bool are_alike(const TrainCorpus& corpus, int32_t a, int32_t b) {
   if (corpus.source_of(a) != corpus.source_of(b)) return false;
@@ -115,6 +116,10 @@ int32_t MemoryDrawer::draw(Random& random) const {
 
 bool MemoryDrawer::add(int32_t document, Filling& filling, Random& random) const {
   if (!may_enter(document) || filling.memory.place_of(document) >= 0) return false;
+  if (std::ranges::find(filling.memory.left_out, document, &LeftOut::document) !=
+      filling.memory.left_out.end()) {
+    return false;
+  }
   const ShownDocument shown{.document = document,
                             .id = filling.ids.draw(random),
                             .title = random.chance(mixture_.hidden_title_share)
@@ -146,6 +151,19 @@ bool MemoryDrawer::add_telling(ShownDocument shown, Filling& filling, Random& ra
   if (text_tokens > corpus_.max_document_tokens() || num_tokens > filling.tokens_left) return false;
   filling.tokens_left -= num_tokens;
   return filling.memory.add(shown, {.fact = std::move(fact), .text = std::move(told)});
+}
+
+/// True if a document of it is new.
+bool MemoryDrawer::add_group(std::span<const int32_t> group, Filling& filling,
+                             Random& random) const {
+  const bool leaves_out = mixture_.no_answer_similar_share > 0 && random.chance(kLeftOutShare);
+  if (leaves_out && group.size() > 1 && filling.memory.place_of(group[0]) < 0) {
+    const std::span<const int32_t> others = group.subspan(1);
+    filling.memory.left_out.push_back({group[0], {others.begin(), others.end()}});
+  }
+  bool is_new = false;
+  for (const int32_t document : group) is_new = add(document, filling, random) || is_new;
+  return is_new;
 }
 
 void MemoryDrawer::add_neighbours(int32_t document, Filling& filling, Random& random) const {
@@ -184,11 +202,7 @@ DrawnMemory MemoryDrawer::draw_memory(std::span<const std::vector<int32_t>> simi
                   .inventor = {}};
   for (int misses = 0; misses < kMaxMisses;) {
     if (!similar.empty() && random.chance(mixture_.similar_share)) {
-      bool is_new = false;
-      for (const int32_t document : random.pick(similar)) {
-        is_new = add(document, filling, random) || is_new;
-      }
-      misses = is_new ? 0 : misses + 1;
+      misses = add_group(random.pick(similar), filling, random) ? 0 : misses + 1;
       continue;
     }
     const int32_t document = draw(random);

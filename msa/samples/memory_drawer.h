@@ -25,6 +25,12 @@ struct ToldFact {
   std::string text;
 };
 
+/// A document that does not enter a memory, and those that are taken for it.
+struct LeftOut {
+  int32_t document = 0;
+  std::vector<int32_t> similar;
+};
+
 /// Documents in their places. What they show lives as long as the memory that it was moved to last.
 class DrawnMemory {
  public:
@@ -56,6 +62,7 @@ class DrawnMemory {
   const std::vector<ShownDocument>& documents() const { return documents_; }
 
   std::vector<ChainQuestion> chains;  // whose documents are both in it
+  std::vector<LeftOut> left_out;      // none of these documents is in it
 
  private:
   const TrainCorpus& corpus_;
@@ -76,8 +83,9 @@ class MemoryDrawer {
   /// A document that may enter, by its source's weight.
   int32_t draw(Random& random) const;
 
-  /// Documents with ids until mixture.memory_tokens are full. `similar`: groups of alike documents.
-  /// Throws Error(kInvalidArgument) if none fits.
+  /// Documents with ids until mixture.memory_tokens are full. `similar`: groups of alike documents,
+  /// the one that the others are taken for first; for refusals some enter without it. Throws
+  /// Error(kInvalidArgument) if none fits.
   DrawnMemory draw_memory(std::span<const std::vector<int32_t>> similar, Random& random) const;
 
   /// Neither held back nor a repetition nor of a source of weight 0.
@@ -89,6 +97,7 @@ class MemoryDrawer {
   double weight_of(int64_t source) const;
   bool add(int32_t document, Filling& filling, Random& random) const;
   bool add_telling(ShownDocument shown, Filling& filling, Random& random) const;
+  bool add_group(std::span<const int32_t> group, Filling& filling, Random& random) const;
   void add_neighbours(int32_t document, Filling& filling, Random& random) const;
   void add_other_gold(int32_t document, Filling& filling, Random& random) const;
   void add_chain(int32_t document, Filling& filling, Random& random) const;

@@ -44,6 +44,7 @@ void check(const Mixture& mixture, int64_t num_sources) {
                                     {mixture.reading_share, "reading_share"},
                                     {mixture.no_answer_share, "no_answer_share"},
                                     {mixture.no_answer_text_share, "no_answer_text_share"},
+                                    {mixture.no_answer_similar_share, "no_answer_similar_share"},
                                     {mixture.distractor_share, "distractor_share"},
                                     {mixture.end_of_retrieve_share, "end_of_retrieve_share"},
                                     {mixture.made_reading_share, "made_reading_share"},

@@ -64,8 +64,11 @@ struct Mixture {
 
   // Of reading sequences.
   double no_answer_share = 0.08;      // the memory does not hold the answer
-  double no_answer_text_share = 0.5;  // of those: a text is read in vain first
-  double distractor_share = 0.45;     // one or two texts beside the gold ones
+  double no_answer_text_share = 0.5;  // of those: texts are read in vain first
+  /// Of those: one to three texts that are taken for the right one instead of one text. Above 0, a
+  /// part of the groups of BatchMaker::set_similar enter without the document that they belong to.
+  double no_answer_similar_share = 0;
+  double distractor_share = 0.45;  // one or two texts beside the gold ones
   double end_of_retrieve_share = 0.8;
   double made_reading_share = 0.15;  // questions made here instead of written ones
   // Texts, in language sequences too, in which an answer that is a name, a date or a number is

@@ -14,6 +14,7 @@ constexpr int kMaxTries = 8;
 constexpr int kMaxRenamingTries = 48;
 constexpr int64_t kBeside = 3;  // passages to either side, of the same title
 constexpr size_t kMinTellingBytes = 4;
+constexpr int64_t kMaxReadInVain = 3;
 
 struct MadeShare {
   MadeKind kind;
@@ -48,6 +49,21 @@ std::string_view shortest_answer(const TrainQuestion& question) {
 }
 
 bool is_telling(std::string_view answer) { return answer.size() >= kMinTellingBytes; }
+
+bool answers_too(const TrainCorpus& corpus, const WrittenQuestion& asked, int32_t document) {
+  const auto& gold = asked.question.documents;
+  if (std::ranges::find(gold, document) != gold.end()) return true;
+  const std::string text = corpus::lower_case(corpus.text(document));
+  const bool holds_answer =
+      std::ranges::any_of(asked.question.answers, [&](std::string_view answer) {
+        return is_telling(answer) && text.find(corpus::lower_case(answer)) != std::string::npos;
+      });
+  if (holds_answer) return true;
+  if (is_telling(asked.answer)) return false;
+  const std::string_view title = plain_title(corpus.title(document));
+  return std::ranges::any_of(gold,
+                             [&](int32_t one) { return plain_title(corpus.title(one)) == title; });
+}
 
 QuestionDrawer::QuestionDrawer(const TrainCorpus& corpus, const MemoryDrawer& documents,
                                const Mixture& mixture)
@@ -111,6 +127,7 @@ std::optional<DrawnQuestion> QuestionDrawer::written(const DrawnMemory& memory, 
                         .gold = {},
                         .needs_all_gold = question.needs_all_gold,
                         .place = place,
+                        .read_in_vain = {},
                         .name = std::string(question.name)};
     for (const int32_t document : question.documents) {
       const int32_t gold = memory.place_of(document);
@@ -158,6 +175,7 @@ std::optional<DrawnQuestion> QuestionDrawer::made(const DrawnMemory& memory, int
                            .answer = std::move(question->answer),
                            .gold = {place},
                            .place = place,
+                           .read_in_vain = {},
                            .name = std::string(kMadeShares[i].name) + " of " +
                                    std::string(corpus_.document_name(shown.document))};
     }
@@ -176,6 +194,7 @@ std::optional<DrawnQuestion> QuestionDrawer::draw(const DrawnMemory& memory, int
                          .answer = fact->answer,
                          .gold = {place},
                          .place = place,
+                         .read_in_vain = {},
                          .name = "invented for " + std::string(corpus_.document_name(document)),
                          .is_invented = true};
   }
@@ -223,14 +242,61 @@ std::optional<DrawnQuestion> QuestionDrawer::unanswerable_near(const DrawnMemory
   return DrawnQuestion{.text = styled(question.text, random),
                        .answer = std::string(text::kUnknownAnswer),
                        .gold = {},
-                       .place = place,
+                       .read_in_vain = {place},
                        .name = "without its passage: " + std::string(question.name)};
+}
+
+/// Of a document that the memory left out, whose part in it is played by those that are alike.
+std::optional<DrawnQuestion> QuestionDrawer::unanswerable_beside_similar(const DrawnMemory& memory,
+                                                                         Random& random) const {
+  if (memory.left_out.empty()) return std::nullopt;
+  const LeftOut& left_out = random.pick(memory.left_out);
+  const auto questions = corpus_.questions_of(left_out.document);
+  if (questions.empty()) return std::nullopt;
+  const int32_t number = random.pick(questions);
+  if (corpus_.is_question_held_back(number)) return std::nullopt;
+  const TrainQuestion question = corpus_.question(number);
+  const WrittenQuestion asked{question, shortest_answer(question)};
+  if (asked.answer.empty() || weight_of(question.source) <= 0 || !may_ask(question)) {
+    return std::nullopt;
+  }
+  std::vector<int32_t> vain;
+  for (const int32_t document : left_out.similar) {
+    if (memory.place_of(document) >= 0) vain.push_back(memory.place_of(document));
+  }
+  const auto is_alike = [&](int32_t document) {
+    return std::ranges::any_of(question.documents, [&](int32_t gold) {
+      return gold == document || corpus_.document_name(gold) == corpus_.document_name(document) ||
+             plain_title(corpus_.title(gold)) == plain_title(corpus_.title(document));
+    });
+  };
+  for (size_t i = 0; i < memory.documents().size(); ++i) {
+    const int32_t document = memory.documents()[i].document;
+    const bool may_answer =
+        std::ranges::find(vain, static_cast<int32_t>(i)) != vain.end() || is_alike(document);
+    if (may_answer && answers_too(corpus_, asked, document)) return std::nullopt;
+  }
+  if (vain.empty()) return std::nullopt;
+  random.shuffle(vain);
+  const auto count = static_cast<size_t>(random.between(1, kMaxReadInVain));
+  vain.resize(std::min(vain.size(), count));
+  return DrawnQuestion{.text = styled(question.text, random),
+                       .answer = std::string(text::kUnknownAnswer),
+                       .gold = {},
+                       .read_in_vain = std::move(vain),
+                       .name = "beside similar: " + std::string(question.name)};
 }
 
 std::optional<DrawnQuestion> QuestionDrawer::draw_unanswerable(
     const DrawnMemory& memory, const std::vector<double>& place_ends, Random& random) const {
   const bool reads = random.chance(mixture_.no_answer_text_share);
-  for (int i = 0; reads && i < kMaxTries; ++i) {
+  const bool reads_similar = reads && mixture_.no_answer_similar_share > 0 &&
+                             random.chance(mixture_.no_answer_similar_share);
+  for (int i = 0; reads_similar && i < kMaxTries; ++i) {
+    auto drawn = unanswerable_beside_similar(memory, random);
+    if (drawn) return drawn;
+  }
+  for (int i = 0; reads && !reads_similar && i < kMaxTries; ++i) {
     auto drawn = unanswerable_near(memory, draw_place(place_ends, random), random);
     if (drawn) return drawn;
   }
@@ -241,11 +307,20 @@ std::optional<DrawnQuestion> QuestionDrawer::draw_unanswerable(
     const bool is_answered = std::ranges::any_of(
         question.documents, [&](int32_t gold) { return memory.speaks_of(gold); });
     if (is_answered) continue;
-    return DrawnQuestion{.text = styled(question.text, random),
-                         .answer = std::string(text::kUnknownAnswer),
-                         .gold = {},
-                         .place = reads ? draw_place(place_ends, random) : -1,
-                         .name = "without its document: " + std::string(question.name)};
+    DrawnQuestion drawn{.text = styled(question.text, random),
+                        .answer = std::string(text::kUnknownAnswer),
+                        .gold = {},
+                        .read_in_vain = {},
+                        .name = "without its document: " + std::string(question.name)};
+    const int64_t count = reads_similar ? random.between(1, kMaxReadInVain) : reads ? 1 : 0;
+    for (int64_t n = 0; n < count; ++n) {
+      const int32_t place = draw_place(place_ends, random);
+      const bool is_new = std::ranges::find(drawn.read_in_vain, place) == drawn.read_in_vain.end();
+      const int32_t document = memory.documents()[static_cast<size_t>(place)].document;
+      if (!is_new || (reads_similar && answers_too(corpus_, *written, document))) continue;
+      drawn.read_in_vain.push_back(place);
+    }
+    return drawn;
   }
   return std::nullopt;
 }

@@ -22,10 +22,10 @@ struct DrawnQuestion {
   std::string answer;         // empty: none is known
   std::vector<int32_t> gold;  // places in the memory, in hop order; empty: it does not answer
   bool needs_all_gold = true;
-  int32_t place = 0;  // of the gold document that it was drawn for; without gold: of one that may
-                      // be read in vain, or -1
-  std::string name;   // for messages
-  bool is_invented = false;  // asks for what no corpus tells
+  int32_t place = 0;  // of the gold document that it was drawn for; without gold nothing
+  std::vector<int32_t> read_in_vain;  // without gold: places of texts that do not help, 0 to 3
+  std::string name;                   // for messages
+  bool is_invented = false;           // asks for what no corpus tells
 };
 
 /// A written question with one of its answers.
@@ -39,6 +39,10 @@ std::string_view shortest_answer(const TrainQuestion& question);
 
 /// True for an answer that stands in a text for a reason; shorter ones stand in any.
 bool is_telling(std::string_view answer);
+
+/// True for gold of a question, for documents that hold one of its answers, and for those of a gold
+/// document's title where its own answer tells nothing.
+bool answers_too(const TrainCorpus& corpus, const WrittenQuestion& asked, int32_t document);
 
 /// Immutable; may be used from several threads. Borrows corpus and memory drawer.
 class QuestionDrawer {
@@ -58,9 +62,11 @@ class QuestionDrawer {
                                     Random& random) const;
 
   /// A written question of a document that the memory does not speak of, answered with
-  /// text::kUnknownAnswer. In the mixture's share its place is that of a document that is read in
-  /// vain: any, or another passage of what the question is about; then passages of the memory may
-  /// share its title, but none holds the answer. Nothing if none is found in some draws.
+  /// text::kUnknownAnswer. In the mixture's share a document is read in vain: any, or another
+  /// passage of what the question is about; then passages of the memory may share its title, but
+  /// none holds the answer. In a share of those one to three are: of the documents that are taken
+  /// for one that the memory left out, where none of them nor of its title holds an answer, else
+  /// any. Nothing if none is found in some draws.
   std::optional<DrawnQuestion> draw_unanswerable(const DrawnMemory& memory,
                                                  const std::vector<double>& place_ends,
                                                  Random& random) const;
@@ -85,6 +91,8 @@ class QuestionDrawer {
  private:
   std::optional<DrawnQuestion> unanswerable_near(const DrawnMemory& memory, int32_t place,
                                                  Random& random) const;
+  std::optional<DrawnQuestion> unanswerable_beside_similar(const DrawnMemory& memory,
+                                                           Random& random) const;
   double weight_of(int64_t source) const;
   bool may_ask(const TrainQuestion& question) const;
   std::optional<DrawnQuestion> written(const DrawnMemory& memory, int32_t place, Wanted wanted,

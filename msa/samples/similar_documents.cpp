@@ -16,21 +16,6 @@ namespace {
 /// Draws of questions, apart from those of batches of the same step.
 constexpr uint64_t kSearched = 1;
 
-bool answers_too(const TrainCorpus& corpus, const WrittenQuestion& asked, int32_t document) {
-  const auto& gold = asked.question.documents;
-  if (std::ranges::find(gold, document) != gold.end()) return true;
-  const std::string text = corpus::lower_case(corpus.text(document));
-  const bool holds_answer =
-      std::ranges::any_of(asked.question.answers, [&](std::string_view answer) {
-        return is_telling(answer) && text.find(corpus::lower_case(answer)) != std::string::npos;
-      });
-  if (holds_answer) return true;
-  if (is_telling(asked.answer)) return false;
-  const std::string_view title = plain_title(corpus.title(document));
-  return std::ranges::any_of(gold,
-                             [&](int32_t one) { return plain_title(corpus.title(one)) == title; });
-}
-
 }  // namespace
 
 std::vector<WrittenQuestion> draw_searched(const TrainCorpus& corpus, const Mixture& mixture,

@@ -213,6 +213,7 @@ void list_keys(Keys& keys, samples::Mixture& mixture) {
         {"reading_share", &mixture.reading_share},
         {"no_answer_share", &mixture.no_answer_share},
         {"no_answer_text_share", &mixture.no_answer_text_share},
+        {"no_answer_similar_share", &mixture.no_answer_similar_share},
         {"distractor_share", &mixture.distractor_share},
         {"end_of_retrieve_share", &mixture.end_of_retrieve_share},
         {"made_reading_share", &mixture.made_reading_share},
