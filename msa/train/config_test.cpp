@@ -257,6 +257,11 @@ TEST(Config, RefusesWithFileLineColumnAndWhatWasWanted) {
       {"rate = 4e-3", "rate = 1e-3\nauxiliary.method = \"NCE\"", "19:20", "\"INFONCE_FOCAL\""},
       {"rate = 4e-3", "rate = 1e-3\nmixture.ids_max_digits = 19", "19:26", "in [1, 18]"},
       {"rate = 4e-3", "rate = 1e-3\nmixture.hop_share = 1.1", "19:21", "a number in [0, 1]"},
+      {"rate = 4e-3", "rate = 1e-3\nmixture.invented_share = 1.5", "19:26", "a number in [0, 1]"},
+      {"rate = 4e-3", "rate = 1e-3\nmixture.invented_question_share = -1", "19:35",
+       "a number in [0, 1]"},
+      {"rate = 4e-3", "rate = 1e-3\nmixture.no_answer_similar_share = 2", "19:35",
+       "a number in [0, 1]"},
       {"rate = 4e-3", "rate = 1e-3\nmixture.alone_gap_share = 0.6", "19:27", "alone_answers_share"},
       {"rate = 4e-3", "rate = 1e-3\nmixture.weights.text = -1", "19:24", "a number in [0,"},
       {"rate = 4e-3", "rate = 1e-3\nschedule.final_factor = 2", "19:25", "a number in [0, 1]"}};
