@@ -52,8 +52,8 @@ expect "ask" 0 '"declined":false,' "$msa" ask "$bank" "when was MGM Resorts foun
 expect "evidence" 0 '"evidence":[{"document":' "$msa" ask "$bank" "when was MGM Resorts founded" --json
 expect "what no document says" 0 'true []' bash -c "'$msa' ask '$bank' 'who wrote the Necronomicon' --json |
   jq -cj '.declined, \" \", .evidence'"
-expect "trace" 0 "layer 7:" "$msa" ask "$bank" "when was MGM Resorts founded" --trace
-expect "route" 0 '"layers":[{"layer":4' "$msa" route "$bank" "when was MGM Resorts founded" --json
+expect "trace" 0 "layer 14:" "$msa" ask "$bank" "when was MGM Resorts founded" --trace
+expect "route" 0 '"layers":[{"layer":8' "$msa" route "$bank" "when was MGM Resorts founded" --json
 expect "constrained ids" 0 "ms (" "$msa" ask "$bank" "what is a casino" --ids constrained
 expect "given passages" 0 '"ids":[3,1],' "$msa" ask "$bank" "what is a casino" --json --read 3,1
 expect "a passage given twice is read once" 0 '"appended":[3]' "$msa" ask "$bank" "what is a casino" --json --read 3,3
@@ -62,7 +62,7 @@ expect "progress" 0 "% " "$msa" ingest "$work/progress" "$work/docs.jsonl"
 expect "environment twin" 2 "top_p must be in" env MSA_TOP_P=7 "$msa" ask "$bank" "x"
 expect "free ids" 0 "ms (" "$msa" ask "$bank" "what is a casino" --ids free
 expect "tokenize" 0 '"ids":[' "$msa" tokenize --model "$model" "How many tokens?"
-expect "info" 0 '"router_layers":[4,5,6,7]' "$msa" info --json
+expect "info" 0 '"router_layers":[8,10,12,14]' "$msa" info --json
 expect "completion" 0 "-F _msa msa" "$msa" completion bash
 expect "help has an example" 0 "Example: msa ingest" "$msa" ingest --help
 
@@ -512,7 +512,7 @@ expect "evaluate them" 0 '"questions":20' "$msa" eval qa "$work/made" --json
 
 # Models of models: shards that answer the same, a plain Qwen3, and routers for it.
 answer_of() { "$msa" ask "$bank" "when was MGM Resorts founded" --json --model "$1" | jq -c 'del(.timing_ms, .rounds)'; }
-expect "convert into shards" 0 "files; routers in layers [4, 5, 6, 7]" "$msa" convert "$model" "$work/shards" --shard-size 8MB
+expect "convert into shards" 0 "files; routers in layers [8, 10, 12, 14]" "$msa" convert "$model" "$work/shards" --shard-size 8MB
 expect "the shards are named and limited" 0 "ok" python3 -c 'import json, os, sys
 folder = sys.argv[1]
 index = json.load(open(folder + "/model.safetensors.index.json"))
@@ -536,22 +536,22 @@ expect "and the same routing" 0 "" test "$(route_of "$work/int8_model")" = "$(ro
 expect "a bank tells them apart" 8 "model_fingerprint" "$msa" route "$work/bank_of_int8_model" "what is a casino" --model "$work/int8_wide"
 expect "convert to a plain Qwen3" 0 '"router_layers":[],"fresh_routers":false' "$msa" convert "$model" "$work/qwen3" --form qwen3 --json
 expect "its config" 0 "true" jq '.model_type == "qwen3" and .architectures == ["Qwen3ForCausalLM"] and has("msa_config") == false' "$work/qwen3/config.json"
-expect "routers for it" 0 "fresh routers in layers [4, 5, 6, 7]" "$msa" convert "$work/qwen3" "$work/fresh" --chunk-tokens 16
-expect "they are a model" 0 '"router_layers":[4,5,6,7],"chunk_tokens":16,"top_k":16' "$msa" info "$work/fresh" --json
-expect "they route" 0 '"layers":[{"layer":4' bash -c "'$msa' ingest '$work/fresh_bank' '$work/few.jsonl' --model '$work/fresh' >/dev/null 2>&1 && '$msa' route '$work/fresh_bank' 'what is a casino' --json --model '$work/fresh'"
+expect "routers for it" 0 "fresh routers in layers [8, 9, 10, 11, 12, 13, 14, 15]" "$msa" convert "$work/qwen3" "$work/fresh" --chunk-tokens 16
+expect "they are a model" 0 '"router_layers":[8,9,10,11,12,13,14,15],"chunk_tokens":16,"top_k":16' "$msa" info "$work/fresh" --json
+expect "they route" 0 '"layers":[{"layer":8' bash -c "'$msa' ingest '$work/fresh_bank' '$work/few.jsonl' --model '$work/fresh' >/dev/null 2>&1 && '$msa' route '$work/fresh_bank' 'what is a casino' --json --model '$work/fresh'"
 sed "s|^config = .*|from = \"$work/fresh\"|; /^tokenizer = /d" "$source_dir/configs/smoke.toml" >"$work/train.toml"
 head -n 1 "$source_dir/examples/questions.jsonl" | jq -r .id >"$work/held_back.txt"
-expect "msa train takes them" 0 "parameters     16.52 million" "$msa" train "$work/train.toml" --dry-run --set "run.output=$work/run" \
+expect "msa train takes them" 0 "parameters     29.90 million" "$msa" train "$work/train.toml" --dry-run --set "run.output=$work/run" \
   --set "data.cache=$work/train_cache" --set "data.held_back=$work/held_back.txt" \
   --set "data.source.0.documents=$source_dir/examples/documents.jsonl" --set "data.source.0.questions=$source_dir/examples/questions.jsonl"
 printf -- '---\nlicense: cc-by-sa-4.0\n---\n# A card\n\n## Quality\n' >"$work/card.md"
-expect "twice as deep" 0 '"router_layers":[8,10,12,14],"fresh_routers":false' "$msa" convert "$model" "$work/deep" --expand-every 1 --json
+expect "two layers more" 0 '"router_layers":[9,11,13,15],"fresh_routers":false' "$msa" convert "$model" "$work/deep" --expand-every 8 --json
 expect "a deeper model begins as the old one" 0 "same" "$BASH" -c '
   [ "$("$1" eval text "$3" --model "$2" --documents 3 --json | jq .nats_per_token)" = "$("$1" eval text "$3" --model "$4" --documents 3 --json | jq .nats_per_token)" ] && echo same' \
   - "$msa" "$model" "$source_dir/examples/documents.jsonl" "$work/deep"
 expect "convert with a card" 0 "1 file" "$msa" convert "$model" "$work/carded" --card "$work/card.md"
 expect "the card says what it was given" 0 "license: cc-by-sa-4.0" head -n 3 "$work/carded/README.md"
-expect "and the model's shape" 0 "| router layers | 4, 5, 6, 7 |" cat "$work/carded/README.md"
+expect "and the model's shape" 0 "| router layers | 8, 10, 12, 14 |" cat "$work/carded/README.md"
 
 # What cannot be converted is refused, and leaves nothing.
 ls "$work" >"$work.names"
@@ -561,9 +561,9 @@ expect "convert cut weights" 7 "model.safetensors" "$msa" convert "$work/cut" "$
 expect "convert wrong shapes" 7 "must have the shape [1000, 384]" "$msa" convert "$work/shape" "$work/refused"
 expect "convert NaN" 7 "not finite" "$msa" convert "$work/nan" "$work/refused"
 expect "convert what has routers" 2 "has its own in config.json" "$msa" convert "$model" "$work/refused" --top-k 4
-expect "routers nowhere" 2 "below 8, got 9" "$msa" convert "$work/qwen3" "$work/refused" --router-layers 4,9
+expect "routers nowhere" 2 "below 16, got 17" "$msa" convert "$work/qwen3" "$work/refused" --router-layers 4,17
 expect "routers of no number" 2 "--router-layers" "$msa" convert "$work/qwen3" "$work/refused" --router-layers four
-expect "copies behind too many layers" 2 "behind every 1 to 8 layers" "$msa" convert "$model" "$work/refused" --expand-every 9
+expect "copies behind too many layers" 2 "behind every 1 to 16 layers" "$msa" convert "$model" "$work/refused" --expand-every 17
 expect "no such numbers" 2 "--dtype" "$msa" convert "$model" "$work/refused" --dtype int4
 expect "a shard without room" 2 "a shard must have room" "$msa" convert "$model" "$work/refused" --shard-size 0
 printf -- '---\na: b\n' >"$work/card.md"
