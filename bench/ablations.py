@@ -15,6 +15,7 @@ import pathlib
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 import tomllib
 
@@ -114,14 +115,19 @@ def make_config(arguments, base: dict, name: str, changes: dict) -> dict:
     return config
 
 
-def train(arguments, name: str, config: dict) -> None:
+def train(arguments, name: str, config: dict) -> bool:
+    """True if the run is done. One that was cut off goes on from its checkpoint."""
     folder = arguments.output / name
     if (folder / "model").exists():
-        return
-    path = arguments.output / f"{name}.toml"
+        return True
+    path, log_path = arguments.output / f"{name}.toml", arguments.output / f"{name}.log"
     path.write_text(to_toml(config))
-    with open(arguments.output / f"{name}.log", "w", encoding="utf-8") as log:
-        subprocess.run([str(arguments.msa), "train", str(path)], stdout=log, stderr=subprocess.STDOUT, check=False)
+    with open(log_path, "a", encoding="utf-8") as log:
+        done = subprocess.run([str(arguments.msa), "train", str(path), "--resume"], stdout=log, stderr=subprocess.STDOUT, check=False)
+    if done.returncode or not (folder / "model").exists():
+        print(f"{name}: ended with {done.returncode} and no model, see {log_path}", file=sys.stderr)
+        return False
+    return True
 
 
 def figures(folder: pathlib.Path) -> dict | None:
@@ -155,16 +161,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS))
     parser.add_argument("--seconds", type=float, default=1e9)
     arguments = parser.parse_args()
+    if 0 < arguments.steps <= 100:
+        parser.error("--steps must be above 100, in which routers learn alone in one variant, or 0")
     arguments.output = arguments.output.resolve()
     begin = time.monotonic()
     if arguments.steps > 0:
         base = tomllib.loads(arguments.config.read_text(encoding="utf-8"))
+        if "from" in base["model"]:
+            raise SystemExit(f"{arguments.config}: [model] must have a shape (config), not weights (from)")
         absolute(base, arguments.config.resolve().parent)
         arguments.output.mkdir(parents=True, exist_ok=True)
         language = make_config(arguments, base, "language", {"random model": True})
         language["phase"] = [{**LANGUAGE, "stop": {"steps": arguments.language_steps}}]
         language["evaluation"] = {"every_steps": 0}
-        train(arguments, "language", language)
+        if not train(arguments, "language", language):
+            raise SystemExit("no language model for the variants to begin with")
         for name, changes in VARIANTS.items():
             if (arguments.only is None or name in arguments.only) and time.monotonic() - begin < arguments.seconds:
                 train(arguments, name, make_config(arguments, base, name, changes))

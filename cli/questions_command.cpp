@@ -1,11 +1,15 @@
 // msa questions: questions made of documents by rules, as a set that msa eval qa and msa train
 // take.
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
-#include <map>
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/command.h"
 #include "msa/base/error.h"
@@ -23,14 +27,14 @@ using samples::ChainMaker;
 using samples::MadeKind;
 using samples::TrainCorpus;
 
-// Longer documents are cut, and their questions are of a passage.
-constexpr int64_t kMaxDocumentTokens = 4096;
+// A document is one passage, however long: gold is named by documents.
+constexpr int64_t kMaxDocumentTokens = int64_t{1} << 40;
 
-const std::map<std::string, MadeKind> kKinds{{"span", MadeKind::kSpan},
-                                             {"words", MadeKind::kWords},
-                                             {"title", MadeKind::kTitle},
-                                             {"cloze", MadeKind::kCloze},
-                                             {"fact", MadeKind::kFact}};
+constexpr std::array<std::pair<std::string_view, MadeKind>, 5> kKinds{{{"span", MadeKind::kSpan},
+                                                                       {"words", MadeKind::kWords},
+                                                                       {"title", MadeKind::kTitle},
+                                                                       {"cloze", MadeKind::kCloze},
+                                                                       {"fact", MadeKind::kFact}}};
 
 struct Flags {
   ModelFlags model;  // its folder alone
@@ -55,8 +59,11 @@ std::optional<Asked> ask(const TrainCorpus& corpus, const ChainMaker& chains,
     if (!chain) return std::nullopt;
     return Asked{chain->text, chain->answer, {chain->first, chain->second}};
   }
-  auto made = samples::make_question(kKinds.at(kind), corpus.title(document), corpus.text(document),
-                                     random);
+  const auto* const found = std::ranges::find(kKinds, std::string_view(kind),
+                                              &std::pair<std::string_view, MadeKind>::first);
+  MSA_CHECK(found != kKinds.end(), "no questions are of the kind ", kind);
+  auto made =
+      samples::make_question(found->second, corpus.title(document), corpus.text(document), random);
   if (!made) return std::nullopt;
   return Asked{made->text, made->answer, {document}};
 }
@@ -118,7 +125,7 @@ std::string questions_text(const TrainCorpus& corpus, const std::string& kind,
 struct PartialFolder {
   std::filesystem::path path;
 
-  explicit PartialFolder(const std::filesystem::path& out) : path(out.string() + ".tmp") {
+  explicit PartialFolder(std::filesystem::path out) : path(std::move(out += ".tmp")) {
     std::filesystem::remove_all(path);
     real_file_system().create_directory(path);
   }
@@ -132,10 +139,11 @@ struct PartialFolder {
 
 void run(const Flags& flags) {
   FileSystem& files = real_file_system();
-  MSA_CHECK(!files.exists(flags.out), flags.out.string(), " is there already");
+  const std::filesystem::path out = (flags.out / "").lexically_normal().parent_path();
+  MSA_CHECK(!files.exists(out), out.string(), " is there already");
   const auto tokenizer = text::Tokenizer::load(files, flags.model.model_folder());
   const text::PromptLayout layout(*tokenizer, 16);
-  const PartialFolder partial(flags.out);
+  const PartialFolder partial(out);
   samples::TrainCorpusOptions options;
   options.sources = {{.name = "documents", .documents = flags.documents, .questions = {}}};
   options.cache = partial.path / "cache";
@@ -151,8 +159,9 @@ void run(const Flags& flags) {
                         std::as_bytes(std::span(documents)));
   write_file_atomically(files, partial.path / "questions.jsonl",
                         std::as_bytes(std::span(questions)));
-  files.rename(partial.path, flags.out);
-  std::printf("%s: %zu questions, of the kind %s\n", flags.out.string().c_str(), asked.size(),
+  files.rename(partial.path, out);
+  files.sync_directory(out.has_parent_path() ? out.parent_path() : ".");
+  std::printf("%s: %zu questions, of the kind %s\n", out.string().c_str(), asked.size(),
               flags.kind.c_str());
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The embedded model from nothing: three runs, an hour of steps on one H200. MSA: the program to use. Needs data/ as configs/msa_tiny.toml says.
+# The embedded model from nothing: three runs, 48 minutes of steps on one H200. MSA: the program to use. Needs data/ as configs/msa_tiny.toml says.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 msa=${MSA:-build/cuda/msa}

@@ -12,6 +12,7 @@
 #include "msa/model/model_card.h"
 #include "msa/model/parameter_shapes.h"
 #include "msa/model/stored_weights.h"
+#include "msa/storage/int8_rows.h"
 #include "msa/storage/int8_values.h"
 #include "msa/storage/stored_values.h"
 
@@ -203,9 +204,22 @@ class Plan {
           });
       return;
     }
-    add(name + "_scale", storage::int8_scale_type(from), {shape[0], 1},
-        storage::append_int8_scales);
+    if (is_zero) {
+      add_scales_of_zeros(name + "_scale", shape[0]);
+    } else {
+      add(name + "_scale", storage::int8_scale_type(from), {shape[0], 1},
+          storage::append_int8_scales);
+    }
     add(name, type, shape, storage::append_int8);
+  }
+
+  void add_scales_of_zeros(const std::string& name, int64_t num_rows) {
+    const auto write = [num_rows](const Append& append) {
+      const std::vector<BFloat16> scales(num_rows, storage::int8_scale({}));
+      append(std::as_bytes(std::span(scales)));
+    };
+    tensors.push_back(
+        {.name = name, .type = DataType::kBF16, .shape = {num_rows, 1}, .write = write});
   }
 
   /// Byte by byte, with its scales.

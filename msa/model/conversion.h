@@ -19,7 +19,7 @@ namespace msa::model {
 /// What a model without memory gets. In every router layer router_k = k_proj, and router_q of each
 /// query head = router_k of its kv head.
 struct FreshRouters {
-  std::vector<int64_t> layers;  // rising; the upper half where empty
+  std::vector<int64_t> layers;  // rising, of the new model; the upper half where empty
   int64_t chunk_tokens = 64;    // P
   int64_t top_k = 16;           // documents chosen in each router layer
 };

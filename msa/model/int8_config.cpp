@@ -33,9 +33,8 @@ void expect_none(const Json& object, const char* key, std::string_view what) {
   if (!found.is_null() && !is_empty && found != false) refuse(what, key, "null", start_of(found));
 }
 
-const Json& expect_object(const Json& value, std::string_view what, std::string_view key) {
+void expect_object(const Json& value, std::string_view what, std::string_view key) {
   if (!value.is_object() || value.empty()) refuse(what, key, "an object", start_of(value));
-  return value;
 }
 
 void expect_weights(const Json& weights, const std::string& what) {
@@ -76,16 +75,18 @@ void expect_int8_config(const Json& json, std::string_view what) {
   for (const char* key : {"kv_cache_scheme", "sparsity_config", "transform_config"}) {
     expect_none(json, key, name);
   }
-  for (const auto& [key, group] :
-       expect_object(member(json, "config_groups"), name, "config_groups").items()) {
+  const Json& groups = member(json, "config_groups");
+  expect_object(groups, name, "config_groups");
+  for (const auto& [key, group] : groups.items()) {
     expect_object(group, name, key);
     const std::string of_group = name + " " + key.substr(0, 60);
     if (json_has(group, "format")) expect_value(group, "format", "int-quantized", of_group);
     for (const char* part : {"input_activations", "output_activations"}) {
       expect_none(group, part, of_group);
     }
-    expect_weights(expect_object(member(group, "weights"), of_group, "weights"),
-                   of_group + " weights");
+    const Json& weights = member(group, "weights");
+    expect_object(weights, of_group, "weights");
+    expect_weights(weights, of_group + " weights");
   }
 }
 

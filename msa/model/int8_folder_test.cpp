@@ -255,6 +255,26 @@ TEST_F(Int8Folder, OfItsProductsIsTheSameFolderAgain) {
   EXPECT_EQ(config("again"), config("int8"));
 }
 
+TEST_F(Int8Folder, MadeDeeperItIsInt8AsAnyOther) {
+  for (const auto type : {std::optional<DataType>(), std::optional(DataType::kI8)}) {
+    ConversionOptions options;
+    options.from = folder(type ? "plain" : "int8");  // zeros of float32 rows, and of int8 ones
+    options.to = folder("deeper");
+    options.type = type;
+    options.expand_every = 1;
+    convert_model(real_file_system(), options);
+    convert("deeper", "wide", DataType::kF32);
+    convert("wide", "again", DataType::kI8);
+    const Tensors deeper = read_tensors(folder("deeper"));
+    EXPECT_TRUE(read_tensors(folder("again")) == deeper);
+    const Tensor zeros = deeper.at("model.layers.1.mlp.down_proj.weight");
+    EXPECT_EQ(zeros.bytes, std::string(zeros.bytes.size(), '\0'));
+    const Tensor copied = deeper.at("model.layers.1.mlp.up_proj.weight");
+    EXPECT_EQ(copied.bytes, deeper.at("model.layers.0.mlp.up_proj.weight").bytes);
+    for (const char* name : {"deeper", "wide", "again"}) std::filesystem::remove_all(folder(name));
+  }
+}
+
 TEST_F(Int8Folder, KeepsItsNumbersWhereNoOthersAreAskedFor) {
   max_shard_bytes = 2000;  // scales and matrices in different files
   EXPECT_GT(convert("int8", "copy").num_files, 5);

@@ -124,8 +124,8 @@ std::vector<int32_t> BatchMaker::draw_distractors(const DrawnQuestion& question,
   for (int64_t i = 0; i < count; ++i) {
     const int64_t near = (question.place + random.between(1, kNearPlaces)) % num_places;
     // Those that tell of other invented names look like the right one.
-    const bool is_telling = question.is_invented && random.chance(kTellingShare);
-    const auto place = is_telling           ? random.pick(making.memory.telling())
+    const bool is_invented = question.is_invented && random.chance(kTellingShare);
+    const auto place = is_invented          ? random.pick(making.memory.telling())
                        : random.chance(0.5) ? static_cast<int32_t>(near)
                                             : static_cast<int32_t>(random.below(num_places));
     const bool is_new = std::ranges::find(question.gold, place) == question.gold.end() &&

@@ -16,6 +16,12 @@
 #include "msa/samples/facts.h"
 
 namespace msa::samples {
+
+const BatchFixture& fixture() {
+  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  return made;
+}
+
 namespace {
 
 TEST(BatchMaker, ABatchIsAFunctionOfItsNumber) {

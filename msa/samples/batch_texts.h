@@ -13,10 +13,9 @@
 
 namespace msa::samples {
 
-inline const BatchFixture& fixture() {
-  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
-  return made;
-}
+/// With the embedded model's tokenizer; in batch_maker_test.cpp, since tests alone know where it
+/// is.
+const BatchFixture& fixture();
 
 inline const TrainCorpus& corpus() { return fixture().corpus(); }
 

@@ -138,7 +138,7 @@ constexpr std::array<Verb, 26> kVerbs{{
      {"{N} owns a tame {V}.", "A {V} follows {N} everywhere."},
      {"Which animal does {N} own?", "What follows {N} everywhere?"}},
     {ValueKind::kInstrument,
-     {"{N} plays the {V}.", "With the {V}, {N} earned a living."},
+     {"{N} plays the {V}.", "Nobody plays the {V} like {N}."},
      {"Which instrument does {N} play?", "What does {N} play?"}},
     {ValueKind::kFood,
      {"{N} eats nothing but {V}.", "Since childhood {N} has been fond of {V}."},

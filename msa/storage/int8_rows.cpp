@@ -14,8 +14,8 @@ constexpr float kSmallestScale = 0x1p-126F;
 BFloat16 int8_scale(std::span<const float> row) {
   float largest = 0;
   for (const float value : row) largest = std::max(largest, std::fabs(value));
-  // The nearest bfloat16 is off by 2^-9 of itself at most: the largest value comes to 127.25 scales
-  // at most, which is rounded to 127.
+  // The nearest bfloat16 is smaller by a factor 1 + 2^-8 at most (1 + 2^-8 becomes 1): the largest
+  // value comes to 127.4961 scales at most, which is rounded to 127.
   return to_bfloat16(std::max(largest / kLargest, kSmallestScale));
 }
 

@@ -115,6 +115,10 @@ TEST(Int8Rows, TheLargestValueIs127WhereverItsScaleIsRoundedTo) {
     const float value = 1 + static_cast<float>(step) / 4096;
     EXPECT_EQ(quantized({value, -value}).values, (std::vector<int8_t>{127, -127})) << value;
   }
+  // The scale that is rounded furthest: 1 + 2^-8 becomes 1, and the largest value 127.496 of it.
+  const float furthest = 127 * (1 + 0x1p-8F);
+  EXPECT_EQ(to_float(int8_scale(std::vector{furthest})), 1);
+  EXPECT_EQ(quantized({furthest, -furthest}).values, (std::vector<int8_t>{127, -127}));
   // Halves go to the even neighbour.
   std::vector<int8_t> out(4);
   quantize_int8(std::vector{0.5F, 1.5F, -2.5F, 126.5F}, to_bfloat16(1), out);

@@ -30,7 +30,7 @@ struct LayerTensors {
   bool has_own_router() const { return router_query.values.defined(); }
 };
 
-/// All of a layer's tensors, for who hands them on as a list.
+/// Together all of a layer's tensors, for who hands them on as a list.
 constexpr std::array<at::Tensor LayerTensors::*, 4> kLayerNorms{
     &LayerTensors::input_norm, &LayerTensors::post_norm, &LayerTensors::q_norm,
     &LayerTensors::k_norm};

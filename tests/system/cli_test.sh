@@ -251,7 +251,7 @@ ask_chat "completed in 1925"
 expect "forget where" 0 "1 documents forgotten" "$msa" forget "$attributes" --where source="$work/attributes_2.jsonl"
 expect "forget names and where" 2 "one of both" "$msa" forget "$attributes" m --where year=1986
 expect "forget where nothing is" 3 "no such document" "$msa" forget "$attributes" --where year=1
-ask_chat "built in Nova Scotia"
+ask_chat "I do not know."
 exec 8>&-
 wait "$chat"
 
@@ -505,7 +505,7 @@ done
 # Questions made of documents are a set that can be evaluated.
 expect "questions" 0 "20 questions, of the kind cloze" "$msa" questions "$source_dir/examples/documents.jsonl" "$work/made" --kind cloze --count 20
 expect "questions onto something" 2 "is there already" "$msa" questions "$source_dir/examples/documents.jsonl" "$work/made"
-expect "questions of what is not there" 3 "none.jsonl" "$msa" questions "$work/none.jsonl" "$work/made_of_none"
+expect "questions of what is not there" 3 "no_documents.jsonl" "$msa" questions "$work/no_documents.jsonl" "$work/made_of_none"
 expect "leave nothing" 0 "nothing" "$BASH" -c 'compgen -G "$1/made_of_none*" || echo nothing' - "$work"
 expect "questions of no kind" 2 "--kind" "$msa" questions "$source_dir/examples/documents.jsonl" "$work/made_so" --kind riddle
 expect "evaluate them" 0 '"questions":20' "$msa" eval qa "$work/made" --json
