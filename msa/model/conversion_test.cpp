@@ -12,6 +12,7 @@
 #include "msa/base/file_lock.h"
 #include "msa/base/losing_file_system.h"
 #include "msa/base/observed_file_system.h"
+#include "msa/model/folder_fixture.h"
 #include "msa/model/parameter_shapes.h"
 #include "msa/model/transformer.h"
 #include "msa/storage/tensor_files.h"
@@ -20,13 +21,6 @@ namespace msa::model {
 namespace {
 
 using storage::DataType;
-
-struct Tensor {
-  DataType type = DataType::kBF16;
-  std::vector<int64_t> shape;
-  std::string bytes;
-};
-using Tensors = std::map<std::string, Tensor>;
 
 Json plain_config() {
   return {{"model_type", "qwen3"},     {"architectures", {"Qwen3ForCausalLM"}},
@@ -48,22 +42,6 @@ Tensor random_tensor(const std::vector<int64_t>& shape, std::mt19937& random) {
     tensor.bytes += {static_cast<char>(bits & 0xff), static_cast<char>(bits >> 8)};
   }
   return tensor;
-}
-
-Tensors read_tensors(const std::filesystem::path& folder) {
-  const auto files = storage::TensorFiles::open(real_file_system(), folder);
-  Tensors tensors;
-  for (const std::string& name : files.names()) {
-    const storage::TensorInfo& info = files.find(name)->tensor(name);
-    std::string bytes(info.num_bytes, '\0');
-    files.find(name)->read(name, std::as_writable_bytes(std::span(bytes)));
-    tensors[name] = {.type = info.type, .shape = info.shape, .bytes = bytes};
-  }
-  return tensors;
-}
-
-bool operator==(const Tensor& a, const Tensor& b) {
-  return a.type == b.type && a.shape == b.shape && a.bytes == b.bytes;
 }
 
 std::set<std::string> names_in(const std::filesystem::path& folder) {

@@ -14,6 +14,7 @@
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
 #include "msa/model/conversion.h"
+#include "msa/model/folder_fixture.h"
 #include "msa/model/int8_config.h"
 #include "msa/model/parameter_shapes.h"
 #include "msa/model/stored_weights.h"
@@ -24,15 +25,6 @@ namespace msa::model {
 namespace {
 
 using storage::DataType;
-
-struct Tensor {
-  DataType type = DataType::kF32;
-  std::vector<int64_t> shape;
-  std::string bytes;
-
-  bool operator==(const Tensor&) const = default;
-};
-using Tensors = std::map<std::string, Tensor>;
 
 const char* const kMatrix = "model.layers.1.self_attn.q_proj.weight";
 const char* const kScale = "model.layers.1.self_attn.q_proj.weight_scale";
@@ -63,18 +55,6 @@ std::vector<Value> values_of(const Tensor& tensor) {
   std::vector<Value> values(tensor.bytes.size() / sizeof(Value));
   std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
   return values;
-}
-
-Tensors read_tensors(const std::filesystem::path& folder) {
-  const auto files = storage::TensorFiles::open(real_file_system(), folder);
-  Tensors tensors;
-  for (const std::string& name : files.names()) {
-    const storage::TensorInfo& info = files.find(name)->tensor(name);
-    std::string bytes(info.num_bytes, '\0');
-    files.find(name)->read(name, std::as_writable_bytes(std::span(bytes)));
-    tensors[name] = {.type = info.type, .shape = info.shape, .bytes = bytes};
-  }
-  return tensors;
 }
 
 class Int8Folder : public testing::Test {
