@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """What each part of the training recipe is worth: short runs that differ in one thing, as a table.
 
-    ablations.py CONFIG.toml OUTPUT [--msa build/cuda/msa] [--language-steps 1000] [--steps 250] [--only NAME ...] [--seconds S]
+    ablations.py CONFIG.toml OUTPUT [--msa build/cuda/msa] [--language-steps 1000] [--steps 250] [--only NAME ...] [--seconds S] [--jobs N]
 
 [run], [model] (its shape and tokenizer) and [data] are CONFIG's. A language model is trained once; every variant begins with it and
 trains over a memory. OUTPUT keeps every run: what was done is not done again, and `--steps 0` only prints the table. No variant
-begins later than --seconds after the start.
+begins later than --seconds after the start. With several --jobs as many variants share the device; seconds a step are theirs then.
 """
 
 import argparse
+import concurrent.futures
 import copy
 import json
 import pathlib
@@ -37,6 +38,8 @@ VARIANTS = {
     "the recipe": {},
     "routers drawn at random": {"routers": "random"},
     "no language phase": {"random model": True},
+    "P = 8": {"chunk tokens": 8},
+    "P = 32": {"chunk tokens": 32},
     "P = 64": {"chunk tokens": 64},
     "negatives: 8": {"auxiliary.negatives": 8},
     "negatives: all": {"auxiliary.negatives": 0},
@@ -47,7 +50,7 @@ VARIANTS = {
     "INFONCE": {"auxiliary.method": "INFONCE"},
     "temperature 0.1": {"auxiliary.temperature": 0.1},
     "temperature 0.02": {"auxiliary.temperature": 0.02},
-    "P = 32": {"chunk tokens": 32},
+    "dropout 0.1": {"dropout": 0.1},
 }
 
 
@@ -160,6 +163,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS))
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     if 0 < arguments.steps <= 100:
         parser.error("--steps must be above 100, in which routers learn alone in one variant, or 0")
@@ -176,9 +180,11 @@ def main() -> None:
         language["evaluation"] = {"every_steps": 0}
         if not train(arguments, "language", language):
             raise SystemExit("no language model for the variants to begin with")
-        for name, changes in VARIANTS.items():
-            if (arguments.only is None or name in arguments.only) and time.monotonic() - begin < arguments.seconds:
-                train(arguments, name, make_config(arguments, base, name, changes))
+        def run(name: str) -> None:
+            if time.monotonic() - begin < arguments.seconds:
+                train(arguments, name, make_config(arguments, base, name, VARIANTS[name]))
+        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+            list(pool.map(run, [name for name in VARIANTS if arguments.only is None or name in arguments.only]))
     rows = {name: figures(arguments.output / name) for name in VARIANTS}
     columns = list(dict.fromkeys(key for row in rows.values() if row for key in row))
     print("| variant | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")

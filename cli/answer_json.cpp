@@ -69,9 +69,12 @@ OrderedJson to_json(const engine::Answer& answer) {
                       {"route_ms", milliseconds(round.route_ms)},
                       {"total_ms", milliseconds(round.total_ms)}});
   }
+  OrderedJson probability;  // null where the model did not choose to decline
+  if (answer.decline_probability) probability = rounded(*answer.decline_probability, 1e6);
   return {{"question", answer.question},
           {"answer", answer.answer},
           {"declined", answer.is_declined},
+          {"decline_probability", std::move(probability)},
           {"documents", documents_json(answer.documents)},
           {"evidence", std::move(evidence)},
           {"rounds", std::move(rounds)},

@@ -51,6 +51,7 @@ void add_ask_flags(CLI::App& command, Flags& flags) {
   add_flag(command, "--temperature", flags.options.temperature, "0 = the most probable answer");
   add_flag(command, "--top-p", flags.options.top_p, "Sample from this share of the probability");
   add_flag(command, "--seed", flags.options.seed, "Of the sampler");
+  add_decline_flag(command, flags.options.decline_from);
   add_flag(command, "--read", flags.options.given_passages,
            "Read these passages (ids, joined by commas) in place of retrieving")
       ->delimiter(',')

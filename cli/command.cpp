@@ -157,6 +157,12 @@ std::shared_ptr<FileSystem> files_of(const std::string& bank, const std::string&
                     : EncryptedFiles::open(real_file_system(), bank, secret);
 }
 
+void add_decline_flag(CLI::App& command, double& decline_from) {
+  add_flag(command, "--decline-from", decline_from,
+           "Least probability of \"I do not know.\"; below it the next best answer is given")
+      ->check(CLI::Range(0.0, 1.0));
+}
+
 void add_where_flag(CLI::App& command, std::vector<std::string>& conditions) {
   command
       .add_option("--where", conditions,

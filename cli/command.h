@@ -67,6 +67,9 @@ void add_key_flag(CLI::App& command, std::string& path);
 std::shared_ptr<FileSystem> files_of(const std::string& bank, const std::string& key_file,
                                      bool may_be_new = false);
 
+/// Adds --decline-from. `decline_from` must live as long as `command`.
+void add_decline_flag(CLI::App& command, double& decline_from);
+
 /// Adds --where, conditions of memory::DocumentFilter. `conditions` must live as long as `command`.
 void add_where_flag(CLI::App& command, std::vector<std::string>& conditions);
 

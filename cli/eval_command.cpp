@@ -167,6 +167,7 @@ void add_eval_qa(CLI::App& eval) {
   command.add_option("--output", flags->output, "One JSON line a question");
   command.add_flag("--routing-only", flags->routes_only, "Recall alone: nothing is read")
       ->excludes(without);
+  add_decline_flag(command, flags->options.ask.decline_from);
   flags->types.add_to(command);
   flags->model.add_to(command);
   flags->model.add_weights_to(command);

@@ -13,6 +13,7 @@
 
 #include "msa/autograd/best_scores.h"
 #include "msa/autograd/device_kernels.h"
+#include "msa/autograd/dropout.h"
 #include "msa/autograd/linear.h"
 #include "msa/autograd/norm_rope.h"
 #include "msa/autograd/packed_attention.h"
@@ -124,6 +125,27 @@ TEST_F(RulesOnAGpu, Attention) {
          random_tensor({c.key_offsets.back(), c.num_kv_heads, c.head_dim}, 15),
          random_tensor({c.key_offsets.back(), c.num_kv_heads, c.head_dim}, 16)},
         3);
+  }
+}
+
+TEST_F(RulesOnAGpu, DropoutFollowsFromItsSeedAlone) {
+  constexpr double kShare = 0.25;
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const auto x = at::ones({700, 512}, at::device({at::kCUDA, 0}).dtype(type));
+    const auto of_seed = [&](uint64_t seed) {
+      return differentiate([&](const Tensors& in) { return dropout(in[0], kShare, seed); }, {x}, 3);
+    };
+    const auto first = of_seed(8);
+    const auto again = of_seed(8);
+    EXPECT_TRUE(again.result.equal(first.result));
+    EXPECT_TRUE(again.gradients[0].equal(first.gradients[0]));
+    EXPECT_FALSE(of_seed(9).result.equal(first.result));
+    const auto is_dropped = first.result == 0;
+    EXPECT_NEAR(is_dropped.to(at::kDouble).mean().item<double>(), kShare, 0.005);
+    EXPECT_TRUE(
+        first.gradients[0].masked_select(is_dropped).equal(first.result.masked_select(is_dropped)));
+    EXPECT_GT(first.gradients[0].masked_select(is_dropped.logical_not()).abs().min().item<double>(),
+              0);
   }
 }
 

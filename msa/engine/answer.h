@@ -2,6 +2,7 @@
 // What the engine says about a question: answer, documents, evidence, trace. Plain data.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,15 +19,16 @@ enum class IdDecoding {
 /// Every call with equal options, bank and question gives equal bytes.
 struct AskOptions {
   IdDecoding ids = IdDecoding::kFused;
-  double routing_weight = 100;          // weight of the routing score in kFused
-  int64_t max_rounds = 6;               // retrieval rounds, >= 1
-  int64_t max_documents_per_round = 2;  // ids written in one round, >= 1
-  int64_t max_answer_tokens = 64;       // >= 1
-  int64_t num_documents = 16;           // entries of Answer::documents at most
-  double temperature = 0;               // 0 = greedy; answers only, ids are never sampled
-  double top_p = 1;                     // (0, 1]
-  uint64_t seed = 0;                    // of the sampler
-  std::vector<int64_t> given_passages;  // not empty: these are read in place of a retrieval round
+  double routing_weight = 100;               // weight of the routing score in kFused
+  int64_t max_rounds = 6;                    // retrieval rounds, >= 1
+  int64_t max_documents_per_round = 2;       // ids written in one round, >= 1
+  int64_t max_answer_tokens = 64;            // >= 1
+  int64_t num_documents = 16;                // entries of Answer::documents at most
+  double temperature = 0;                    // 0 = greedy; answers only, ids are never sampled
+  double top_p = 1;                          // (0, 1]
+  uint64_t seed = 0;                         // of the sampler
+  double decline_from = 0;                   // [0, 1]: "I do not know." less probable is not said
+  std::vector<int64_t> given_passages = {};  // if any, these are read in place of retrieving
 };
 
 /// A passage of the bank with its routing score: mean over router layers of the first round's
@@ -84,6 +86,7 @@ struct Answer {
   std::vector<ScoredPassage> routed;     // by falling score alone, as many at most
   std::vector<Evidence> evidence;  // one for each passage read; the one that holds the answer first
   bool is_declined = false;        // the model says that it does not know: nothing is evidence
+  std::optional<double> decline_probability;  // if it chose to, also where another answer was said
   std::vector<Round> rounds;
   Usage usage;
   Timing timing;

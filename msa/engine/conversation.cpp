@@ -8,7 +8,7 @@
 #include "msa/base/error.h"
 #include "msa/corpus/evidence_span.h"
 #include "msa/corpus/passage_text.h"
-#include "msa/engine/sampler.h"
+#include "msa/engine/answer_writer.h"
 #include "msa/kernels/top_documents.h"
 #include "msa/text/answer_protocol.h"
 
@@ -20,48 +20,6 @@ using Clock = std::chrono::steady_clock;
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
-
-/// Gives out text in whole characters as tokens come, without the answer's frame and the blanks
-/// around it.
-class AnswerText {
- public:
-  explicit AnswerText(const Engine::OnText& on_text) : on_text_(on_text) {}
-
-  void add(std::string_view bytes) {
-    raw_ += bytes;
-    if (!on_text_) return;
-    const std::string_view whole = body();
-    size_t end = whole.size();
-    while (end > 0 && (static_cast<unsigned char>(whole[end - 1]) & 0xC0) == 0x80) --end;
-    if (end > 0 && static_cast<unsigned char>(whole[end - 1]) >= 0xC0) --end;
-    if (static_cast<unsigned char>(whole.empty() ? 0 : whole.back()) < 0x80) end = whole.size();
-    if (!is_past_frame() || end <= given_) return;
-    on_text_(whole.substr(given_, end - given_));
-    given_ = end;
-  }
-
-  std::string finish() {
-    std::string text(body());
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\n')) text.pop_back();
-    if (on_text_ && text.size() > given_) on_text_(std::string_view(text).substr(given_));
-    return text;
-  }
-
- private:
-  bool is_past_frame() const {
-    return raw_.size() > text::kAnswerFrame.size() || !text::kAnswerFrame.starts_with(raw_);
-  }
-  std::string_view body() const {
-    std::string_view text = raw_;
-    if (text.starts_with(text::kAnswerFrame)) text.remove_prefix(text::kAnswerFrame.size());
-    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-    return text;
-  }
-
-  const Engine::OnText& on_text_;
-  std::string raw_;
-  size_t given_ = 0;
-};
 
 }  // namespace
 
@@ -239,37 +197,21 @@ void Conversation::write_answer(const Engine::OnText& on_text) {
   const auto pending =
       std::span(prompt_.tokens).subspan(static_cast<size_t>(session_->num_tokens()));
   if (!pending.empty()) session_->extend(pending);
-  auto logits = session_->extend(prompt.tokens, model_.config().msa.answer_prompt_attention);
+  const auto logits = session_->extend(prompt.tokens, model_.config().msa.answer_prompt_attention);
   answer_.usage.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
   answer_.timing.prefill_ms += milliseconds_since(start);
 
   const auto write_start = Clock::now();
-  AnswerText text(on_text);
-  int64_t num_written = 0;
-  // Whether the token is followed by another, so that the session needs it.
-  const auto add = [&](int32_t token) {
-    ++num_written;
-    if (text::ends_response(model_.layout(), model_.config().end_tokens, token)) return false;
-    text.add(model_.tokenizer().token_bytes(token));
-    answer_.is_truncated = num_written == options_.max_answer_tokens;
-    return !answer_.is_truncated;
-  };
-  if (options_.temperature == 0) {
-    session_->write(logits, add, options_.max_answer_tokens - 1);
-  } else {
-    Sampler sampler(
-        {.temperature = options_.temperature, .top_p = options_.top_p, .seed = options_.seed});
-    for (int32_t token = sampler.sample(logits); add(token); token = sampler.sample(logits)) {
-      logits = session_->extend(std::span(&token, 1));
-    }
-  }
-  answer_.usage.completion_tokens += num_written;
-  answer_.answer = text.finish();
+  WrittenAnswer written = engine::write_answer(model_, *session_, logits, options_, on_text);
+  answer_.answer = std::move(written.text);
+  answer_.is_declined = answer_.answer == text::kUnknownAnswer;
+  answer_.decline_probability = written.decline_probability;
+  answer_.is_truncated = written.is_truncated;
+  answer_.usage.completion_tokens += written.num_tokens;
   answer_.timing.write_ms += milliseconds_since(write_start);
 }
 
 void Conversation::add_evidence() {
-  answer_.is_declined = answer_.answer == text::kUnknownAnswer;
   if (answer_.is_declined) return;
   size_t num_holding = 0;
   for (const int64_t id : read_ids_) {

@@ -40,6 +40,8 @@ void expect_valid(const AskOptions& options) {
             "num_documents must be in [0, 10000], got ", options.num_documents);
   MSA_CHECK(options.routing_weight >= 0 && options.routing_weight <= 1e6,
             "routing_weight must be in [0, 1e6], got ", options.routing_weight);
+  MSA_CHECK(options.decline_from >= 0 && options.decline_from <= 1,
+            "decline_from must be in [0, 1], got ", options.decline_from);
   const Sampler sampler(
       {.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed});
 }

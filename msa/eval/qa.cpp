@@ -219,6 +219,7 @@ class Evaluation {
     report_.declined += answer.is_declined;
     line["answer"] = answer.answer;
     line["declined"] = answer.is_declined;
+    if (answer.decline_probability) line["decline_probability"] = *answer.decline_probability;
     if (options_.leaves_gold_out) return;
     add_reading(question, answer.answer, report_.end_to_end);
     const auto& named = answer.rounds.front().ids;
@@ -237,6 +238,9 @@ class Evaluation {
     line["answers"] = question.answers;
     line["named_gold"] = is_named;
     line["answer_with_gold_text"] = with_gold.answer;
+    if (with_gold.decline_probability) {
+      line["decline_probability_with_gold_text"] = *with_gold.decline_probability;
+    }
   }
 
   void average() {

@@ -94,8 +94,9 @@ struct PassOfDocuments {
 };
 
 void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepInput& input,
-                 const EncodingPass& pass, const EncodingOptions& options, MemoryPieces& memory) {
+                 int64_t index, const EncodingOptions& options, MemoryPieces& memory) {
   const model::ModelConfig& config = math.config();
+  const EncodingPass& pass = input.passes[static_cast<size_t>(index)];
   const PassOfDocuments layers(math, input, pass);
   const auto tokens = input.documents.tokens.slice(0, pass.first_token, pass.end_token);
   Residual residual;
@@ -116,7 +117,7 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
           return layers.attention(i, in, purpose);
         },
         {.residual = residual, .weights = tensors.layers[static_cast<size_t>(i)], .more = {}},
-        options.recomputes_layers);
+        options.dropout.run(options.recomputes_layers, i, index + 1));
     residual = out.residual;
     const RowsOf rows =
         layers.learns() && i == layers.last ? RowsOf::kDocumentTargets : RowsOf::kDocumentTokens;
@@ -140,9 +141,9 @@ void encode_pass(const LayerMath& math, const ModelTensors& tensors, const StepI
 BatchMemory encode_documents(const LayerMath& math, const ModelTensors& tensors,
                              const StepInput& input, const EncodingOptions& options) {
   MemoryPieces pieces(math.config().msa.router_layers.size());
-  for (const EncodingPass& pass : input.passes) {
+  for (size_t i = 0; i < input.passes.size(); ++i) {
     expect_no_stop(options.stop, "encoding of documents");
-    encode_pass(math, tensors, input, pass, options, pieces);
+    encode_pass(math, tensors, input, static_cast<int64_t>(i), options, pieces);
   }
   BatchMemory memory{.key = joined(pieces.key),
                      .value = joined(pieces.value),

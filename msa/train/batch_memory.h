@@ -8,6 +8,7 @@
 #include "msa/base/stop.h"
 #include "msa/train/layer_border.h"
 #include "msa/train/layer_math.h"
+#include "msa/train/step_dropout.h"
 #include "msa/train/step_input.h"
 
 namespace msa::train {
@@ -25,6 +26,7 @@ struct BatchMemory {
 struct EncodingOptions {
   at::ScalarType type = at::kFloat;  // of the activations
   bool recomputes_layers = false;    // they are made again in the backward pass
+  StepDropout dropout = {};
   OnBorder on_border = {};
   StopAsked stop = {};  // asked between passes
 };

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "msa/autograd/checkpointed.h"
+#include "msa/autograd/dropout.h"
 
 namespace msa::train {
 namespace {
@@ -32,6 +33,18 @@ Tensors list_of(const LayerOutput& output) {
   return list;
 }
 
+/// The part, and dropout of what it adds to the stream.
+LayerPart with_dropout(const LayerPart& part, double share, uint64_t seed) {
+  if (share == 0) return part;
+  return [part, share, seed](const LayerInput& input, autograd::Purpose purpose) {
+    LayerOutput out = part(input, purpose);
+    if (out.residual.addend.defined()) {
+      out.residual.addend = autograd::dropout(out.residual.addend, share, seed, purpose);
+    }
+    return out;
+  };
+}
+
 LayerOutput run_part(const LayerPart& part, const LayerInput& input, bool recomputes) {
   if (!recomputes) return part(input, autograd::Purpose::kValues);
   Tensors list;
@@ -55,14 +68,16 @@ LayerOutput run_part(const LayerPart& part, const LayerInput& input, bool recomp
 }  // namespace
 
 LayerOutput run_layer(const LayerMath& math, const LayerPart& attention, const LayerInput& input,
-                      bool recomputes) {
-  LayerOutput out = run_part(attention, input, recomputes);
+                      const LayerRun& run) {
+  LayerOutput out = run_part(with_dropout(attention, run.dropout, run.seed), input, run.recomputes);
   if (!out.residual.x.defined()) return out;
   const LayerPart mlp = [&math](const LayerInput& in, autograd::Purpose purpose) {
     return LayerOutput{.residual = math.add_mlp(in.weights, in.residual, purpose), .more = {}};
   };
+  // Seeds are drawn from all numbers of 64 bits: the next one is no other layer's.
   out.residual =
-      run_part(mlp, {.residual = out.residual, .weights = input.weights, .more = {}}, recomputes)
+      run_part(with_dropout(mlp, run.dropout, run.seed + 1),
+               {.residual = out.residual, .weights = input.weights, .more = {}}, run.recomputes)
           .residual;
   return out;
 }

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <functional>
 #include <vector>
 
@@ -29,11 +30,17 @@ struct LayerOutput {
 /// A part of a layer, under the rules of autograd::TensorFunction.
 using LayerPart = std::function<LayerOutput(const LayerInput&, autograd::Purpose purpose)>;
 
+struct LayerRun {
+  bool recomputes = false;
+  double dropout = 0;  // share of what attention and MLP add to the stream that becomes 0
+  uint64_t seed = 0;   // which of it: another one for each layer, step and pass
+};
+
 /// attention(input), and the MLP over its stream if it has one. If it `recomputes`, only what
 /// enters each of both is kept, and they run again in the backward pass, under the rules of
 /// autograd::checkpointed, without the product that each ends with; `math` must live until then,
 /// and streams are one tensor.
 LayerOutput run_layer(const LayerMath& math, const LayerPart& attention, const LayerInput& input,
-                      bool recomputes);
+                      const LayerRun& run);
 
 }  // namespace msa::train

@@ -119,6 +119,7 @@ struct PhaseConfig {  // [[phase]]
   RouterStart routers = RouterStart::kAsTheyAre;
   int64_t top_k = 0;        // documents chosen in a router layer; the model's own where 0
   bool force_gold = false;  // the gold documents are always among the chosen
+  double dropout = 0;       // share of what attention and MLP add to the stream, of a step
   StopRule stop;
   ScheduleConfig schedule;
   LossWeights losses;

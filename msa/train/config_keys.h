@@ -242,6 +242,7 @@ void list_keys(Keys& keys, PhaseConfig& phase) {
   keys.choice("routers", phase.routers, kRouterStarts);
   keys.integer("top_k", phase.top_k, 0, 4096);
   keys.boolean("force_gold", phase.force_gold);
+  keys.number("dropout", phase.dropout, 0, 0.9);
   keys.table("stop", phase.stop);
   keys.table("schedule", phase.schedule);
   keys.table("losses", phase.losses);

@@ -350,7 +350,7 @@ TEST(Config, EveryPresetReads) {
     EXPECT_FALSE(load_config(real_file_system(), entry.path()).phases.empty());
     ++num_read;
   }
-  EXPECT_EQ(num_read, 6);
+  EXPECT_EQ(num_read, 7);
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ class SequencePass {
         [layers = layers_, i, choice](const LayerInput& input, autograd::Purpose purpose) {
           return layers.attention(i, input, purpose, *choice);
         },
-        in, options_.recomputes_layers);
+        in, options_.dropout.run(options_.recomputes_layers, i, 0));
     const RowsOf rows = i == layers_.last() ? RowsOf::kSequenceTargets : RowsOf::kSequenceTokens;
     tell({.tensor = "residual stream", .layer = i, .rows = rows}, out.residual.x);
     tell({.tensor = "output of the mlp", .layer = i, .rows = rows}, out.residual.addend);
@@ -159,6 +159,7 @@ StepLosses forward(const LayerMath& math, const ModelTensors& tensors, const Ste
     memory = encode_documents(math, tensors, input,
                               {.type = options.type,
                                .recomputes_layers = options.recomputes_layers,
+                               .dropout = options.dropout,
                                .on_border = options.on_border});
   }
   return forward_over(math, tensors, input, memory, options);

@@ -8,6 +8,7 @@
 #include "msa/train/layer_math.h"
 #include "msa/train/model_tensors.h"
 #include "msa/train/routing.h"
+#include "msa/train/step_dropout.h"
 #include "msa/train/step_input.h"
 
 namespace msa::train {
@@ -20,6 +21,7 @@ struct ForwardOptions {
   bool keeps_scores = false;
   bool keeps_hits = false;
   bool recomputes_layers = false;  // activation checkpointing: see run_layer
+  StepDropout dropout = {};
   OnBorder on_border = {};
 };
 

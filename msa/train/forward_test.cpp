@@ -45,6 +45,7 @@ class ForwardTest : public testing::Test {
     bool routers_alone = false;
     bool learns_documents = false;
     at::ScalarType type = at::kFloat;
+    StepDropout dropout = {};
   };
 
   Step step(const Case& of) {
@@ -57,6 +58,7 @@ class ForwardTest : public testing::Test {
     options.routing = {.top_k = 3, .forces_gold = true, .num_negatives = 5, .loss = {}};
     options.routing.loss.temperature = temperature;
     options.recomputes_layers = of.recomputes_layers;
+    options.dropout = of.dropout;
     const ModelTensors tensors = gather_tensors(
         config_, [&](const std::string& name) { return parameters_.find(name); }, options.type);
     const StepInput input =
@@ -278,6 +280,17 @@ TEST_F(ForwardTest, ProductsOfAnotherTypeThanTheWeightsGiveTheSameBitsWithActiva
       EXPECT_TRUE(at::isfinite(gradient).all().item<bool>());
     }
   }
+}
+
+TEST_F(ForwardTest, DropoutFollowsFromItsSeedAndIsTheSameInActivationsMadeAgain) {
+  const auto with = [&](bool recomputes, StepDropout dropout) {
+    return step({.recomputes_layers = recomputes, .learns_documents = true, .dropout = dropout});
+  };
+  const Step kept = with(false, {.share = 0.2, .seed = 5});
+  expect_same_bits(kept, with(true, {.share = 0.2, .seed = 5}));
+  EXPECT_FALSE(at::equal(kept.losses.loss, with(false, {.share = 0.2, .seed = 6}).losses.loss));
+  EXPECT_FALSE(at::equal(kept.losses.loss, with(false, {}).losses.loss));
+  expect_same_bits(with(false, {}), with(false, {.share = 0, .seed = 6}));
 }
 
 TEST_F(ForwardTest, RoutersThatLearnAloneDoSoWithActivationsMadeAgain) {

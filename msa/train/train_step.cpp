@@ -32,6 +32,7 @@ ForwardOptions phase_options(const PhaseConfig& phase, const Parameters& paramet
                              at::ScalarType type) {
   ForwardOptions options;
   options.type = type;
+  options.dropout.share = phase.dropout;
   const LossWeights& losses = phase.losses;
   const auto weight = [&](samples::LossTerm term) -> double& {
     return options.weights.term[static_cast<size_t>(term)];
@@ -80,6 +81,7 @@ StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& o
                      const std::function<void()>& meanwhile) {
   const auto& [batch, totals, input, flops] = prepared;
   options.totals = totals;
+  options.dropout.seed = samples::Random(rule.seed, {static_cast<uint64_t>(rule.step)}).next();
   const ModelTensors tensors = gather_tensors(
       math.config(), [&](const std::string& name) { return parameters.find(name); }, options.type);
   ActivationWatch watch;

@@ -51,7 +51,8 @@ PreparedStep prepare_step(const model::ModelConfig& config, samples::Batch batch
                           at::Device device);
 
 struct StepRule {
-  int64_t step = 0;  // its number in the outcome
+  int64_t step = 0;   // its number in the outcome
+  uint64_t seed = 0;  // of the run: what is dropped follows from it and from the step
   double rate = 0;
   StepLimits limits;
 };

@@ -265,10 +265,12 @@ void Trainer::step(StepSupply& steps, const ForwardOptions& options) {
       phase().stop,
       {.steps = state_.phase_step, .tokens = state_.phase_tokens, .seconds = state_.phase_seconds});
   const double rate = phase().rate * rate_factor(phase().schedule, state_.phase_step, progress);
-  const StepResult result =
-      take_step(math_, *setup_.parameters, optimizer_, prepared, options,
-                {.step = state_.step, .rate = rate, .limits = guard_.limits()},
-                [&] { steps.prepare_next(); });
+  const StepResult result = take_step(math_, *setup_.parameters, optimizer_, prepared, options,
+                                      {.step = state_.step,
+                                       .seed = static_cast<uint64_t>(setup_.config.run.seed),
+                                       .rate = rate,
+                                       .limits = guard_.limits()},
+                                      [&] { steps.prepare_next(); });
   const double seconds = seconds_since(start);
   const double flops = prepared.flops.total();
   ++state_.step;

@@ -58,6 +58,7 @@ mixture.sequence_tokens = 200
 name = "memory"
 rate = 1e-3
 stop.steps = 8
+dropout = 0.1
 losses.auxiliary = 1
 auxiliary.method = "INFONCE"
 mixture.memory_tokens = 400

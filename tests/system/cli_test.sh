@@ -52,6 +52,9 @@ expect "ask" 0 '"declined":false,' "$msa" ask "$bank" "when was MGM Resorts foun
 expect "evidence" 0 '"evidence":[{"document":' "$msa" ask "$bank" "when was MGM Resorts founded" --json
 expect "what no document says" 0 'true []' bash -c "'$msa' ask '$bank' 'who wrote the Necronomicon' --json |
   jq -cj '.declined, \" \", .evidence'"
+expect "declining is not wanted" 0 'false true' bash -c "'$msa' ask '$bank' 'who wrote the Necronomicon' --decline-from 1 --json |
+  jq -cj '.declined, \" \", (.decline_probability > 0.4 and .answer != \"I do not know.\")'"
+expect "a probability above 1" 2 "--decline-from: Value 2 not in range" "$msa" ask "$bank" "x" --decline-from 2
 expect "trace" 0 "layer 14:" "$msa" ask "$bank" "when was MGM Resorts founded" --trace
 expect "route" 0 '"layers":[{"layer":8' "$msa" route "$bank" "when was MGM Resorts founded" --json
 expect "constrained ids" 0 "ms (" "$msa" ask "$bank" "what is a casino" --ids constrained
