@@ -56,5 +56,6 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
                                           unsigned seed) {
   using namespace msa::fuzz;
   Random random(seed);
+  if (chance(random, 16)) return give("[" + text_of(data, size) + "]", data, max_size);
   return give(with_text_mutated(text_of(data, size), "{}[],:\"", max_size, random), data, max_size);
 }
