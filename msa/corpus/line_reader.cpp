@@ -13,7 +13,6 @@ namespace {
 
 constexpr size_t kReadBytes = size_t{1} << 18;
 constexpr int kMaxWindowLog = 27;
-constexpr uint64_t kFreeGrowthBytes = uint64_t{256} << 20;
 
 struct FreeStream {
   void operator()(ZSTD_DStream* stream) const { ZSTD_freeDStream(stream); }
@@ -123,7 +122,7 @@ bool LineReader::fill() {
       throw Error(ErrorCode::kLimit, s.name(), ": holds more than ", options_.max_total_bytes,
                   " bytes of text");
     }
-    if (s.decoded > kFreeGrowthBytes && s.decoded / options_.max_growth > s.offset) {
+    if (s.decoded > options_.free_growth_bytes && s.decoded / options_.max_growth > s.offset) {
       throw Error(ErrorCode::kLimit, s.name(), ": holds more than ", options_.max_growth,
                   " bytes of text for a byte of the file");
     }

@@ -5,10 +5,12 @@
 #include <sqlite3.h>
 
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "msa/memory/catalog_rows.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/mutation.h"
 #include "tests/fuzz/scratch_bank.h"
 
 namespace msa::fuzz {
@@ -42,11 +44,23 @@ Rows read_golden() {
 }
 
 int64_t draw_number(FuzzedDataProvider& input, int64_t before) {
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+  constexpr int64_t kEnds[] = {0,
+                               -1,
+                               1,
+                               kLargest,
+                               kLargest - 1,
+                               -kLargest,
+                               kLargest / 2,
+                               int64_t{1} << 40,
+                               int64_t{1} << 31};
   switch (input.ConsumeIntegralInRange(0, 3)) {
     case 0:
       return before + input.ConsumeIntegral<int8_t>();
     case 1:
       return input.ConsumeIntegral<int16_t>();
+    case 2:
+      return input.PickValueInArray(kEnds);
     default:
       return input.ConsumeIntegral<int64_t>();
   }
@@ -190,4 +204,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool is_good = bank.read();
   expect(size > 0 || is_good, "the bank without a change is refused");
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  using namespace msa::fuzz;
+  constexpr size_t kOneChange = 12;  // bytes that one takes at most, in most cases
+  Random random(seed);
+  // Many changes break many rules, of which a reader sees the first: also one by itself.
+  if (max_size < kOneChange || !chance(random, 2)) return LLVMFuzzerMutate(data, size, max_size);
+  std::string change(1 + random() % kOneChange, '\0');
+  for (char& byte : change) byte = static_cast<char>(random() >> 8);
+  return give(change, data, max_size);
 }

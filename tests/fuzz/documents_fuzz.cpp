@@ -78,6 +78,31 @@ void check_lines(FileSystem& files, const std::filesystem::path& path, const std
   expect(!reader.next(line), "a line too many", line);
 }
 
+/// That a small file never gives much text, by bounds that a small input passes.
+void check_growth(FileSystem& files, const std::filesystem::path& path, size_t stored_bytes) {
+  const corpus::LineReaderOptions options{.max_growth = 10, .free_growth_bytes = 4096};
+  const size_t most =
+      std::max<size_t>(options.free_growth_bytes, (stored_bytes + 1) * options.max_growth);
+  size_t given = 0;
+  accepts(path.filename().string(), [&] {
+    corpus::LineReader reader(files, path, options);
+    for (std::string line; reader.next(line);) given += line.size();
+  });
+  expect(given <= most, "more text than a file of its size may hold");
+}
+
+/// Some part of the text again and again: what compresses well.
+std::string with_part_repeated(std::string text, size_t max_size, Random& random) {
+  if (text.empty()) return text;
+  const size_t first = random() % text.size();
+  const std::string part = text.substr(first, 1 + random() % 16);
+  std::string all;
+  for (auto count = random() % 4096; count > 0; --count) all += part;
+  text.insert(first, all);
+  if (text.size() > max_size) text.resize(max_size);
+  return text;
+}
+
 }  // namespace
 }  // namespace msa::fuzz
 
@@ -94,7 +119,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   files.put(path, bytes);
   check_documents(files, path);
   accepts(path.filename().string(), [&] { corpus::read_questions(files, path); });
-  if (!is_compressed) check_lines(files, path, bytes);
+  if (is_compressed) {
+    check_growth(files, path, bytes.size());
+  } else {
+    check_lines(files, path, bytes);
+  }
   return 0;
 }
 
@@ -105,6 +134,9 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   if (size == 0 || chance(random, 16)) return LLVMFuzzerMutate(data, size, max_size);
   const std::string kind = text_of(data, 1);
   const std::string text = text_of(data + 1, size - 1);
+  if (chance(random, 32)) {
+    return give(kind + with_part_repeated(text, max_size - 1, random), data, max_size);
+  }
   const bool is_raw = data[0] % (2 * kNames.size()) >= 3 && data[0] % (2 * kNames.size()) < 6;
   return give(kind + (is_raw ? mutated(text, max_size - 1)
                              : with_text_mutated(text, "{}[],:\n\"", max_size - 1, random)),

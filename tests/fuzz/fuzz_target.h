@@ -22,7 +22,8 @@ inline void expect(bool condition, std::string_view what, std::string_view detai
 }
 
 /// True if `read` returns, false if it refuses. Any exception but an Error leaves this call, which
-/// ends the run, as do an Error of our own mistakes and one that does not say `name`.
+/// ends the run, as do an Error that is not about the file (kInternal, and kInvalidArgument: a call
+/// that a check of the file should have prevented) and one that does not say `name`.
 template <typename Read>
 bool accepts(std::string_view name, const Read& read) {
   try {
@@ -30,7 +31,8 @@ bool accepts(std::string_view name, const Read& read) {
     return true;
   } catch (const Error& error) {
     const std::string_view what = error.what();
-    expect(error.code() != ErrorCode::kInternal, "an internal error", what);
+    expect(error.code() != ErrorCode::kInternal && error.code() != ErrorCode::kInvalidArgument,
+           "an error of the reader's own", what);
     expect(what.find(name) != std::string_view::npos, "a message without the file", what);
     return false;
   }

@@ -21,8 +21,14 @@ int depth_of(const Json& json) {
 }
 
 void read_values(const Json& json) {
-  accepts(kName, [&] { json_integer(json, "i", -5, 1 << 20, kName); });
-  accepts(kName, [&] { json_number(json, "n", 0, 1e300, kName); });
+  accepts(kName, [&] {
+    const int64_t number = json_integer(json, "i", -5, 1 << 20, kName);
+    expect(number >= -5 && number <= 1 << 20, "an integer out of range");
+  });
+  accepts(kName, [&] {
+    const double number = json_number(json, "n", 0, 1e300, kName);
+    expect(number >= 0 && number <= 1e300, "a number out of range");
+  });
   accepts(kName, [&] { json_bool(json, "b", kName); });
   accepts(kName, [&] { json_string(json, "s", kName); });
   json_has(json, "h");
@@ -50,5 +56,6 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
                                           unsigned seed) {
   using namespace msa::fuzz;
   Random random(seed);
+  if (chance(random, 16)) return give("[" + text_of(data, size) + "]", data, max_size);
   return give(with_text_mutated(text_of(data, size), "{}[],:\"", max_size, random), data, max_size);
 }

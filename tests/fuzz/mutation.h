@@ -96,7 +96,9 @@ inline std::string with_text_mutated(std::string text, std::string_view borders,
                                      Random& random) {
   switch (random() % 4) {
     case 0:
-      text = with_other_number(std::move(text), random);
+      do {
+        text = with_other_number(std::move(text), random);
+      } while (chance(random, 2));
       break;
     case 1:
       text = with_parts_moved(std::move(text), borders, random);
@@ -123,22 +125,6 @@ inline uint64_t load_number(std::string_view bytes) {
 
 inline std::string number_bytes(uint64_t number) {
   return {reinterpret_cast<const char*>(&number), sizeof number};
-}
-
-/// A safetensors file with another header or other bytes of data; the header's length is made right
-/// after most changes.
-inline std::string with_header_mutated(const std::string& file, size_t max_size, Random& random) {
-  constexpr size_t kLengthBytes = 8;
-  if (file.size() < kLengthBytes || chance(random, 8)) return mutated(file, max_size);
-  const uint64_t length = std::min<uint64_t>(load_number(file), file.size() - kLengthBytes);
-  std::string header = file.substr(kLengthBytes, length);
-  std::string tensors = file.substr(kLengthBytes + length);
-  if (chance(random, 4)) {
-    tensors.resize(random() % (2 * tensors.size() + 9), 'x');
-  } else {
-    header = with_text_mutated(std::move(header), "{}[],:", max_size - kLengthBytes, random);
-  }
-  return number_bytes(header.size()) + header + tensors;
 }
 
 }  // namespace msa::fuzz

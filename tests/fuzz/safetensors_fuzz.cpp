@@ -5,20 +5,25 @@
 
 #include "msa/storage/safetensors.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/tensor_mutation.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
 namespace {
 
-void check_file(FileSystem& files, const std::string& name, size_t size) {
+void check_file(FileSystem& files, const std::string& name, uint64_t header_end, size_t size) {
   const auto file = storage::SafetensorsFile::open(files, name);
   std::vector<std::pair<uint64_t, uint64_t>> spans;
   std::vector<storage::TensorToWrite> tensors;
   std::string bytes(size, '\0');
   for (const auto& [tensor, info] : file->tensors()) {
     auto elements = static_cast<uint64_t>(storage::data_type_bytes(info.type));
-    for (const int64_t side : info.shape) elements *= static_cast<uint64_t>(side);
+    const bool is_empty = std::ranges::find(info.shape, 0) != info.shape.end();
+    for (const int64_t side : info.shape) {
+      expect(is_empty || !__builtin_mul_overflow(elements, static_cast<uint64_t>(side), &elements),
+             "a shape that overflows", tensor);
+    }
+    if (is_empty) elements = 0;
     expect(elements == info.num_bytes, "a tensor of another size", tensor);
     expect(info.num_bytes <= size, "a tensor larger than its file", tensor);
     const auto out = std::as_writable_bytes(std::span(bytes)).first(info.num_bytes);
@@ -28,10 +33,12 @@ void check_file(FileSystem& files, const std::string& name, size_t size) {
     tensors.push_back({tensor, info.type, info.shape, out});
   }
   std::ranges::sort(spans);
-  for (size_t i = 1; i < spans.size(); ++i) {
-    expect(spans[i].first == spans[i - 1].second, "tensors overlap or leave a hole");
+  uint64_t end = header_end;
+  for (const auto& span : spans) {
+    expect(span.first == end, "tensors overlap or leave a hole");
+    end = span.second;
   }
-  expect(spans.empty() || spans.back().second == size, "bytes behind the last tensor");
+  expect(end == size, "bytes behind the last tensor");
   // What we write of it reads the same.
   MemoryFiles copies;
   write_safetensors(copies, name, tensors, file->metadata());
@@ -48,8 +55,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace msa::fuzz;
   MemoryFiles files;
   const std::string name = "model.safetensors";
-  files.put(name, text_of(data, size));
-  accepts(name, [&] { check_file(files, name, size); });
+  const std::string file = text_of(data, size);
+  files.put(name, file);
+  accepts(name, [&] { check_file(files, name, load_number(file) + sizeof(uint64_t), size); });
   return 0;
 }
 

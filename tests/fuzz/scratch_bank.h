@@ -38,11 +38,14 @@ class ScratchBank {
     using memory::Catalog;
     const auto mode = storage::Database::Mode::kRead;
     const std::string name = folder().string();
+    bool is_within = true;
     bool is_good = accepts(name, [&] {
       const auto catalog = Catalog::open(real_file_system(), folder(), mode);
       const memory::CatalogSnapshot snapshot = catalog->snapshot();
       for (const memory::Passage& passage : snapshot.passages) {
         const auto document = catalog->find(passage.document);
+        const auto size = static_cast<int64_t>(document ? document->text.size() : 0);
+        is_within &= 0 <= passage.start && passage.start <= passage.end && passage.end <= size;
         if (document) catalog->where_is(document->name);
       }
       catalog->next_segment();
@@ -53,6 +56,7 @@ class ScratchBank {
       expect(is_good || !problems.empty(), "a bank that cannot be read has no problem");
       is_good &= problems.empty();
     });
+    expect(!is_good || is_within, "a good bank has a passage outside of its document");
     return is_good;
   }
 

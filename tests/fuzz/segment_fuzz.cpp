@@ -5,7 +5,7 @@
 #include "msa/memory/segment_layout.h"
 #include "msa/storage/segment_file.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/tensor_mutation.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
@@ -84,8 +84,19 @@ void check_segment(FileSystem& files, const std::string& name, const std::string
                         .chunks = tables.first_chunk[i + 1] - tables.first_chunk[i],
                         .segment = 1});
   }
-  expect(memory::stored_chunks_of(*segment, tables, passages).size() == passages.size(),
-         "passages that are not found");
+  const auto stored = memory::stored_chunks_of(*segment, tables, passages);
+  expect(stored.size() == passages.size(), "passages that are not found");
+  int64_t next = 0;
+  for (size_t i = 0; i < stored.size(); ++i) {
+    expect(stored[i] == next && passages[i].chunks >= 0, "a passage whose chunks are elsewhere");
+    next += passages[i].chunks;
+  }
+  expect(next == row.chunks, "chunks without a passage");
+  // Where their rows lie is computed from the facts and the catalog's row.
+  const memory::ContentTensor content = memory::content_tensor(facts, row.chunks);
+  auto content_bytes = static_cast<uint64_t>(storage::data_type_bytes(content.type));
+  for (const int64_t side : content.shape) content_bytes *= static_cast<uint64_t>(side);
+  expect(segment->tensor(memory::kContentTensor).num_bytes == content_bytes, "another content");
   if (!passages.empty()) {
     passages.back().chunks += 1;
     expect(!accepts(name, [&] { memory::stored_chunks_of(*segment, tables, passages); }),
@@ -138,7 +149,8 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
       header = with_text_mutated(std::move(header),
                                  "{}[],:", max_size - kPrefixBytes - kLengthBytes, random);
   }
-  file = number_bytes(header.size()) + header + rest;
+  file = chance(random, 4) ? with_tensor_changed(file, max_size - kPrefixBytes, random)
+                           : number_bytes(header.size()) + header + rest;
   if (file.size() > max_size - kPrefixBytes) file.resize(max_size - kPrefixBytes);
   if (!chance(random, 8)) file = with_digests(std::move(file));
   return give(prefix + file, data, max_size);

@@ -26,6 +26,22 @@ std::string with_digest(std::string file) {
   return file;
 }
 
+/// The file with other sizes in its header, of which the last makes their sum right, also where it
+/// overflows.
+std::string with_sizes(std::string file, Random& random) {
+  constexpr size_t kPassages = 32;  // where the numbers stand
+  constexpr size_t kTokens = 40;
+  constexpr size_t kCharacters = 48;
+  if (file.size() < kHeaderBytes) return file;
+  if (chance(random, 2)) file.replace(kPassages, 8, number_bytes(random() % 16));
+  const uint64_t passages = load_number(std::string_view(file).substr(kPassages));
+  const uint64_t left = file.size() - kHeaderBytes - passages * sizeof(samples::PassageRecord);
+  const uint64_t tokens = chance(random, 2) ? left + random() % 64 : 2 * (random() % 64);
+  file.replace(kTokens, 8, number_bytes(tokens));
+  file.replace(kCharacters, 8, number_bytes(left - tokens));
+  return file;
+}
+
 void check_store(FileSystem& files, const std::string& name) {
   using namespace samples;
   const auto store = TokenStore::open(files, name, {});
@@ -64,7 +80,9 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   using namespace msa;
   using namespace msa::fuzz;
   Random random(seed);
-  std::string file = mutated(text_of(data, size), max_size);
+  std::string file = text_of(data, size);
+  file =
+      chance(random, 4) ? with_sizes(std::move(file), random) : mutated(std::move(file), max_size);
   if (!chance(random, 8)) file = with_digest(std::move(file));
   return give(file, data, max_size);
 }

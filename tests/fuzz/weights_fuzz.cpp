@@ -7,8 +7,9 @@
 #include "msa/base/bfloat16.h"
 #include "msa/model/stored_weights.h"
 #include "msa/storage/int8_values.h"
+#include "msa/storage/stored_values.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/tensor_mutation.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
@@ -34,6 +35,7 @@ std::vector<Value> written(const Write& write) {
 void check_weight(const storage::StoredTensor& weight, const std::vector<int64_t>& shape) {
   int64_t count = 1;
   for (const int64_t side : shape) count *= side;
+  expect(shape.empty() || weight.info().shape == shape, "a weight of another shape");
   const storage::ValueRange all{.first = 0, .count = count};
   const auto numbers = written<float>([&](const storage::Append& append) {
     storage::append_values(weight, all, DataType::kF32, append);
@@ -51,7 +53,19 @@ void check_weight(const storage::StoredTensor& weight, const std::vector<int64_t
       [&](const storage::Append& append) { storage::append_int8_scales(weight, all, append); });
   const int64_t scale_bytes = storage::data_type_bytes(storage::int8_scale_type(weight));
   expect(scales.size() == static_cast<size_t>(shape[0] * scale_bytes), "another number of scales");
-  if (weight.info().type == DataType::kI8) return;
+  if (weight.info().type == DataType::kI8) {
+    expect(
+        weight.scale_file->tensor(weight.scale_name()).shape == std::vector{shape[0], int64_t{1}},
+        "scales of another shape");
+    const std::vector<float> stored = storage::read_scales(weight, 0, shape[0]);
+    for (int64_t i = 0; i < count; ++i) {
+      const float scale = stored[static_cast<size_t>(i / shape[1])];
+      expect(scale >= 0, "a negative scale");
+      const auto place = static_cast<size_t>(i);
+      expect(scale * static_cast<float>(integers[place]) == numbers[place], "another product");
+    }
+    return;
+  }
   for (int64_t i = 0; i < count; ++i) {
     BFloat16 scale;
     std::memcpy(&scale, scales.data() + i / shape[1] * scale_bytes, sizeof(scale));
