@@ -2,6 +2,7 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "msa/base/error.h"
 #include "msa/train/config_keys.h"
+#include "msa/train/toml_text.h"
 
 namespace msa::train {
 namespace {
@@ -289,6 +291,19 @@ class Reader {
   std::vector<std::pair<std::string, std::string>> broken_;
 };
 
+/// What stands elsewhere is no TOML, and the parser must not see it.
+void expect_letters_in_strings(const Sources& sources, std::string_view text) {
+  const std::optional<size_t> place = find_letter_outside_strings(text);
+  if (!place) return;
+  const std::string_view before = text.substr(0, *place);
+  const auto line = static_cast<toml::source_index>(1 + std::ranges::count(before, '\n'));
+  const std::string_view in_line = before.substr(before.rfind('\n') + 1);  // all, if in the first
+  const auto letters = std::ranges::count_if(
+      in_line, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
+  const toml::source_position at{line, static_cast<toml::source_index>(1 + letters)};
+  sources.refuse({at, at, nullptr}, "letters beyond ASCII must stand in strings or comments");
+}
+
 }  // namespace
 
 Setting parse_setting(const std::string& text) {
@@ -303,6 +318,7 @@ TrainConfig parse_config(std::string_view text, const std::string& name,
                          const std::vector<Setting>& settings) {
   Sources sources{.name = name, .folder = folder, .settings = {}, .used_settings = {}};
   for (const Setting& setting : settings) sources.settings[setting.key] = setting.value;
+  expect_letters_in_strings(sources, text);
   toml::table table;
   try {
     table = toml::parse(text);

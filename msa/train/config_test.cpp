@@ -232,6 +232,7 @@ TEST(Config, RefusesWithFileLineColumnAndWhatWasWanted) {
        "sources of different names"},
       {"[[phase]]", "[[phases]]", "16:3", "there is no key \"phases\""},
       {"rate = 4e-3", "", "16:1", "the key \"phase.0.rate\" is missing"},
+      {"rate = 4e-3", "\"\xC3\xA9\" = r\xC3\xA9te", "18:8", "beyond ASCII must stand in strings"},
       {"rate = 4e-3", "rate = 0", "18:8", "\"phase.0.rate\" must be a number in"},
       {"rate = 4e-3", "rate = 2.0", "18:8", "got 2"},
       {"rate = 4e-3", "rate = nan", "18:8", "a number in"},

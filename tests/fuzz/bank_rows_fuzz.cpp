@@ -111,7 +111,8 @@ void change_one(FuzzedDataProvider& input, Rows& rows) {
         rows.passages.erase(rows.passages.begin() + static_cast<ptrdiff_t>(place(rows.passages)));
       } else {
         rows.passages.push_back(rows.passages[place(rows.passages)]);
-        rows.passages.back().id += 1 + input.ConsumeIntegral<uint8_t>();
+        int64_t& id = rows.passages.back().id;
+        id = std::min(id, kLargest - 256) + 1 + input.ConsumeIntegral<uint8_t>();
       }
       return;
     default:
