@@ -42,6 +42,9 @@ def main() -> None:
     parser.add_argument("unknown")
     arguments = parser.parse_args()
     known, unknown = lines(arguments.known), lines(arguments.unknown)
+    for path, found, key in ((arguments.known, known, "answer_with_gold_text"), (arguments.unknown, unknown, "declined")):
+        if not all(key in line for line in found):
+            raise SystemExit(f"{path}: a line has no \"{key}\"")
 
     def says(line: dict, threshold: float, key: str = "decline_probability") -> bool:
         return line.get(key, -1.0) >= max(threshold, 1e-12)

@@ -13,8 +13,8 @@ namespace msa::corpus {
 struct LineReaderOptions {
   uint64_t max_line_bytes = uint64_t{64} << 20;  // without the line end
   uint64_t max_total_bytes = uint64_t{1} << 40;  // of decoded text: a small file may hold much
-  uint64_t max_growth = 1000;  // decoded bytes for one that is stored, of files that hold more
-  uint64_t free_growth_bytes = uint64_t{256} << 20;  // than these
+  uint64_t max_growth = 1000;  // decoded bytes for one that is stored, beyond free_growth_bytes
+  uint64_t free_growth_bytes = uint64_t{256} << 20;  // decoded, of which growth does not count
 };
 
 /// Holds one line and half a megabyte more; a compressed file adds its window, at most 128 MiB.

@@ -1,5 +1,6 @@
 #include "msa/engine/answer_writer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -12,7 +13,7 @@ namespace msa::engine {
 namespace {
 
 /// What is written, without the answer's frame and the blanks around it; gives it out in whole
-/// characters as tokens come.
+/// characters as tokens come, but nothing of what is, or may become, text::kUnknownAnswer.
 class AnswerText {
  public:
   explicit AnswerText(const std::function<void(std::string_view)>& on_text) : on_text_(on_text) {}
@@ -20,26 +21,23 @@ class AnswerText {
   void add(std::string_view bytes) {
     raw_ += bytes;
     if (!on_text_) return;
-    const std::string_view whole = body();
-    size_t end = whole.size();
-    while (end > 0 && (static_cast<unsigned char>(whole[end - 1]) & 0xC0) == 0x80) --end;
-    if (end > 0 && static_cast<unsigned char>(whole[end - 1]) >= 0xC0) --end;
-    if (static_cast<unsigned char>(whole.empty() ? 0 : whole.back()) < 0x80) end = whole.size();
-    if (!is_past_frame() || end <= given_ || text::kUnknownAnswer.starts_with(whole)) return;
-    on_text_(whole.substr(given_, end - given_));
-    given_ = end;
+    const std::string_view text = trimmed();
+    size_t end = text.size();
+    while (end > 0 && (static_cast<unsigned char>(text[end - 1]) & 0xC0) == 0x80) --end;
+    if (end > 0 && static_cast<unsigned char>(text[end - 1]) >= 0xC0) --end;
+    if (static_cast<unsigned char>(text.empty() ? 0 : text.back()) < 0x80) end = text.size();
+    if (is_past_frame() && !text::kUnknownAnswer.starts_with(text)) give(end);
   }
 
-  std::string trimmed() const {
-    std::string text(body());
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\n')) text.pop_back();
+  std::string_view trimmed() const {
+    std::string_view text = body();
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\n')) text.remove_suffix(1);
     return text;
   }
 
   std::string finish() {
-    std::string text = trimmed();
-    if (on_text_ && text.size() > given_) on_text_(std::string_view(text).substr(given_));
-    return text;
+    if (on_text_) give(trimmed().size());
+    return std::string(trimmed());
   }
 
   size_t size() const { return raw_.size(); }
@@ -53,6 +51,13 @@ class AnswerText {
   void truncate(size_t size) { raw_.resize(size); }
 
  private:
+  /// All up to `end` that has not been given yet.
+  void give(size_t end) {
+    if (end <= given_) return;
+    on_text_(body().substr(given_, end - given_));
+    given_ = end;
+  }
+
   bool is_past_frame() const {
     return raw_.size() > text::kAnswerFrame.size() || !text::kAnswerFrame.starts_with(raw_);
   }
@@ -85,8 +90,12 @@ class AnswerWriter {
     write_on(logits);
     if (text_.trimmed() == text::kUnknownAnswer) {
       const size_t first = first_of_body();
-      written_.decline_probability = probability_from(first);
-      if (*written_.decline_probability < options_.decline_from) write_instead(first);
+      const double probability = std::min(1.0, probability_from(first));
+      written_.decline_probability = probability;
+      if (options_.decline_from == 1 || probability < options_.decline_from) {
+        // Other tokens may spell the same again: they are left out as well.
+        while (text_.trimmed() == text::kUnknownAnswer) write_instead(first);
+      }
     }
     written_.text = text_.finish();
     return written_;

@@ -22,10 +22,10 @@ struct WrittenAnswer {
 };
 
 /// `logits`: of the token behind the answer prompt, which `session` has read. If the model writes
-/// text::kUnknownAnswer, and the probability of its tokens there is below options.decline_from, it
-/// writes again, with another token in the place of the first of them. `on_text`, if there is one,
-/// gets the answer in pieces of whole characters as they come; what may become "I do not know."
-/// once it is sure.
+/// text::kUnknownAnswer, and the probability of its tokens there is below options.decline_from, or
+/// that is 1, it writes again, with another token in the place of the first of them. `on_text`, if
+/// there is one, gets the answer in pieces of whole characters as they come; while what is written
+/// may still become "I do not know." it gets nothing.
 WrittenAnswer write_answer(const LoadedModel& model, model::Session& session,
                            std::span<const float> logits, const AskOptions& options,
                            const std::function<void(std::string_view)>& on_text);

@@ -69,14 +69,14 @@ LayerOutput run_part(const LayerPart& part, const LayerInput& input, bool recomp
 
 LayerOutput run_layer(const LayerMath& math, const LayerPart& attention, const LayerInput& input,
                       const LayerRun& run) {
-  LayerOutput out = run_part(with_dropout(attention, run.dropout, run.seed), input, run.recomputes);
+  LayerOutput out =
+      run_part(with_dropout(attention, run.dropout, run.attention_seed), input, run.recomputes);
   if (!out.residual.x.defined()) return out;
   const LayerPart mlp = [&math](const LayerInput& in, autograd::Purpose purpose) {
     return LayerOutput{.residual = math.add_mlp(in.weights, in.residual, purpose), .more = {}};
   };
-  // Seeds are drawn from all numbers of 64 bits: the next one is no other layer's.
   out.residual =
-      run_part(with_dropout(mlp, run.dropout, run.seed + 1),
+      run_part(with_dropout(mlp, run.dropout, run.mlp_seed),
                {.residual = out.residual, .weights = input.weights, .more = {}}, run.recomputes)
           .residual;
   return out;

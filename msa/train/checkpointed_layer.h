@@ -32,8 +32,9 @@ using LayerPart = std::function<LayerOutput(const LayerInput&, autograd::Purpose
 
 struct LayerRun {
   bool recomputes = false;
-  double dropout = 0;  // share of what attention and MLP add to the stream that becomes 0
-  uint64_t seed = 0;   // which of it: another one for each layer, step and pass
+  double dropout = 0;           // share of what attention and MLP add to the stream that becomes 0
+  uint64_t attention_seed = 0;  // which of it
+  uint64_t mlp_seed = 0;
 };
 
 /// attention(input), and the MLP over its stream if it has one. If it `recomputes`, only what

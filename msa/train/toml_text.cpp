@@ -7,8 +7,11 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
+bool is_beyond_ascii(char c) { return static_cast<unsigned char>(c) > 127; }
+
 /// The end of the string whose opening quote stands at `place`; of one that is not closed the end
-/// of its line, or of the text.
+/// of its line, or of the text. A letter above 127 behind a backslash that ends a line, or should,
+/// ends it too: there the parser looks for blanks.
 size_t end_of_string(std::string_view text, size_t place) {
   const char quote = text[place];
   const std::string_view three = text.substr(place, 3);
@@ -16,6 +19,8 @@ size_t end_of_string(std::string_view text, size_t place) {
   place += has_lines ? 3 : 1;
   while (place < text.size()) {
     if (quote == '"' && text[place] == '\\') {
+      const size_t next = std::min(text.find_first_not_of(" \t\r\n", place + 1), text.size());
+      if (has_lines && next < text.size() && is_beyond_ascii(text[next])) return next;
       place += 2;
     } else if (!has_lines && text[place] == '\n') {
       break;
@@ -40,7 +45,7 @@ std::optional<size_t> find_letter_outside_strings(std::string_view text) {
   size_t place = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   while (place < text.size()) {
     const char c = text[place];
-    if (static_cast<unsigned char>(c) > 127) return place;
+    if (is_beyond_ascii(c)) return place;
     if (c == '"' || c == '\'') {
       place = end_of_string(text, place);
     } else if (c == '#') {

@@ -21,10 +21,26 @@ TEST(TomlText, LettersInStringsAndCommentsMayStand) {
 
 TEST(TomlText, TheFirstLetterOutsideIsFound) {
   const std::string letter = "\xC3\xA9";
-  for (const std::string before :
-       {"", "a = ", "a", "[ru", "a = \"b\" ", "a = 'b' ", "# c\n", "a = \"\"\"b\"\"\" ",
-        "a = \"\"\"b\"\"\"\"\" ", "a = '''b''''' ", "a = \"\\\\\" ", "a = \"not closed\n",
-        "a = 'not closed\n", "a = \"\" ", "a = '' ", "\xEF\xBB\xBF", "a = '\\' "}) {
+  for (const std::string before : {"",
+                                   "a = ",
+                                   "a",
+                                   "[ru",
+                                   "a = \"b\" ",
+                                   "a = 'b' ",
+                                   "# c\n",
+                                   "a = \"\"\"b\"\"\" ",
+                                   "a = \"\"\"b\"\"\"\"\" ",
+                                   "a = '''b''''' ",
+                                   "a = \"\\\\\" ",
+                                   "a = \"not closed\n",
+                                   "a = 'not closed\n",
+                                   "a = \"\"\"x\\",
+                                   "a = \"\"\"x\\\n ",
+                                   "a = \"\"\"\\  ",
+                                   "a = \"\" ",
+                                   "a = '' ",
+                                   "\xEF\xBB\xBF",
+                                   "a = '\\' "}) {
     EXPECT_EQ(find_letter_outside_strings(before + letter + " = \"\xC3\xA9\"\n"), before.size())
         << before;
   }

@@ -15,6 +15,8 @@ namespace {
 constexpr const char* kTermNames[samples::kNumLossTerms] = {"language", "ids", "reconstruction",
                                                             "answer", "documents"};
 
+constexpr uint64_t kOfDropout = 0xD209;  // random numbers for it are no others
+
 /// Scalars of a step in one tensor, so that the device is waited for once.
 std::vector<double> read(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> flat;
@@ -81,7 +83,8 @@ StepResult take_step(const LayerMath& math, Parameters& parameters, Optimizer& o
                      const std::function<void()>& meanwhile) {
   const auto& [batch, totals, input, flops] = prepared;
   options.totals = totals;
-  options.dropout.seed = samples::Random(rule.seed, {static_cast<uint64_t>(rule.step)}).next();
+  options.dropout.seed =
+      samples::Random(rule.seed, {kOfDropout, static_cast<uint64_t>(rule.step)}).next();
   const ModelTensors tensors = gather_tensors(
       math.config(), [&](const std::string& name) { return parameters.find(name); }, options.type);
   ActivationWatch watch;

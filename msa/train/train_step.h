@@ -52,7 +52,7 @@ PreparedStep prepare_step(const model::ModelConfig& config, samples::Batch batch
 
 struct StepRule {
   int64_t step = 0;   // its number in the outcome
-  uint64_t seed = 0;  // of the run: what is dropped follows from it and from the step
+  uint64_t seed = 0;  // of the run and rank: what is dropped follows from it and from the step
   double rate = 0;
   StepLimits limits;
 };

@@ -163,6 +163,9 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
+    unknown = set(options.names) - {mistake[0] for mistake in MISTAKES}
+    if unknown:
+        parser.error(f"no such mistake: {', '.join(sorted(unknown))}")
     mistakes = [mistake for mistake in MISTAKES if not options.names or mistake[0] in options.names]
     write_copy()
     build(sorted({mistake[1] for mistake in mistakes}))
