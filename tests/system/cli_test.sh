@@ -580,6 +580,16 @@ expect "a shard that is missing" 3 "model-00002" "$msa" convert "$work/shards" "
 expect "refusals leave nothing" 0 "" diff "$work.names" <(ls "$work")
 rm "$work.names"
 
+# Threads that wait sleep, unless the user says otherwise; libtorch's threads are the program's.
+spin_counts() { # spin_counts [NAME=VALUE]: what OpenMP says of itself, of every copy in the process
+  env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "$@" "$msa" --version 2>&1 | grep SPINCOUNT | sort -u | xargs
+}
+expect "threads that wait sleep" 0 "GOMP_SPINCOUNT = 0" spin_counts
+expect "or do as the user says" 0 "" test "$(spin_counts OMP_WAIT_POLICY=active)" = "GOMP_SPINCOUNT = 30000000000"
+expect "or spin as often" 0 "" test "$(spin_counts GOMP_SPINCOUNT=77)" = "GOMP_SPINCOUNT = 77"
+expect "libtorch calls the program's OpenMP" 0 "[0] calls of another" bash -c "LD_BIND_NOW=1 LD_DEBUG=bindings '$msa' --version 2>&1 |
+  grep -E ' to .*libgomp.*(GOMP|omp)_' | grep -cv 'file [^ ]*libgomp' | sed 's/.*/[&] calls of another/'"
+
 # Completion knows the flags of commands within commands.
 complete_words() { # complete_words WORD...: what bash would offer for the last of the words
   bash -c 'source <("$1" completion bash); shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _msa; echo "${COMPREPLY[*]}"' bash "$msa" "$@"
