@@ -2,9 +2,15 @@
 
 #include <chrono>
 #include <cstdio>
+#include <iomanip>
+#include <map>
+#include <new>
+#include <optional>
+#include <sstream>
 
 #include "cli/command.h"
 #include "cli/stop_signals.h"
+#include "cli/unfinished_error.h"
 #include "msa/engine/ingest.h"
 
 namespace msa::cli {
@@ -52,6 +58,50 @@ class ProgressLine {
   bool is_open_ = false;
 };
 
+OrderedJson to_json(const std::string& bank, const engine::IngestProgress& done, double rate,
+                    const std::map<ErrorCode, int64_t>& failed) {
+  OrderedJson by_code = OrderedJson::object();
+  for (const auto& [code, count] : failed) by_code[std::string(error_code_name(code))] = count;
+  return {{"bank", bank},
+          {"documents", done.documents},
+          {"passages", done.passages},
+          {"chunks", done.chunks},
+          {"tokens", done.tokens},
+          {"replaced", done.replaced},
+          {"skipped", done.skipped},
+          {"failed", done.failed},
+          {"failed_by_code", by_code},
+          {"seconds", done.seconds},
+          {"tokens_per_second", rate}};
+}
+
+std::string to_text(const engine::IngestProgress& done, double rate) {
+  std::ostringstream text;
+  text << done.documents << " documents in " << done.passages << " passages, " << done.tokens
+       << " tokens, " << std::fixed << std::setprecision(1) << done.seconds << " s, "
+       << std::setprecision(0) << rate << " tokens/s";
+  if (done.replaced > 0) text << "; " << done.replaced << " in place of others";
+  if (done.skipped > 0) text << "; " << done.skipped << " there already";
+  if (done.failed > 0) text << "; " << done.failed << " not taken";
+  return text.str() + "\n";
+}
+
+/// What was not taken: a line of text, or of JSON.
+void say(const engine::IngestProblem& problem, bool is_json) {
+  std::string line = "msa: " + problem.file + ": " + problem.what;
+  if (problem.line > 0) {
+    line = "msa: " + problem.file + ":" + std::to_string(problem.line) + ": " + problem.what;
+  }
+  if (is_json) {
+    line = to_line(OrderedJson{{"problem",
+                                {{"file", problem.file},
+                                 {"line", problem.line},
+                                 {"code", error_code_name(problem.code)},
+                                 {"message", problem.what}}}});
+  }
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
 void run(Flags& flags) {
   const StopAsked stop = stop_in_order();
   const auto model = flags.model.load(/*prefers_bf16=*/true);
@@ -64,41 +114,38 @@ void run(Flags& flags) {
   options.content_type = flags.types.content_type();
   options.overlaps = model->gpu() != nullptr;
   options.stop = stop;
-  options.on_progress = [&](const engine::IngestProgress& progress) { line.show(progress); };
+  std::optional<engine::IngestProgress> last;
+  options.on_progress = [&](const engine::IngestProgress& progress) {
+    last = progress;
+    line.show(progress);
+  };
+  std::map<ErrorCode, int64_t> failed;
   options.on_problem = [&](const engine::IngestProblem& problem) {
     line.close();
-    if (problem.line > 0) {
-      std::fprintf(stderr, "msa: %s:%lld: %s\n", problem.file.c_str(),
-                   static_cast<long long>(problem.line), problem.what.c_str());
-    } else {
-      std::fprintf(stderr, "msa: %s: %s\n", problem.file.c_str(), problem.what.c_str());
-    }
+    ++failed[problem.code];
+    say(problem, flags.is_json);
   };
-  const engine::IngestProgress done = engine::ingest(*files, *model, options);
-  line.close();
-  const double rate = done.seconds > 0 ? static_cast<double>(done.tokens) / done.seconds : 0;
-  if (flags.is_json) {
-    print_json({{"bank", flags.bank},
-                {"documents", done.documents},
-                {"passages", done.passages},
-                {"chunks", done.chunks},
-                {"tokens", done.tokens},
-                {"replaced", done.replaced},
-                {"skipped", done.skipped},
-                {"failed", done.failed},
-                {"seconds", done.seconds},
-                {"tokens_per_second", rate}});
-    return;
+  const auto rate_of = [](const engine::IngestProgress& p) {
+    return p.seconds > 0 ? static_cast<double>(p.tokens) / p.seconds : 0;
+  };
+  const auto report = [&](const engine::IngestProgress& done) {
+    line.close();
+    if (!flags.is_json) print(to_text(done, rate_of(done)));
+    return to_json(flags.bank, done, rate_of(done), failed);
+  };
+  const auto unfinished = [&](const Error& error) { return UnfinishedError(error, report(*last)); };
+  try {
+    const OrderedJson done = report(engine::ingest(*files, *model, options));
+    if (flags.is_json) print_json(done);
+  } catch (const Error& error) {
+    line.close();
+    if (!last) throw;
+    throw unfinished(error);
+  } catch (const std::bad_alloc&) {
+    line.close();
+    if (!last) throw;
+    throw unfinished(Error(ErrorCode::kLimit, "out of memory"));
   }
-  std::printf("%lld documents in %lld passages, %lld tokens, %.1f s, %.0f tokens/s",
-              static_cast<long long>(done.documents), static_cast<long long>(done.passages),
-              static_cast<long long>(done.tokens), done.seconds, rate);
-  if (done.replaced > 0) {
-    std::printf("; %lld in place of others", static_cast<long long>(done.replaced));
-  }
-  if (done.skipped > 0) std::printf("; %lld there already", static_cast<long long>(done.skipped));
-  if (done.failed > 0) std::printf("; %lld not taken", static_cast<long long>(done.failed));
-  std::printf("\n");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "cli/command.h"
 #include "cli/stop_signals.h"
+#include "cli/unfinished_error.h"
 #include "msa/base/error.h"
 
 namespace {
@@ -53,11 +54,10 @@ int exit_code(msa::ErrorCode code) {
   return 1;
 }
 
-int fail(bool is_json, msa::ErrorCode code, const char* message) {
+int fail(bool is_json, msa::ErrorCode code, const char* message, msa::OrderedJson json = {}) {
   std::fprintf(stderr, "msa: %s\n", message);
   if (is_json) {
-    const msa::OrderedJson json{
-        {"error", {{"code", msa::error_code_name(code)}, {"message", message}}}};
+    json["error"] = {{"code", msa::error_code_name(code)}, {"message", message}};
     std::puts(msa::to_line(json).c_str());
   }
   return exit_code(code);
@@ -134,6 +134,8 @@ int main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     const std::string message = std::string(error.what()) + " (--help tells more)";
     return fail(is_json, msa::ErrorCode::kInvalidArgument, message.c_str());
+  } catch (const msa::cli::UnfinishedError& error) {
+    return fail(is_json, error.code(), error.what(), error.done());
   } catch (const msa::Error& error) {
     return fail(is_json, error.code(), error.what());
   } catch (const std::bad_alloc&) {

@@ -81,7 +81,7 @@ SourceDocument parse_line(const std::string& line, const std::string& what) {
 /// Finds the files below the given paths, in order.
 class Walk {
  public:
-  using Report = std::function<void(const std::filesystem::path&, const std::string&)>;
+  using Report = std::function<void(const std::filesystem::path&, const std::string&, ErrorCode)>;
 
   Walk(FileSystem& files, const Report& report) : files_(files), report_(report) {}
 
@@ -91,7 +91,11 @@ class Walk {
     if (std::filesystem::is_directory(status)) {
       add_folder(path);
     } else if (!std::filesystem::is_regular_file(status)) {
-      report_(path, failed ? "cannot be opened: " + failed.message() : "skipped: not a plain file");
+      if (failed) {
+        report_(path, "cannot be opened: " + failed.message(), ErrorCode::kIo);
+      } else {
+        report_(path, "skipped: not a plain file", ErrorCode::kInvalidFormat);
+      }
     } else if (kind_of(path) == Kind::kUnknown) {
       auto& [first, count] = unknown_[lower_extension(path)];
       if (count++ == 0) first = path;
@@ -109,7 +113,7 @@ class Walk {
         what += ", and " + std::to_string(count - 1) + " more " +
                 (extension.empty() ? "without extension" : "that end in " + extension);
       }
-      report_(first, what);
+      report_(first, what, ErrorCode::kInvalidFormat);
     }
     return std::move(found_);
   }
@@ -120,14 +124,14 @@ class Walk {
     const auto place = std::filesystem::canonical(path, failed);
     // Links could lead round in circles.
     if (!failed && !seen_.insert(place).second) {
-      report_(path, "skipped: this folder was read before");
+      report_(path, "skipped: this folder was read before", ErrorCode::kInvalidFormat);
       return;
     }
     std::vector<std::string> names;
     try {
       names = files_.list(path);
     } catch (const Error& error) {
-      report_(path, error.what());
+      report_(path, error.what(), error.code());
     }
     for (const std::string& name : names) {
       if (!name.starts_with('.')) add(path / name);
@@ -185,8 +189,9 @@ DocumentReader::DocumentReader(FileSystem& files, const std::vector<std::filesys
       throw Error(ErrorCode::kNotFound, path.string(), ": there is no such file or folder");
     }
   }
-  const Walk::Report report = [this](const std::filesystem::path& path, const std::string& what) {
-    if (on_problem_) on_problem_({path.string(), 0, what});
+  const Walk::Report report = [this](const std::filesystem::path& path, const std::string& what,
+                                     ErrorCode code) {
+    if (on_problem_) on_problem_({path.string(), 0, what, code});
   };
   Walk walk(files, report);
   for (const auto& path : paths) walk.add(path);
@@ -195,7 +200,7 @@ DocumentReader::DocumentReader(FileSystem& files, const std::vector<std::filesys
       inputs_.push_back({path, files.open_to_read(path)->size()});
       total_bytes_ += inputs_.back().bytes;
     } catch (const Error& error) {
-      report(path, error.what());
+      report(path, error.what(), error.code());
     }
   }
 }
@@ -206,8 +211,8 @@ uint64_t DocumentReader::bytes_read() const {
   return finished_bytes_ + (lines_ ? lines_->bytes_read() : 0);
 }
 
-void DocumentReader::report(int64_t line, const std::string& what) const {
-  if (on_problem_) on_problem_({inputs_[next_input_].path.string(), line, what});
+void DocumentReader::report(int64_t line, const std::string& what, ErrorCode code) const {
+  if (on_problem_) on_problem_({inputs_[next_input_].path.string(), line, what, code});
 }
 
 bool DocumentReader::next_line(SourceDocument& document) {
@@ -228,7 +233,7 @@ bool DocumentReader::next_line(SourceDocument& document) {
       if (document.name.empty()) document.name = path + ":" + std::to_string(number);
       return true;
     } catch (const Error& error) {
-      report(lines_->line_number(), error.what());
+      report(lines_->line_number(), error.what(), error.code());
     }
   }
 }
@@ -242,11 +247,11 @@ bool DocumentReader::read_whole(SourceDocument& document) {
     const auto line = std::count(document.text.begin(),
                                  document.text.begin() + static_cast<ptrdiff_t>(*place), '\n') +
                       1;
-    report(line, "not UTF-8 at byte " + std::to_string(*place));
+    report(line, "not UTF-8 at byte " + std::to_string(*place), ErrorCode::kInvalidFormat);
     return false;
   }
   if (is_blank(document.text)) {
-    report(0, "the text is empty");
+    report(0, "the text is empty", ErrorCode::kInvalidFormat);
     return false;
   }
   if (kind_of(path) == Kind::kMarkdown) document.title = title_of_markdown(document.text);
@@ -267,7 +272,7 @@ bool DocumentReader::next(SourceDocument& document) {
         is_found = read_whole(document);
       }
     } catch (const Error& error) {  // the file was there when the walk found it
-      report(0, error.what());
+      report(0, error.what(), error.code());
     }
     lines_.reset();
     finished_bytes_ += input.bytes;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/error.h"
 #include "msa/base/file_system.h"
 #include "msa/corpus/line_reader.h"
 
@@ -28,6 +29,7 @@ struct InputProblem {
   std::string file;
   int64_t line = 0;
   std::string what;
+  ErrorCode code = ErrorCode::kInvalidFormat;
 };
 
 /// Pulls documents one by one; holds one line or one text file in memory, either of at most 64 MiB.
@@ -56,7 +58,7 @@ class DocumentReader {
   uint64_t bytes_read() const;                           // of the same, so far
 
  private:
-  void report(int64_t line, const std::string& what) const;
+  void report(int64_t line, const std::string& what, ErrorCode code) const;
   bool next_line(SourceDocument& document);
   bool read_whole(SourceDocument& document);
 

@@ -19,6 +19,9 @@ namespace {
 constexpr int64_t kBlockBytes = 256 << 10;
 constexpr int64_t kTokenBytes = 3;
 
+/// Repeated documents that a batch remembers at most.
+constexpr size_t kMaxRepeated = 10'000;
+
 storage::Digest digest_of(const memory::Document& document) {
   storage::Digester digester;
   digester.add(memory::content_digest(document.title, document.text));
@@ -47,12 +50,14 @@ std::optional<IngestBatch> BatchReader::next() {
   std::erase_if(names_, [&](const auto& entry) { return entry.second.batch <= committed; });
   IngestBatch batch;
   batch.number = ++num_batches_;
-  while (!is_at_end_ && !is_stopped() && batch.num_tokens < options_.commit_tokens) {
-    is_at_end_ = !take_block(batch);
-  }
-  if (batch.documents.empty() || is_stopped()) return std::nullopt;
+  while (!is_at_end_ && !is_stopped() && has_room(batch)) is_at_end_ = !take_block(batch);
+  if ((batch.documents.empty() && batch.repeated.empty()) || is_stopped()) return std::nullopt;
   batch.input_bytes_read = reader_.bytes_read();
   return batch;
+}
+
+bool BatchReader::has_room(const IngestBatch& batch) const {
+  return batch.num_tokens < options_.commit_tokens && batch.repeated.size() < kMaxRepeated;
 }
 
 /// Reads documents worth about kBlockBytes and adds their passages to the batch; all threads cut
@@ -63,7 +68,7 @@ bool BatchReader::take_block(IngestBatch& batch) {
   int64_t num_bytes = 0;
   bool is_end = false;
   corpus::SourceDocument source;
-  while (num_bytes < wanted && !is_stopped()) {
+  while (num_bytes < wanted && batch.repeated.size() < kMaxRepeated && !is_stopped()) {
     if (!reader_.next(source)) {
       is_end = true;
       break;
@@ -75,7 +80,8 @@ bool BatchReader::take_block(IngestBatch& batch) {
                               .attributes = std::move(source.attributes),
                               .source = std::move(source.file),
                               .passages = {}};
-    if (!is_wanted(document, source.line, batch.number)) continue;
+    if (!is_wanted(document, source.line, batch)) continue;
+    batch.lines.push_back(source.line);
     num_bytes += static_cast<int64_t>(document.text.size());
     block.push_back(std::move(document));
   }
@@ -90,42 +96,39 @@ bool BatchReader::take_block(IngestBatch& batch) {
   return !is_end;
 }
 
-/// Reports a document that cannot be added, counts one that is there.
-bool BatchReader::is_wanted(const memory::Document& document, int64_t line, int64_t batch) {
+/// Reports a document that cannot be added, counts one that is there, remembers one that is
+/// repeated.
+bool BatchReader::is_wanted(const memory::Document& document, int64_t line, IngestBatch& batch) {
+  using Known = memory::BankWriter::Known;
   const std::string& name = document.name;
   const auto report = [&](const std::string& what) {
-    on_problem_({document.source, line, what});
+    on_problem_({document.source, line, what, ErrorCode::kInvalidArgument});
     return false;
   };
-  const auto held = names_.find(name);
   // Of a name that comes twice the first counts, wherever batches end: so a run that is repeated
   // finds everything as it is.
-  const auto digest = storage::digest_of(std::as_bytes(std::span(name)));
-  const bool came_before = options_.replaces && !replaced_.insert(digest).second;
-  if (held != names_.end() && held->second.batch == batch) {
-    return report("the name \"" + name + "\" came before");
+  const auto name_digest = storage::digest_of(std::as_bytes(std::span(name)));
+  const bool came_before = options_.replaces && !replaced_.insert(name_digest).second;
+  const auto digest = digest_of(document);
+  const auto held = names_.find(name);
+  if (held != names_.end() && held->second.digest == digest) {
+    batch.repeated.push_back({name, document.source, line});
+    return false;
   }
-  switch (knows(document)) {
-    case memory::BankWriter::Known::kSame:
-      on_skip_();
-      return false;
-    case memory::BankWriter::Known::kOther:
-      if (came_before) return report("the name \"" + name + "\" came before");
-      if (options_.replaces) break;
+  const Known known = held == names_.end() ? writer_.knows(document) : Known::kOther;
+  if (known == Known::kSame) {
+    on_skip_();
+    return false;
+  }
+  if (known == Known::kOther) {
+    const bool is_of_batch = held != names_.end() && held->second.batch == batch.number;
+    if (came_before || is_of_batch) return report("the name \"" + name + "\" came before");
+    if (!options_.replaces) {
       return report("the bank holds another document named \"" + name + "\"");
-    case memory::BankWriter::Known::kNo:
-      break;
+    }
   }
-  names_[name] = {batch, digest_of(document)};
+  names_[name] = {batch.number, digest};
   return true;
-}
-
-/// As the bank will know it once all batches before this one are in it.
-memory::BankWriter::Known BatchReader::knows(const memory::Document& document) const {
-  const auto held = names_.find(document.name);
-  if (held == names_.end()) return writer_.knows(document);
-  return held->second.digest == digest_of(document) ? memory::BankWriter::Known::kSame
-                                                    : memory::BankWriter::Known::kOther;
 }
 
 /// Gives the block's passages their ids, in order, and adds their tokens to the batch.

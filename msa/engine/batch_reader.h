@@ -19,10 +19,19 @@ namespace msa::engine {
 
 class LoadedModel;
 
+/// A document that came before in the same run, the same both times.
+struct RepeatedDocument {
+  std::string name;
+  std::string file;
+  int64_t line = 0;
+};
+
 /// Documents that are committed together, with the tokens of their passages.
 struct IngestBatch {
   int64_t number = 0;  // from 1
   std::vector<memory::Document> documents;
+  std::vector<int64_t> lines;                // [documents] where each stands in its file
+  std::vector<RepeatedDocument> repeated;    // what came first is of this batch or one before it
   std::vector<std::vector<int32_t>> tokens;  // [passages]
   int64_t num_tokens = 0;
   int64_t num_chunks = 0;
@@ -33,14 +42,15 @@ struct IngestBatch {
 class BatchReader {
  public:
   /// `on_problem` is called for every document that cannot be added, `on_skip` for every one that
-  /// the bank holds.
+  /// the bank holds: of those that are on their way into it the batches say what is repeated.
   BatchReader(corpus::DocumentReader& documents, const LoadedModel& model,
               const IngestOptions& options, const memory::BankFacts& facts,
               const memory::BankWriter& writer,
               std::function<void(const IngestProblem&)> on_problem, std::function<void()> on_skip);
 
-  /// Documents of at least commit_tokens tokens, fewer at the end of the inputs; their passages
-  /// have rising ids. Nothing when there are no more, or options.stop says so.
+  /// Documents of at least commit_tokens tokens, fewer, or none, at the end of the inputs and where
+  /// many are repeated; their passages have rising ids. Nothing when there are no more, or
+  /// options.stop says so.
   std::optional<IngestBatch> next();
 
   /// Batches up to this one are in the bank: its writer knows their names. At any time, from any
@@ -56,8 +66,8 @@ class BatchReader {
 
   bool is_stopped() const { return options_.stop && options_.stop(); }
   bool take_block(IngestBatch& batch);
-  bool is_wanted(const memory::Document& document, int64_t line, int64_t batch);
-  memory::BankWriter::Known knows(const memory::Document& document) const;
+  bool has_room(const IngestBatch& batch) const;
+  bool is_wanted(const memory::Document& document, int64_t line, IngestBatch& batch);
   void tokenize(std::vector<memory::Document>& block, IngestBatch& batch);
 
   corpus::DocumentReader& reader_;

@@ -1,12 +1,16 @@
 #include "msa/engine/ingest.h"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <functional>
 #include <mutex>
 #include <numeric>
+#include <set>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "msa/base/error.h"
 #include "msa/base/handoff.h"
@@ -62,21 +66,6 @@ memory::EncodedDocuments encode(const LoadedModel& model, const IngestBatch& bat
     if (!after_pass(num_encoded)) break;
   }
   return all;
-}
-
-/// Keeps the first `num_passages` passages.
-void truncate(memory::EncodedDocuments& encoded, size_t num_passages) {
-  const auto kept = encoded.num_chunks.begin() + static_cast<ptrdiff_t>(num_passages);
-  const int64_t all =
-      std::accumulate(encoded.num_chunks.begin(), encoded.num_chunks.end(), int64_t{0});
-  const int64_t num_chunks = std::accumulate(encoded.num_chunks.begin(), kept, int64_t{0});
-  encoded.num_chunks.erase(kept, encoded.num_chunks.end());
-  for (auto* layers : {&encoded.key, &encoded.value, &encoded.routing_key}) {
-    for (std::vector<float>& rows : *layers) {
-      if (all > 0)
-        rows.resize(rows.size() / static_cast<size_t>(all) * static_cast<size_t>(num_chunks));
-    }
-  }
 }
 
 /// The facts of the bank if it exists, with this model's in place of its own, else those of the
@@ -180,7 +169,7 @@ class Ingest {
         progress_(options),
         documents_(files, options.inputs,
                    [this](const corpus::InputProblem& problem) {
-                     progress_.report({problem.file, problem.line, problem.what});
+                     progress_.report({problem.file, problem.line, problem.what, problem.code});
                    }),
         facts_(facts_for(files, model, options)),
         writer_(memory::BankWriter::open(files, options.bank, facts_)),
@@ -191,17 +180,17 @@ class Ingest {
 
   IngestProgress run() {
     progress_.update([&](IngestProgress& p) { p.input_bytes = documents_.total_bytes(); });
-    if (options_.overlaps) {
-      run_side_by_side();
-    } else {
-      while (auto batch = reader_.next()) commit(encode_batch(*std::move(batch)));
+    const auto count_committed = [&] {
+      progress_.update_and_show([&](IngestProgress& p) { p.tokens = committed_tokens_; });
+    };
+    try {
+      work();
+    } catch (...) {
+      count_committed();
+      throw;
     }
-    const IngestProgress done = progress_.get();
-    if (is_stopped()) {
-      throw Error(ErrorCode::kInterrupted, "stopped: ", done.documents,
-                  " documents are in the bank; run the same command again to go on");
-    }
-    return done;
+    count_committed();
+    return progress_.get();
   }
 
  private:
@@ -209,9 +198,21 @@ class Ingest {
     int64_t number = 0;
     std::vector<memory::Document> documents;
     memory::EncodedDocuments encoded;
+    int64_t num_repeated = 0;  // documents that are these, or of a batch before, once more
   };
 
   bool is_stopped() const { return options_.stop && options_.stop(); }
+
+  void work() {
+    if (options_.overlaps) {
+      run_side_by_side();
+    } else {
+      while (auto batch = reader_.next()) commit(encode_batch(*std::move(batch)));
+    }
+    if (!is_stopped()) return;
+    throw Error(ErrorCode::kInterrupted, "stopped: ", progress_.get().documents,
+                " documents are in the bank; run the same command again to go on");
+  }
 
   /// While a batch is encoded the next one is read and the one before is written.
   void run_side_by_side() {
@@ -262,38 +263,79 @@ class Ingest {
       });
       return !is_stopped();
     });
-    keep_whole_documents(batch.documents, encoded);
+    const bool is_whole = encoded.num_chunks.size() == batch.tokens.size();
+    keep_good_documents(batch, encoded);
     return {.number = batch.number,
             .documents = std::move(batch.documents),
-            .encoded = std::move(encoded)};
+            .encoded = std::move(encoded),
+            // What came first may not be encoded yet.
+            .num_repeated = is_whole ? count_repeated(batch.repeated) : 0};
   }
 
-  /// Drops the documents of a batch that have passages which were not encoded.
-  static void keep_whole_documents(std::vector<memory::Document>& documents,
-                                   memory::EncodedDocuments& encoded) {
-    size_t num_documents = 0;
-    size_t num_passages = 0;
-    for (const memory::Document& document : documents) {
-      if (num_passages + document.passages.size() > encoded.num_chunks.size()) break;
-      num_passages += document.passages.size();
-      ++num_documents;
+  /// Drops the documents that have passages which were not encoded, and reports those whose
+  /// encoding is not finite.
+  void keep_good_documents(IngestBatch& batch, memory::EncodedDocuments& encoded) {
+    std::vector<bool> is_good = memory::are_finite(encoded);
+    std::vector<memory::Document> good;
+    auto end = is_good.begin();
+    for (size_t n = 0; n < batch.documents.size(); ++n) {
+      memory::Document& document = batch.documents[n];
+      const auto begin = end;
+      if (std::ssize(document.passages) > is_good.end() - begin) break;
+      end += std::ssize(document.passages);
+      if (std::find(begin, end, false) == end) {
+        not_finite_.erase(document.name);
+        good.push_back(std::move(document));
+      } else {
+        std::fill(begin, end, false);
+        not_finite_.insert(document.name);
+        report_not_finite(document.name, document.source, batch.lines[n]);
+      }
     }
-    documents.resize(num_documents);
-    truncate(encoded, num_passages);
+    std::fill(end, is_good.end(), false);
+    memory::keep(is_good, encoded);
+    batch.documents = std::move(good);
+  }
+
+  void report_not_finite(const std::string& name, const std::string& file, int64_t line) {
+    progress_.report(
+        {file, line,
+         "the model encodes the document \"" + name + "\" as numbers that are not finite",
+         ErrorCode::kInternal});
+  }
+
+  /// How many of them are there with this batch. The others are reported, as the first one was.
+  int64_t count_repeated(const std::vector<RepeatedDocument>& repeated) {
+    int64_t count = 0;
+    for (const RepeatedDocument& document : repeated) {
+      if (not_finite_.contains(document.name)) {
+        report_not_finite(document.name, document.file, document.line);
+      } else {
+        ++count;
+      }
+    }
+    return count;
   }
 
   void commit(EncodedBatch batch) {
-    if (batch.documents.empty()) return;
+    if (!batch.documents.empty()) commit_documents(batch);
+    reader_.forget_names(batch.number);
+    progress_.update([&](IngestProgress& p) { p.skipped += batch.num_repeated; });
+  }
+
+  void commit_documents(EncodedBatch& batch) {
     expect_room();
     const auto& num_chunks = batch.encoded.num_chunks;
     const auto num_documents = static_cast<int64_t>(batch.documents.size());
     int64_t num_replaced = 0;
-    if (options_.replaces) {
-      for (const auto& document : batch.documents) num_replaced += writer_->holds(document.name);
+    int64_t num_tokens = 0;
+    for (const auto& document : batch.documents) {
+      num_replaced += options_.replaces && writer_->holds(document.name);
+      for (const auto& passage : document.passages) num_tokens += passage.tokens;
     }
     writer_->commit(std::move(batch.documents), batch.encoded,
                     options_.replaces ? memory::KnownName::kReplace : memory::KnownName::kRefuse);
-    reader_.forget_names(batch.number);
+    committed_tokens_ += num_tokens;
     progress_.update_and_show([&](IngestProgress& p) {
       p.chunks += std::accumulate(num_chunks.begin(), num_chunks.end(), int64_t{0});
       p.passages += static_cast<int64_t>(num_chunks.size());
@@ -310,6 +352,8 @@ class Ingest {
   memory::BankFacts facts_;
   std::unique_ptr<memory::BankWriter> writer_;
   BatchReader reader_;
+  std::set<std::string> not_finite_;  // names; of the thread that encodes
+  int64_t committed_tokens_ = 0;      // of the thread that commits, until that has ended
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/error.h"
 #include "msa/base/file_system.h"
 #include "msa/base/stop.h"
 #include "msa/kernels/content_rows.h"
@@ -21,10 +22,10 @@ class LoadedModel;
 struct IngestProgress {
   int64_t documents = 0;          // committed
   int64_t passages = 0;           // committed
-  int64_t tokens = 0;             // encoded; at the end all are committed
+  int64_t tokens = 0;             // encoded; at the end, and when it failed, those committed
   int64_t chunks = 0;             // committed
   int64_t replaced = 0;           // of these documents: the bank held others of their names
-  int64_t skipped = 0;            // already in the bank with the same text
+  int64_t skipped = 0;            // already in the bank, or repeated, with the same text
   int64_t failed = 0;             // reported through on_problem
   uint64_t input_bytes = 0;       // of all inputs
   uint64_t input_bytes_read = 0;  // so far
@@ -36,6 +37,7 @@ struct IngestProblem {
   std::string file;
   int64_t line = 0;  // 0 where the file has no lines
   std::string what;
+  ErrorCode code = ErrorCode::kInvalidFormat;
 };
 
 struct IngestOptions {
@@ -54,7 +56,8 @@ struct IngestOptions {
   uint64_t min_free_bytes = uint64_t{256} << 20;  // stops before the volume has less
   // Both are called from several threads, one at a time.
   std::function<void(const IngestProgress&)>
-      on_progress;  // after every pass: about 2,000 tokens, on a GPU 131,000
+      on_progress;  // after every pass, about 2,000 tokens, on a GPU 131,000; and before an error
+                    // of a run that had begun leaves it, with what is in the bank by then
   std::function<void(const IngestProblem&)> on_problem;
   // True: commits the documents that are encoded, at once, then throws Error(kInterrupted).
   StopAsked stop = {};

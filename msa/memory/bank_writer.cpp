@@ -172,9 +172,9 @@ void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments&
     MSA_CHECK(!document.passages.empty(), "the document \"", document.name, "\" has no passage");
     for (const Passage& passage : document.passages) {
       const size_t place = passage_ids.size();
-      const int64_t id = next_passage_id_ + static_cast<int64_t>(place);
-      MSA_CHECK(passage.id == id, "passage ids must rise by one from ", next_passage_id_, ", got ",
-                passage.id, " for ", id);
+      const int64_t least = place == 0 ? next_passage_id_ : passage_ids.back() + 1;
+      MSA_CHECK(passage.id >= least, "passage ids must rise from ", next_passage_id_, ", got ",
+                passage.id, " where ", least, " is the least");
       MSA_CHECK(place < encoded.num_chunks.size() && encoded.num_chunks[place] == passage.chunks,
                 "passage ", passage.id, " has other chunks than were encoded");
       MSA_CHECK(passage.start >= 0 && passage.start <= passage.end && passage.tokens >= 0 &&
@@ -194,7 +194,7 @@ void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments&
     change.deleted = held_documents(documents, known);
     std::vector<SegmentUse> after = uses_without(change.deleted);
     after.push_back({.row = {.file = {}, .passages = num_passages, .chunks = num_chunks},
-                     .first_passage_id = next_passage_id_,
+                     .first_passage_id = passage_ids.front(),
                      .passages = num_passages,
                      .chunks = num_chunks});
     return std::pair(std::move(change), std::move(after));
@@ -219,7 +219,7 @@ void BankWriter::commit(std::vector<Document> documents, const EncodedDocuments&
   change.segment = std::move(row);
   change.documents = std::move(documents);
   apply(std::move(change), std::move(after));
-  next_passage_id_ += num_passages;
+  next_passage_id_ = passage_ids.back() + 1;
   has_failed_ = false;
   keep_up(/*most_groups=*/1);
 }

@@ -70,10 +70,10 @@ class BankWriter {
   /// Makes documents durable: when it returns they survive any crash; if it throws, none of them is
   /// in the bank (after a crash that follows a failed sync, all of them may be). With kReplace a
   /// document takes the place of the one of its name in the same moment. Every passage has its id
-  /// (rising from next_passage_id()), span, tokens and chunks; `encoded` holds their chunks in the
-  /// same order. Throws Error(kInvalidArgument) for anything else and for a name that comes twice
-  /// or, with kRefuse, is in the bank; Error(kNoSpace) or Error(kIo): the writer can then go on;
-  /// Error(kLimit) if what lies idle in the bank would pass three times what is alive, since
+  /// (rising, not below next_passage_id()), span, tokens and chunks; `encoded` holds their chunks
+  /// in the same order. Throws Error(kInvalidArgument) for anything else and for a name that comes
+  /// twice or, with kRefuse, is in the bank; Error(kNoSpace) or Error(kIo): the writer can then go
+  /// on; Error(kLimit) if what lies idle in the bank would pass three times what is alive, since
   /// compaction keeps failing or readers hold on to it.
   void commit(std::vector<Document> documents, const EncodedDocuments& encoded,
               KnownName known = KnownName::kRefuse);

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <set>
 #include <thread>
 
 #include "msa/base/error.h"
@@ -111,7 +112,8 @@ TEST_F(BankTest, RefusesBatchesThatDoNotFitTogetherAndGoesOn) {
   const std::vector<std::pair<std::string, Change>> changes{
       {"a name twice", [](RandomBatch& b) { b.documents[1].name = b.documents[0].name; }},
       {"a name that is there", [](RandomBatch& b) { b.documents[1].name = "doc-1"; }},
-      {"an id too high", [](RandomBatch& b) { ++b.documents[1].passages[0].id; }},
+      {"an id twice",
+       [](RandomBatch& b) { b.documents[1].passages[0].id = b.documents[0].passages.back().id; }},
       {"an id of old", [](RandomBatch& b) { b.documents[0].passages[0].id = 1; }},
       {"other chunks", [](RandomBatch& b) { ++b.documents[0].passages[0].chunks; }},
       {"past the text", [](RandomBatch& b) { b.documents[0].passages[0].end = 1000; }},
@@ -136,6 +138,29 @@ TEST_F(BankTest, RefusesBatchesThatDoNotFitTogetherAndGoesOn) {
   commit(*writer, 2, 2);
   EXPECT_EQ(open()->stats().documents, 4);
   EXPECT_TRUE(verify().empty());
+}
+
+TEST_F(BankTest, IdsOfPassagesMayLeaveSomeOut) {
+  const auto writer = open_writer();
+  std::set<int64_t> wanted;
+  for (const uint32_t seed : {1, 2}) {
+    RandomBatch batch = make_random_batch(
+        kShape, {.first_id = writer->next_passage_id() + 2, .num_documents = 3, .seed = seed});
+    ++batch.documents[2].passages[0].id;
+    for (const Document& document : batch.documents) wanted.insert(document.passages[0].id);
+    writer->commit(batch.documents, batch.encoded);
+    EXPECT_EQ(writer->next_passage_id(), *wanted.rbegin() + 1);
+  }
+  for (const bool is_compacted : {false, true}) {
+    if (is_compacted) {
+      EXPECT_GT(writer->compact().segments, 0);
+    }
+    std::set<int64_t> found;
+    const auto bank = open();
+    for (const Passage& passage : bank->passages()) found.insert(passage.id);
+    EXPECT_EQ(found, wanted);
+    EXPECT_TRUE(verify().empty());
+  }
 }
 
 TEST_F(BankTest, RemovesWhatAnInterruptedWriterLeft) {

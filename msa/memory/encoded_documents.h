@@ -16,4 +16,11 @@ struct EncodedDocuments {
       routing_key;  // [L][C, G, D]; unit vectors per kv head where normalised
 };
 
+/// [documents] Whether all numbers of a document are finite. The lists must be of the right
+/// lengths.
+std::vector<bool> are_finite(const EncodedDocuments& encoded);
+
+/// Drops the documents that are not kept.
+void keep(const std::vector<bool>& is_kept, EncodedDocuments& encoded);
+
 }  // namespace msa::memory

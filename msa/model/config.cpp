@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string_view>
 
 #include "msa/base/error.h"
@@ -129,13 +130,14 @@ void add_end_tokens(const Json& json, int64_t vocab_size, std::string_view what,
   if (!json_has(json, "eos_token_id")) return;
   const Json& value = json.at("eos_token_id");
   const Json list = value.is_array() ? value : Json::array({value});
+  std::set<int64_t> held(tokens.begin(), tokens.end());
   for (const Json& entry : list) {
     if (!entry.is_number_integer() || entry.get<int64_t>() < 0 ||
         entry.get<int64_t>() >= vocab_size) {
       refuse(what, "eos_token_id", "token ids below the vocabulary size", to_line(value));
     }
     const auto token = entry.get<int64_t>();
-    if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) tokens.push_back(token);
+    if (held.insert(token).second) tokens.push_back(token);
   }
 }
 
