@@ -9,6 +9,18 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 bool is_beyond_ascii(char c) { return static_cast<unsigned char>(c) > 127; }
 
+/// Whether a quote there opens a string for every reader. Behind a number, say, the parser goes on
+/// with the number.
+bool may_open_string(std::string_view text, size_t place) {
+  return place == 0 || std::string_view(" \t\r\n=[{,").find(text[place - 1]) != text.npos ||
+         text.substr(0, place) == kByteOrderMark;
+}
+
+std::optional<size_t> find_letter(std::string_view text, size_t from) {
+  const auto* const found = std::find_if(text.begin() + from, text.end(), is_beyond_ascii);
+  return found == text.end() ? std::nullopt : std::optional<size_t>(found - text.begin());
+}
+
 /// The end of the string whose opening quote stands at `place`; of one that is not closed the end
 /// of its line, or of the text. A letter above 127 behind a backslash that ends a line, or should,
 /// ends it too: there the parser looks for blanks.
@@ -47,6 +59,7 @@ std::optional<size_t> find_letter_outside_strings(std::string_view text) {
     const char c = text[place];
     if (is_beyond_ascii(c)) return place;
     if (c == '"' || c == '\'') {
+      if (!may_open_string(text, place)) return find_letter(text, place);
       place = end_of_string(text, place);
     } else if (c == '#') {
       place = std::min(text.find('\n', place), text.size());

@@ -38,6 +38,10 @@ TEST(TomlText, TheFirstLetterOutsideIsFound) {
                                    "a = \"\"\"x\\\n ",
                                    "a = \"\"\"\\  ",
                                    "a = \"\" ",
+                                   "a = 9\"",
+                                   "a = [1,\n9.\"b\" # ",
+                                   "a.\"b#\" = ",
+                                   "a = \"b\"\"",
                                    "a = '' ",
                                    "\xEF\xBB\xBF",
                                    "a = '\\' "}) {

@@ -1,6 +1,7 @@
 // Rows of a catalog changed at will, each with the digest that belongs to it: what an attacker who
 // knows the format would send. An input is a list of changes to the rows of a good bank.
 
+#include <algorithm>
 #include <fuzzer/FuzzedDataProvider.h>
 #include <sqlite3.h>
 
@@ -112,7 +113,8 @@ void change_one(FuzzedDataProvider& input, Rows& rows) {
       } else {
         rows.passages.push_back(rows.passages[place(rows.passages)]);
         int64_t& id = rows.passages.back().id;
-        id = std::min(id, kLargest - 256) + 1 + input.ConsumeIntegral<uint8_t>();
+        id = std::min(id, std::numeric_limits<int64_t>::max() - 256) + 1 +
+             input.ConsumeIntegral<uint8_t>();
       }
       return;
     default:
