@@ -1,10 +1,10 @@
 // Rows of a catalog changed at will, each with the digest that belongs to it: what an attacker who
 // knows the format would send. An input is a list of changes to the rows of a good bank.
 
-#include <algorithm>
 #include <fuzzer/FuzzedDataProvider.h>
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <vector>
