@@ -126,10 +126,12 @@ class Scenario:
         self.checks.same(f"{what}: exit code in {wanted}, {run.err[-300:]}", run.exit_code in wanted, True)
         if run.is_json and run.exit_code >= 0:
             self.checks.same(f"{what}: error", run.error in codes, True)
-        compare_run(self.checks, what, run, self.state, after, events, may_end_early=run.exit_code != 0, may_have_more=may_have_more)
-        added = len(after.documents) - len(self.state.documents)
+            self.checks.same(f"{what}: exit code of {run.error}", run.exit_code, EXIT_CODES.get(run.error, 0))
+        added = compare_run(self.checks, what, run, self.state, after, events, may_end_early=run.exit_code != 0, may_have_more=may_have_more)
         self.state = after
-        return run, added
+        if run.exit_code != 0:
+            self.checks.count_stop(added)
+        return run
 
     def finish(self):
         """What is left is done, and the program finds nothing wrong with the bank."""
@@ -152,7 +154,6 @@ class Test:
         self.program = Program(msa, faults_library, broken_model(source, work / "model"))
         self.inputs = Inputs(work / "inputs", SEED)
         self.changed = Inputs(work / "changed", SEED + 1)  # other texts, many of them of the same names
-        self.num_stops = self.num_added = 0
         self.skipped = []
 
     def whole_runs(self):
@@ -180,10 +181,8 @@ class Test:
         scenario.finish()
 
     def stop(self, scenario, what, code, *flags, **options):
-        run, added = scenario.run(what, code, *flags, **options)
+        run = scenario.run(what, code, *flags, **options)
         scenario.must_have_begun(what, run)
-        self.num_stops += 1
-        self.num_added += added > 0
 
     def changed_bank(self, name):
         """A bank whose documents have other texts than those that are to take their places."""
@@ -198,7 +197,6 @@ class Test:
         scenario = Scenario(self, "no bank")
         for what, faults, codes in NO_BANK:
             scenario.run(what, codes, faults=scenario.faults(faults, scenario.draw.randint(1, 4)))
-            self.num_stops += 1
         run = self.program.ingest(scenario.bank, self.work / "missing", *FLAGS)
         self.checks.same("missing input", (run.exit_code, run.error, run.report), (EXIT_CODES["not_found"], "not_found", {}))
         with open(scenario.bank / "LOCK", "a") as lock:
@@ -243,7 +241,6 @@ class Test:
                 os.kill(number, signal.SIGTERM)
 
             scenario.run(f"SIGTERM after {pause:.2f} s", {"interrupted", ""}, while_running=interrupt)
-        self.num_stops += 3
         scenario.finish()
 
     def small_volumes(self):
@@ -269,7 +266,6 @@ class Test:
         used = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
         mount("-o", f"remount,nr_inodes=0,size={(256 << 20) + used + (300 << 10)}", str(folder))
         scenario.run("less is free than must be", "no_space", "--commit-tokens", 200)
-        self.num_stops += 4
         mount("-o", "remount,size=400m", str(folder))
         scenario.finish()
 
@@ -307,8 +303,8 @@ def main():
         print(f"FAILED {failure}")
     for what in test.skipped:
         print(f"SKIPPED {what}")
-    print(f"seed {SEED}: {len(test.inputs.documents())} documents, {test.program.num_runs} runs, {test.num_stops} of them ended early by "
-          f"faults, {test.checks.num_checks} comparisons, {len(failures)} failures")
+    print(f"seed {SEED}: {len(test.inputs.documents())} documents, {test.program.num_runs} runs, {test.checks.num_stops} of them ended early by "
+          f"faults ({test.checks.num_added} of them with documents stored), {test.checks.num_checks} comparisons, {len(failures)} failures")
     sys.exit(bool(failures))
 
 

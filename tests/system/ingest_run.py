@@ -27,11 +27,19 @@ class Checks:
     """Counts comparisons and remembers those that failed. For several threads."""
 
     def __init__(self):
-        self.num_checks = 0
+        self.lock = threading.Lock()
+        self.num_checks = self.num_stops = self.num_added = 0
         self.failures = []
 
+    def count_stop(self, num_documents):
+        """A run ended early, after so many documents."""
+        with self.lock:
+            self.num_stops += 1
+            self.num_added += num_documents > 0
+
     def same(self, what, found, wanted):
-        self.num_checks += 1
+        with self.lock:
+            self.num_checks += 1
         if found != wanted:
             if isinstance(found, collections.Counter) and isinstance(wanted, collections.Counter):
                 found, wanted = found - wanted, wanted - found
@@ -215,7 +223,7 @@ def compare_contents(checks, what, events, new):
 
 def compare_run(checks, what, run, before, after, events, *, may_end_early, may_have_more=False):
     """A run that began with the bank `before` and left it `after`, of which `events` are all that would have become of the documents.
-    `may_have_more`: the disk failed so that nobody could say whether the last batch is stored."""
+    `may_have_more`: the disk failed so that nobody could say whether the last batch is stored. Returns how many documents it has added."""
     first_new = before.last_passage() + 1
     new = [document for document in after.documents if document.passages[0]["id"] >= first_new]
     replaced = {document.name for document in new} & before.contents().keys()
@@ -227,7 +235,7 @@ def compare_run(checks, what, run, before, after, events, *, may_end_early, may_
     if run.exit_code < 0 or not run.report:  # it was killed, or ended before the bank was open
         checks.same(f"{what}: says nothing", (run.report, may_end_early), ({}, True))
         checks.same(f"{what}: nothing is stored", len(new) if run.exit_code >= 0 else 0, 0)
-        return
+        return len(new)
     wanted = {key: count for key, count in counts.items() if key in run.report}
     found = {key: run.report[key] for key in wanted}
     if may_have_more:
@@ -250,7 +258,7 @@ def compare_run(checks, what, run, before, after, events, *, may_end_early, may_
         checks.same(f"{what}: all is stored", len(new), len(changes))
         total = sum(run.report[key] for key in ("documents", "skipped", "failed"))
         checks.same(f"{what}: all are accounted for", total, len(events))
-        return
+        return len(new)
     # What stands before the last document that is stored has been reported, and what was no file to read.
     end = changes[len(new) - 1] if new and len(new) <= len(changes) else 0
     past = [event for number, event in enumerate(events) if number < end or event.document.is_early]
@@ -258,3 +266,4 @@ def compare_run(checks, what, run, before, after, events, *, may_end_early, may_
     checks.within(f"{what}: problems", run.problems, least, all_problems)
     least_skipped = sum(event.kind == "skip" and not event.is_repeat for event in past)
     checks.same(f"{what}: skipped is in [{least_skipped}, {all_skipped}]", least_skipped <= run.report["skipped"] <= all_skipped, True)
+    return len(new)
