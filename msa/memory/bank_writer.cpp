@@ -1,7 +1,6 @@
 #include "msa/memory/bank_writer.h"
 
 #include <algorithm>
-#include <exception>
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -52,7 +51,7 @@ BankWriter::~BankWriter() {
   if (!has_failed_ || catalog_ == nullptr) return;
   try {
     clean();
-  } catch (const std::exception&) {
+  } catch (...) {
     // The next writer does it. Until then a transaction whose sync failed may be in the bank.
   }
 }

@@ -179,9 +179,9 @@ class Inputs:
 
     def text(self):
         words = [self.draw.choice(["rain", "tea", "rivers", "stone", "\u00e9t\u00e9", "\u6f22\u5b57", "\U0001f600"])
-                 for _ in range(self.draw.randint(3, 9))]
+                 for _ in range(self.draw.randint(1, 4))]
         # Some have several passages.
-        return (" ".join(words) + ". ") * self.draw.choice([1, 1, 1, 1, 4]) + f"No. {self.draw.randint(0, 10**9)}"
+        return (" ".join(words) + ". ") * self.draw.choice([1, 1, 1, 1, 5]) + f"No. {self.draw.randint(0, 10**9)}"
 
     def line(self, file, number, place):
         """One line of a file, and its document."""

@@ -3,9 +3,9 @@
 
 usage: ingest_report_test.py MSA FAULTS_LIBRARY SOURCE_FOLDER
 
-A thousand documents, good ones and bad ones of every kind, and runs that end early by a fault at every stage: inputs that cannot be opened or
-read, a model that cannot encode, disks that fail or run full at any call, signals. After each run what it said (counts, codes, lines, exit
-code) is compared with the bank, document by document, and the next run goes on. MSA_SEED draws other documents and moments.
+A thousand documents, good ones and bad ones of every kind, and runs that end early by a fault at every stage: inputs that cannot be opened
+or read, a model that cannot encode, disks that fail or run full at any call, signals. After each run what it said (counts, codes, lines,
+exit code) is compared with the bank, document by document, and the next run goes on. MSA_SEED draws other documents and moments.
 """
 
 import concurrent.futures
@@ -28,7 +28,7 @@ from ingest_documents import Document, Inputs, events_of
 from ingest_run import EXIT_CODES, Checks, Program, State, compare_run, read_state, sums_of
 
 SEED = int(os.environ.get("MSA_SEED", "7"))
-FLAGS = ("--max-passage-tokens", 48)
+FLAGS = ("--max-passage-tokens", 32)
 
 # (name, faults, least and most N, code): a run that has begun ends so. BANK and INPUTS are folders.
 STOPS = [
@@ -127,7 +127,8 @@ class Scenario:
         if run.is_json and run.exit_code >= 0:
             self.checks.same(f"{what}: error", run.error in codes, True)
             self.checks.same(f"{what}: exit code of {run.error}", run.exit_code, EXIT_CODES.get(run.error, 0))
-        added = compare_run(self.checks, what, run, self.state, after, events, may_end_early=run.exit_code != 0, may_have_more=may_have_more)
+        added = compare_run(self.checks, what, run, self.state, after, events, may_end_early=run.exit_code != 0,
+                            may_have_more=may_have_more)
         self.state = after
         if run.exit_code != 0:
             self.checks.count_stop(added)
@@ -158,7 +159,7 @@ class Test:
 
     def whole_runs(self):
         """Without faults: commits of several sizes, as JSON and as text; again there is nothing to do."""
-        for tokens, is_json in ((600, False), (200_000, True)):
+        for tokens, is_json in ((400, False), (200_000, True)):
             scenario = Scenario(self, f"whole {tokens}")
             scenario.run("first", "", "--commit-tokens", tokens, is_json=is_json)
         scenario.run("again", "", is_json=False)
@@ -174,7 +175,7 @@ class Test:
                 number += 1
                 scenario = self.changed_bank(f"{name} {number}") if replaces else Scenario(self, f"{name} {number}")
             n = scenario.draw.randint(least, most)
-            tokens = scenario.draw.choice([150, 250])
+            tokens = scenario.draw.choice([100, 160])
             is_json = scenario.draw.random() < 0.75
             self.stop(scenario, f"{what}, {n}", code, "--commit-tokens", tokens, faults=scenario.faults(faults, n), is_json=is_json,
                       may_have_more=what == "disk is gone")
@@ -226,7 +227,7 @@ class Test:
     def limits(self):
         """A limit on the size of files, which the log meets, and SIGTERM at any moment, in a batch that holds all documents."""
         scenario = Scenario(self, "limits")
-        scenario.run("files of 250 KiB", "no_space", "--commit-tokens", 300,
+        scenario.run("files of 250 KiB", "no_space", "--commit-tokens", 200,
                      max_file_bytes=250 << 10)
         for _ in range(2):
             pause = scenario.draw.uniform(0.05, 0.25)
@@ -259,13 +260,13 @@ class Test:
         plenty = f"statvfs {folder} 1 free {1 << 40}"
         for size in ("500k", "900k"):
             mount("-o", f"remount,size={size}", str(folder))
-            scenario.run(f"a volume of {size}", {"no_space", "io"}, "--commit-tokens", 200, faults=plenty)
+            scenario.run(f"a volume of {size}", {"no_space", "io"}, "--commit-tokens", 130, faults=plenty)
         names = 1 + sum(1 for _ in folder.rglob("*"))
         mount("-o", f"remount,size=100m,nr_inodes={names + 4}", str(folder))
-        scenario.run("no room for names", "no_space", "--commit-tokens", 200, faults=plenty)
+        scenario.run("no room for names", "no_space", "--commit-tokens", 130, faults=plenty)
         used = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
         mount("-o", f"remount,nr_inodes=0,size={(256 << 20) + used + (300 << 10)}", str(folder))
-        scenario.run("less is free than must be", "no_space", "--commit-tokens", 200)
+        scenario.run("less is free than must be", "no_space", "--commit-tokens", 130)
         mount("-o", "remount,size=400m", str(folder))
         scenario.finish()
 
@@ -303,8 +304,9 @@ def main():
         print(f"FAILED {failure}")
     for what in test.skipped:
         print(f"SKIPPED {what}")
-    print(f"seed {SEED}: {len(test.inputs.documents())} documents, {test.program.num_runs} runs, {test.checks.num_stops} of them ended early by "
-          f"faults ({test.checks.num_added} of them with documents stored), {test.checks.num_checks} comparisons, {len(failures)} failures")
+    checks = test.checks
+    print(f"seed {SEED}: {len(test.inputs.documents())} documents, {test.program.num_runs} runs, {checks.num_stops} of them ended early "
+          f"by faults ({checks.num_added} of them with documents stored), {checks.num_checks} comparisons, {len(failures)} failures")
     sys.exit(bool(failures))
 
 
