@@ -51,11 +51,15 @@ __attribute__((constructor)) void read_faults() {
     if (num_faults == kMaxFaults) std::abort();
     Fault& fault = faults[num_faults++];
     fault.num_calls = 0;
-    if (std::sscanf(text, "%15s %255s %ld %15s %ld", fault.call, fault.path, &fault.at,
-                    fault.action, &fault.value) != 5) {
+    char at[24];
+    char value[24];
+    if (std::sscanf(text, "%15s %255s %23s %15s %23s", fault.call, fault.path, at, fault.action,
+                    value) != 5) {
       std::fprintf(stderr, "MSA_FAULTS: cannot read \"%s\"\n", text);
       std::abort();
     }
+    fault.at = std::strtol(at, nullptr, 10);
+    fault.value = std::strtol(value, nullptr, 10);
   }
 }
 
@@ -125,6 +129,7 @@ int open_with(const char* path, int flags, mode_t mode) {
 
 }  // namespace
 
+// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): the C library has its own
 extern "C" {
 
 int open(const char* path, int flags, ...) {
@@ -206,3 +211,4 @@ int statvfs(const char* path, struct statvfs* status) noexcept {
 }
 
 }  // extern "C"
+// NOLINTEND(readability-inconsistent-declaration-parameter-name)

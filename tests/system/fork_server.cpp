@@ -86,6 +86,7 @@ int serve(int, char**, char** environment) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the C library's, which calls main()
 extern "C" int __libc_start_main(Main main, int argc, char** argv, void (*init)(), void (*fini)(),
                                  void (*loader_fini)(), void* stack_end) {
   const auto start =
