@@ -46,14 +46,26 @@ BatchReader::BatchReader(corpus::DocumentReader& documents, const LoadedModel& m
       next_id_(writer.next_passage_id()) {}
 
 std::optional<IngestBatch> BatchReader::next() {
-  const int64_t committed = committed_;
-  std::erase_if(names_, [&](const auto& entry) { return entry.second.batch <= committed; });
+  forget_committed();
   IngestBatch batch;
   batch.number = ++num_batches_;
   while (!is_at_end_ && !is_stopped() && has_room(batch)) is_at_end_ = !take_block(batch);
   if ((batch.documents.empty() && batch.repeated.empty()) || is_stopped()) return std::nullopt;
   batch.input_bytes_read = reader_.bytes_read();
   return batch;
+}
+
+void BatchReader::forget_names(int64_t batch, const std::vector<std::string>& failed) {
+  const std::lock_guard lock(mutex_);
+  committed_ = batch;
+  failed_.insert(failed_.end(), failed.begin(), failed.end());
+}
+
+void BatchReader::forget_committed() {
+  const std::lock_guard lock(mutex_);
+  for (const std::string& name : failed_) names_.at(name).batch = kFailed;
+  failed_.clear();
+  std::erase_if(names_, [&](const auto& entry) { return entry.second.batch <= committed_; });
 }
 
 bool BatchReader::has_room(const IngestBatch& batch) const {
@@ -105,8 +117,8 @@ bool BatchReader::is_wanted(const memory::Document& document, int64_t line, Inge
     on_problem_({document.source, line, what, ErrorCode::kInvalidArgument});
     return false;
   };
-  // Of a name that comes twice the first counts, wherever batches end: so a run that is repeated
-  // finds everything as it is.
+  // Of a name that comes twice the first counts, wherever batches end and also if it cannot be
+  // encoded: so a run that is repeated finds everything as it is.
   const auto name_digest = storage::digest_of(std::as_bytes(std::span(name)));
   const bool came_before = options_.replaces && !replaced_.insert(name_digest).second;
   const auto digest = digest_of(document);
@@ -121,8 +133,9 @@ bool BatchReader::is_wanted(const memory::Document& document, int64_t line, Inge
     return false;
   }
   if (known == Known::kOther) {
-    const bool is_of_batch = held != names_.end() && held->second.batch == batch.number;
-    if (came_before || is_of_batch) return report("the name \"" + name + "\" came before");
+    const int64_t held_by = held == names_.end() ? 0 : held->second.batch;
+    if (came_before || held_by == batch.number || held_by == kFailed)
+      return report("the name \"" + name + "\" came before");
     if (!options_.replaces) {
       return report("the bank holds another document named \"" + name + "\"");
     }

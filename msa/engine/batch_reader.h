@@ -1,9 +1,9 @@
 #pragma once
 // The first part of ingest: documents from files, cut into passages and tokenised, in batches.
 
-#include <atomic>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -53,18 +53,21 @@ class BatchReader {
   /// options.stop says so.
   std::optional<IngestBatch> next();
 
-  /// Batches up to this one are in the bank: its writer knows their names. At any time, from any
-  /// thread.
-  void forget_names(int64_t batch) { committed_ = batch; }
+  /// Batches up to this one are in the bank, whose writer knows their names, but for the documents
+  /// of the names `failed`: these stay taken. At any time, from any thread.
+  void forget_names(int64_t batch, const std::vector<std::string>& failed);
 
  private:
   /// Of a document that the bank may not hold yet.
   struct Held {
-    int64_t batch = 0;
+    int64_t batch = 0;         // kFailed: its batch is in the bank, it is not
     storage::Digest digest{};  // of title, text and attributes
   };
 
+  static constexpr int64_t kFailed = INT64_MAX;
+
   bool is_stopped() const { return options_.stop && options_.stop(); }
+  void forget_committed();
   bool take_block(IngestBatch& batch);
   bool has_room(const IngestBatch& batch) const;
   bool is_wanted(const memory::Document& document, int64_t line, IngestBatch& batch);
@@ -77,9 +80,11 @@ class BatchReader {
   const memory::BankWriter& writer_;
   std::function<void(const IngestProblem&)> on_problem_;
   std::function<void()> on_skip_;
-  std::map<std::string, Held> names_;   // of batches that may not be committed
+  std::map<std::string, Held> names_;   // of documents that the bank may not hold
   std::set<storage::Digest> replaced_;  // of the names so far, of a run that replaces
-  std::atomic<int64_t> committed_{0};
+  std::mutex mutex_;
+  int64_t committed_ = 0;            // under the mutex
+  std::vector<std::string> failed_;  // under the mutex; of batches since the last next()
   int64_t next_id_ = 1;
   int64_t num_batches_ = 0;
   bool is_at_end_ = false;

@@ -198,7 +198,8 @@ class Ingest {
     int64_t number = 0;
     std::vector<memory::Document> documents;
     memory::EncodedDocuments encoded;
-    int64_t num_repeated = 0;  // documents that are these, or of a batch before, once more
+    std::vector<std::string> failed;  // names of those of its documents that could not be encoded
+    int64_t num_repeated = 0;         // documents that are these, or of a batch before, once more
   };
 
   bool is_stopped() const { return options_.stop && options_.stop(); }
@@ -264,17 +265,20 @@ class Ingest {
       return !is_stopped();
     });
     const bool is_whole = encoded.num_chunks.size() == batch.tokens.size();
-    keep_good_documents(batch, encoded);
+    auto failed = keep_good_documents(batch, encoded);
     return {.number = batch.number,
             .documents = std::move(batch.documents),
             .encoded = std::move(encoded),
+            .failed = std::move(failed),
             // What came first may not be encoded yet.
             .num_repeated = is_whole ? count_repeated(batch.repeated) : 0};
   }
 
   /// Drops the documents that have passages which were not encoded, and reports those whose
-  /// encoding is not finite.
-  void keep_good_documents(IngestBatch& batch, memory::EncodedDocuments& encoded) {
+  /// encoding is not finite: their names.
+  std::vector<std::string> keep_good_documents(IngestBatch& batch,
+                                               memory::EncodedDocuments& encoded) {
+    std::vector<std::string> failed;
     std::vector<bool> is_good = memory::are_finite(encoded);
     std::vector<memory::Document> good;
     auto end = is_good.begin();
@@ -284,17 +288,18 @@ class Ingest {
       if (std::ssize(document.passages) > is_good.end() - begin) break;
       end += std::ssize(document.passages);
       if (std::find(begin, end, false) == end) {
-        not_finite_.erase(document.name);
         good.push_back(std::move(document));
       } else {
         std::fill(begin, end, false);
         not_finite_.insert(document.name);
+        failed.push_back(document.name);
         report_not_finite(document.name, document.source, batch.lines[n]);
       }
     }
     std::fill(end, is_good.end(), false);
     memory::keep(is_good, encoded);
     batch.documents = std::move(good);
+    return failed;
   }
 
   void report_not_finite(const std::string& name, const std::string& file, int64_t line) {
@@ -319,7 +324,7 @@ class Ingest {
 
   void commit(EncodedBatch batch) {
     if (!batch.documents.empty()) commit_documents(batch);
-    reader_.forget_names(batch.number);
+    reader_.forget_names(batch.number, batch.failed);
     progress_.update([&](IngestProgress& p) { p.skipped += batch.num_repeated; });
   }
 

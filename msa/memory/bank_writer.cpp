@@ -47,6 +47,15 @@ BankWriter::BankWriter(FileSystem& files, std::filesystem::path folder,
                        const CompactionPolicy& policy)
     : files_(files), folder_(std::move(folder)), policy_(policy), retired_(files_, folder_) {}
 
+BankWriter::~BankWriter() {
+  if (!has_failed_ || catalog_ == nullptr) return;
+  try {
+    clean();
+  } catch (...) {
+    // The next writer does it. Until then a transaction whose sync failed may be in the bank.
+  }
+}
+
 std::unique_ptr<BankWriter> BankWriter::open(FileSystem& files, const std::filesystem::path& folder,
                                              const BankFacts& facts,
                                              const CompactionPolicy& policy) {

@@ -57,6 +57,12 @@ class BankWriter {
                                                    const std::filesystem::path& folder,
                                                    const CompactionPolicy& policy = {});
 
+  /// Undoes what a change that failed may have left, if the disk allows it, so that whoever opens
+  /// the bank next finds what the calls have said.
+  ~BankWriter();
+  BankWriter(const BankWriter&) = delete;
+  BankWriter& operator=(const BankWriter&) = delete;
+
   int64_t next_passage_id() const { return next_passage_id_; }
 
   enum class Known { kNo, kSame, kOther };

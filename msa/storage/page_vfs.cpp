@@ -7,6 +7,7 @@
 #include <span>
 
 #include "msa/base/error.h"
+#include "msa/storage/pass_through_vfs.h"
 
 namespace msa::storage {
 namespace {
@@ -208,10 +209,8 @@ struct PageVfs::OpenFile {
 };
 
 /// The calls on an open file.
-struct PageVfs::Methods {
+struct PageVfs::Methods : PassThroughMethods<OpenFile> {
   using Kind = OpenFile::Kind;
-
-  static OpenFile& of(sqlite3_file* file) { return *reinterpret_cast<OpenFile*>(file); }
 
   /// No exception may pass through SQLite.
   template <typename Call>
@@ -223,11 +222,6 @@ struct PageVfs::Methods {
     } catch (...) {
       return SQLITE_IOERR;
     }
-  }
-
-  static int close(sqlite3_file* file) {
-    sqlite3_file* real = of(file).real();
-    return real->pMethods == nullptr ? SQLITE_OK : real->pMethods->xClose(real);
   }
 
   static int read(sqlite3_file* file, void* out, int count, sqlite3_int64 offset) {
@@ -245,24 +239,6 @@ struct PageVfs::Methods {
     return guarded([&] { return of(file).write(all, offset); });
   }
 
-  static int truncate(sqlite3_file* file, sqlite3_int64 size) {
-    return of(file).real()->pMethods->xTruncate(of(file).real(), size);
-  }
-  static int sync(sqlite3_file* file, int flags) {
-    return of(file).real()->pMethods->xSync(of(file).real(), flags);
-  }
-  static int file_size(sqlite3_file* file, sqlite3_int64* size) {
-    return of(file).real()->pMethods->xFileSize(of(file).real(), size);
-  }
-  static int lock(sqlite3_file* file, int level) {
-    return of(file).real()->pMethods->xLock(of(file).real(), level);
-  }
-  static int unlock(sqlite3_file* file, int level) {
-    return of(file).real()->pMethods->xUnlock(of(file).real(), level);
-  }
-  static int check_reserved_lock(sqlite3_file* file, int* out) {
-    return of(file).real()->pMethods->xCheckReservedLock(of(file).real(), out);
-  }
   static int control(sqlite3_file* file, int operation, void* argument) {
     if (operation == kRealFileControl) {
       *static_cast<sqlite3_file**>(argument) = of(file).real();
@@ -270,49 +246,20 @@ struct PageVfs::Methods {
     }
     return of(file).real()->pMethods->xFileControl(of(file).real(), operation, argument);
   }
-  static int sector_size(sqlite3_file* file) {
-    return of(file).real()->pMethods->xSectorSize(of(file).real());
-  }
   static int device_characteristics(sqlite3_file* file) {
     const int all = of(file).real()->pMethods->xDeviceCharacteristics(of(file).real());
     return all & ~SQLITE_IOCAP_BATCH_ATOMIC;
   }
-  static int map_shared(sqlite3_file* file, int page, int size, int extend, void volatile** out) {
-    return of(file).real()->pMethods->xShmMap(of(file).real(), page, size, extend, out);
-  }
-  static int lock_shared(sqlite3_file* file, int offset, int count, int flags) {
-    return of(file).real()->pMethods->xShmLock(of(file).real(), offset, count, flags);
-  }
-  static void shared_barrier(sqlite3_file* file) {
-    of(file).real()->pMethods->xShmBarrier(of(file).real());
-  }
-  static int unmap_shared(sqlite3_file* file, int remove) {
-    return of(file).real()->pMethods->xShmUnmap(of(file).real(), remove);
-  }
-
   static const sqlite3_io_methods* all() {
-    static const sqlite3_io_methods methods = [] {
-      sqlite3_io_methods m{};
-      m.iVersion = 2;  // without mapped reads
-      m.xClose = close;
+    static const sqlite3_io_methods all = [] {
+      sqlite3_io_methods m = methods();
       m.xRead = read;
       m.xWrite = write;
-      m.xTruncate = truncate;
-      m.xSync = sync;
-      m.xFileSize = file_size;
-      m.xLock = lock;
-      m.xUnlock = unlock;
-      m.xCheckReservedLock = check_reserved_lock;
       m.xFileControl = control;
-      m.xSectorSize = sector_size;
       m.xDeviceCharacteristics = device_characteristics;
-      m.xShmMap = map_shared;
-      m.xShmLock = lock_shared;
-      m.xShmBarrier = shared_barrier;
-      m.xShmUnmap = unmap_shared;
       return m;
     }();
-    return &methods;
+    return &all;
   }
 };
 

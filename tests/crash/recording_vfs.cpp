@@ -6,6 +6,8 @@
 #include <new>
 #include <span>
 
+#include "msa/storage/pass_through_vfs.h"
+
 namespace msa::crash {
 namespace {
 
@@ -28,18 +30,12 @@ struct RecordingVfs::OpenFile {
 };
 
 /// The calls on an open file.
-struct RecordingVfs::Methods {
-  static OpenFile& of(sqlite3_file* file) { return *reinterpret_cast<OpenFile*>(file); }
-
+struct RecordingVfs::Methods : storage::PassThroughMethods<OpenFile> {
   static int fault(const OpenFile& file, std::string_view call) {
     if (file.number < 0) return 0;
     return file.owner->recorder_.fault({.name = call, .path = file.path, .is_of_sqlite = true});
   }
 
-  static int close(sqlite3_file* file) {
-    sqlite3_file* real = of(file).real();
-    return real->pMethods == nullptr ? SQLITE_OK : real->pMethods->xClose(real);
-  }
   static int read(sqlite3_file* file, void* out, int count, sqlite3_int64 offset) {
     if (fault(of(file), "read") != 0) return SQLITE_IOERR_READ;
     return of(file).real()->pMethods->xRead(of(file).real(), out, count, offset);
@@ -93,58 +89,24 @@ struct RecordingVfs::Methods {
     if (fault(of(file), "lock") != 0) return SQLITE_IOERR_LOCK;
     return of(file).real()->pMethods->xLock(of(file).real(), level);
   }
-  static int unlock(sqlite3_file* file, int level) {
-    return of(file).real()->pMethods->xUnlock(of(file).real(), level);
-  }
-  static int check_reserved_lock(sqlite3_file* file, int* out) {
-    return of(file).real()->pMethods->xCheckReservedLock(of(file).real(), out);
-  }
-  static int control(sqlite3_file* file, int operation, void* argument) {
-    return of(file).real()->pMethods->xFileControl(of(file).real(), operation, argument);
-  }
-  static int sector_size(sqlite3_file* file) {
-    return of(file).real()->pMethods->xSectorSize(of(file).real());
-  }
-  static int device_characteristics(sqlite3_file* file) {
-    return of(file).real()->pMethods->xDeviceCharacteristics(of(file).real());
-  }
   static int map_shared(sqlite3_file* file, int page, int size, int extend, void volatile** out) {
     if (fault(of(file), "map") != 0) return SQLITE_IOERR_SHMMAP;
     return of(file).real()->pMethods->xShmMap(of(file).real(), page, size, extend, out);
   }
-  static int lock_shared(sqlite3_file* file, int offset, int count, int flags) {
-    return of(file).real()->pMethods->xShmLock(of(file).real(), offset, count, flags);
-  }
-  static void shared_barrier(sqlite3_file* file) {
-    of(file).real()->pMethods->xShmBarrier(of(file).real());
-  }
-  static int unmap_shared(sqlite3_file* file, int remove) {
-    return of(file).real()->pMethods->xShmUnmap(of(file).real(), remove);
-  }
 
   static const sqlite3_io_methods* all() {
-    static const sqlite3_io_methods methods = [] {
-      sqlite3_io_methods m{};
-      m.iVersion = 2;  // without mapped reads
-      m.xClose = close;
+    static const sqlite3_io_methods all = [] {
+      sqlite3_io_methods m = methods();
       m.xRead = read;
       m.xWrite = write;
       m.xTruncate = truncate;
       m.xSync = sync;
       m.xFileSize = file_size;
       m.xLock = lock;
-      m.xUnlock = unlock;
-      m.xCheckReservedLock = check_reserved_lock;
-      m.xFileControl = control;
-      m.xSectorSize = sector_size;
-      m.xDeviceCharacteristics = device_characteristics;
       m.xShmMap = map_shared;
-      m.xShmLock = lock_shared;
-      m.xShmBarrier = shared_barrier;
-      m.xShmUnmap = unmap_shared;
       return m;
     }();
-    return &methods;
+    return &all;
   }
 };
 

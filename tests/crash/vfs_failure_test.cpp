@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "msa/base/error.h"
@@ -72,9 +73,10 @@ class VfsFailure : public testing::TestWithParam<Failure> {
     for (int n = 0; n < 2; ++n) commit(), held_ = after_;
   }
 
-  void commit() {
+  void commit() { commit(*writer_); }
+  void commit(BankWriter& writer) {
     memory::RandomBatch batch =
-        make_random_batch(memory::crash_facts().shape, {.first_id = writer_->next_passage_id(),
+        make_random_batch(memory::crash_facts().shape, {.first_id = writer.next_passage_id(),
                                                         .num_documents = 3,
                                                         .max_passages = 3,
                                                         .max_chunks = 40,
@@ -82,7 +84,7 @@ class VfsFailure : public testing::TestWithParam<Failure> {
     after_ = held_;
     after_.is_there = true;
     add_batch(after_, batch, memory::crash_facts().shape.key_dim());
-    writer_->commit(std::move(batch.documents), batch.encoded);
+    writer.commit(std::move(batch.documents), batch.encoded);
   }
 
   /// As a process that is gone.
@@ -122,7 +124,7 @@ class VfsFailure : public testing::TestWithParam<Failure> {
         EXPECT_TRUE(is_clean) << error.what();
       }
       recorder_.set_fault({});
-      expect_good(is_done, has_failed_sync);
+      expect_good(is_done, has_failed_sync && !undoes_);
       if (!has_failed) {
         EXPECT_TRUE(is_done);
         return n;
@@ -160,6 +162,7 @@ class VfsFailure : public testing::TestWithParam<Failure> {
   std::unique_ptr<BankWriter> writer_;
   BankContents held_;
   BankContents after_;
+  bool undoes_ = false;  // `act` leaves nothing of what failed, also where that was a sync
 };
 
 TEST_P(VfsFailure, AtAnyCallOfACreation) {
@@ -187,6 +190,15 @@ TEST_P(VfsFailure, AtAnyCallOfAWriterThatEnds) {
   const int calls = fail_each([&] { make_bank(); }, [&] { writer_.reset(); });
   const bool makes_such_calls = *GetParam().call != 'o';
   EXPECT_EQ(calls > 1, makes_such_calls);
+}
+
+TEST_P(VfsFailure, AWriterThatEndsLeavesNothingOfACommitThatFailed) {
+  undoes_ = *GetParam().call != '\0' || !GetParam().is_lasting;
+  fail_each([&] { make_bank(); },
+            [&] {
+              const std::unique_ptr<BankWriter> writer = std::exchange(writer_, nullptr);
+              commit(*writer);
+            });
 }
 
 TEST_P(VfsFailure, AtAnyCallOfAWriterThatFollowsOneThatWasKilled) {
