@@ -227,7 +227,7 @@ struct PageVfs::Methods {
 
   static int close(sqlite3_file* file) {
     sqlite3_file* real = of(file).real();
-    return real->pMethods == nullptr ? SQLITE_OK : real->pMethods->xClose(real);
+    return real->pMethods->xClose(real);
   }
 
   static int read(sqlite3_file* file, void* out, int count, sqlite3_int64 offset) {

@@ -59,9 +59,7 @@ class Vocabulary {
     if (id >= tokens_.size()) tokens_.resize(id + 1);
     const auto bytes = is_special ? std::optional(spelling) : bytes_of(spelling);
     if (!bytes) refuse(what_, "token ", id, " \"", spelling, "\" is not byte-level");
-    if (!tokens_[id].empty() && !(is_special && id_of_.contains(spelling))) {
-      refuse(what_, "the id ", id, " is given to two tokens");
-    }
+    if (!tokens_[id].empty()) refuse(what_, "the id ", id, " is given to two tokens");
     tokens_[id] = *bytes;
     id_of_[spelling] = static_cast<int32_t>(id);
   }
