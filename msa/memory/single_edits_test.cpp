@@ -1,6 +1,7 @@
 // Each thing that a bank says of itself, changed alone and with all digests right again: refused,
 // and the message names it.
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -108,6 +109,18 @@ class SingleEdits : public BankTest {
     });
   }
 
+  /// Adds to the number at a place of a tensor of int64.
+  void set_number(const std::string& tensor, size_t place, char more) const {
+    set_segment([&](std::string& bytes) {
+      uint64_t header = 0;
+      std::memcpy(&header, bytes.data(), sizeof header);
+      const std::string key = "\"data_offsets\":[";
+      const size_t offsets = bytes.find(key, bytes.find("\"" + tensor + "\"")) + key.size();
+      const size_t first = std::stoull(bytes.substr(offsets));
+      bytes[sizeof header + header + first + place * sizeof(int64_t)] += more;
+    });
+  }
+
   /// What a user of the bank with these facts is told: nothing if it is used.
   std::string refusal() const {
     try {
@@ -187,6 +200,11 @@ TEST_F(SingleEdits, AreRefusedWithTheFieldNamed) {
       header(R"("dtype":"BF16")", R"("dtype":"F16" )", "routing_key"),
       {.named = "is not in it", .make = [this] { set_last_number("passage_id"); }},
       {.named = "out of order", .make = [this] { set_last_number("first_chunk"); }},
+      {.named = "out of order", .make = [this] { set_number("first_chunk", 0, 1); }},
+      {.named = "out of order", .make = [this] { set_number("first_chunk", 1, 100); }},
+      {.named = "is not in it", .make = [this] { set_number("first_chunk", 1, 1); }},
+      header(R"("model_fingerprint":"m")", R"("model_fingerprinT":"m")",
+             "model_fingerprint is missing"),
   };
   ASSERT_GE(edits.size(), 30U);
   ASSERT_EQ(refusal(), "");
@@ -208,6 +226,62 @@ TEST_F(SingleEdits, AreRefusedWithTheFieldNamed) {
   std::filesystem::remove_all(whole);
   EXPECT_EQ(refusal(), "");
   EXPECT_TRUE(verify().empty());
+}
+
+TEST_F(SingleEdits, ANumberOutOfItsRangeIsADamagedRowThoughItsDigestIsRight) {
+  const std::string beyond = std::to_string(kMaxCatalogNumber + 1);
+  const auto whole = folder().string() + ".whole";
+  std::filesystem::remove_all(whole);
+  std::filesystem::copy(folder(), whole, std::filesystem::copy_options::recursive);
+  for (const auto& [table, what] : std::vector<std::pair<std::string, std::string>>{
+           {"segments", "passages = 0"},
+           {"segments", "passages = " + beyond},
+           {"segments", "chunks = -1"},
+           {"segments", "chunks = " + beyond},
+           {"segments", "tokens = -1"},
+           {"segments", "bytes = 0"},
+           {"segments", "bytes = " + beyond},
+           {"segments", "table_digest = x'00'"},
+           {"segments", "id = " + beyond + ", file = '" + beyond + ".msa'"},
+           {"passages", "id = " + beyond},
+           {"passages", "start = -1"},
+           {"passages", "end = " + beyond},
+           {"passages", "tokens = -1"},
+           {"passages", "chunks = -1"},
+           {"passages", "chunks = " + beyond}}) {
+    SCOPED_TRACE(table + ": " + what);
+    set_row(table, what);
+    const std::string said = refusal();
+    const std::string row = "the row of " + table.substr(0, table.size() - 1);
+    EXPECT_NE(said.find(row), std::string::npos) << said;
+    EXPECT_NE(said.find("is damaged"), std::string::npos) << said;
+    const auto problems = verify();
+    EXPECT_TRUE(std::ranges::any_of(problems, [&](const BankProblem& problem) {
+      return problem.what.find(row) != std::string::npos;
+    }));
+    std::filesystem::remove_all(folder());
+    std::filesystem::copy(whole, folder(), std::filesystem::copy_options::recursive);
+  }
+  std::filesystem::remove_all(whole);
+  EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(SingleEdits, NumbersInUseAreFoundByVerificationToo) {
+  for (const auto& [key, what] : {std::pair{"next_passage_id", "the next passage id is in use"},
+                                  {"next_segment", "the next segment is in use"},
+                                  {"next_document", "the next document is in use"}}) {
+    const auto whole = folder().string() + ".whole";
+    std::filesystem::remove_all(whole);
+    std::filesystem::copy(folder(), whole, std::filesystem::copy_options::recursive);
+    const std::string wanted = what;
+    set_fact(key, "1");
+    const auto problems = verify();
+    EXPECT_TRUE(std::ranges::any_of(problems, [&](const BankProblem& problem) {
+      return problem.what == wanted;
+    })) << what;
+    std::filesystem::remove_all(folder());
+    std::filesystem::rename(whole, folder());
+  }
 }
 
 }  // namespace

@@ -57,6 +57,8 @@ TEST_F(StoredWeightsTest, AWeightIsFoundInItsShapeOrNotAtAll) {
            false);
   EXPECT_TRUE(weights.find("a", {2, 3}).has_value());
   EXPECT_TRUE(weights.find("scalar", {}).has_value());
+  EXPECT_THROW(weights.find("a", {}), Error) << "of more than one number";
+  EXPECT_NO_THROW(open({{"half", DataType::kF16, {2}, bytes(4)}}, false).at("half", {2}));
   EXPECT_FALSE(weights.find("b", {2, 3}).has_value());
   EXPECT_NO_THROW(weights.at("a", {2, 3}));
   try {
@@ -97,6 +99,7 @@ TEST_F(StoredWeightsTest, NamesLeaveOutTheScalesOfMatricesAlone) {
   EXPECT_EQ(weights.names(), (std::vector<std::string>{"a", "b", "b_scale", "c_scale"}));
   EXPECT_TRUE(weights.has_scales("a"));
   EXPECT_FALSE(weights.has_scales("b"));
+  EXPECT_FALSE(open({{"a", DataType::kI8, {2, 3}, bytes(6)}}, true).has_scales("a"));
   EXPECT_FALSE(weights.has_scales("none"));
 }
 

@@ -175,7 +175,9 @@ TEST_F(DatabaseTest, ADamagedPageIsToldApartFromAForeignFile) {
   create();
   {
     const Database database(path_, Mode::kWrite);
+    Transaction transaction(database);
     for (int64_t n = 2; n < 2000; ++n) insert(database, n);
+    transaction.commit();
     database.checkpoint();
   }
   std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
