@@ -45,23 +45,25 @@ class SingleEdits : public BankTest {
         .run();
   }
 
-  /// UPDATE `table` SET `what` in its last row.
+  /// UPDATE `table` SET `what` in its last row, which is the first one then if its id is 0.
   void set_row(const std::string& table, const std::string& what) const {
     const Database all = database();
     all.execute("PRAGMA foreign_keys = OFF");
     const std::string last = " WHERE id = (SELECT max(id) FROM " + table + ")";
     all.execute("UPDATE " + table + " SET " + what + last);
+    const std::string changed =
+        what.starts_with("id = 0") ? " WHERE id = (SELECT min(id) FROM " + table + ")" : last;
     storage::Digest digest{};
     if (table == "segments") {
-      auto rows = all.prepare(kSelectSegment + last);
+      auto rows = all.prepare(kSelectSegment + changed);
       ASSERT_TRUE(rows.next());
       digest = row_digest(read_segment(rows).row);
     } else if (table == "passages") {
-      auto rows = all.prepare(kSelectPassage + last);
+      auto rows = all.prepare(kSelectPassage + changed);
       ASSERT_TRUE(rows.next());
       digest = row_digest(read_passage(rows).row);
     }
-    all.prepare("UPDATE " + table + " SET digest = ?" + last).bind(1, digest).run();
+    all.prepare("UPDATE " + table + " SET digest = ?" + changed).bind(1, digest).run();
   }
 
   /// Changes bytes of the last segment, of one block, and all digests over them.
@@ -194,6 +196,10 @@ TEST_F(SingleEdits, AreRefusedWithTheFieldNamed) {
       row("passages", "segment = 1", "segment"),
       row("passages", "end = start - 1", "passage"),
       row("passages", "document = document - 1", "documents"),
+      row("passages", "segment = 7", "segment"),
+      row("passages", "segment = 0", "segment"),
+      fact("next_passage_id", "9x"),
+      fact("next_segment", ""),
       header(R"("model_fingerprint":"m")", R"("model_fingerprint":"n")", "model_fingerprint"),
       header(R"("chunk_tokens":"4")", R"("chunk_tokens":"5")", "chunk_tokens"),
       header("msa-segment-1", "msa-segment-2", "format"),
@@ -244,6 +250,7 @@ TEST_F(SingleEdits, ANumberOutOfItsRangeIsADamagedRowThoughItsDigestIsRight) {
            {"segments", "table_digest = x'00'"},
            {"segments", "id = " + beyond + ", file = '" + beyond + ".msa'"},
            {"passages", "id = " + beyond},
+           {"passages", "id = 0"},
            {"passages", "start = -1"},
            {"passages", "end = " + beyond},
            {"passages", "tokens = -1"},
