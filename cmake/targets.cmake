@@ -30,6 +30,26 @@ function(msa_library folder)
   endif()
 endfunction()
 
+# msa_torch_free_part(<folder> <stems>... [DEPENDS <target>...]): the library msa_<folder>_part of some sources of a folder whose others
+# need torch, and the program <folder>_part_test of the tests beside them.
+function(msa_torch_free_part folder)
+  cmake_parse_arguments(arg "" "" "DEPENDS" ${ARGN})
+  set(sources ${arg_UNPARSED_ARGUMENTS})
+  list(TRANSFORM sources REPLACE ".+" "${CMAKE_SOURCE_DIR}/msa/${folder}/\\0.cpp")
+  set(tests ${sources})
+  list(TRANSFORM tests REPLACE "\\.cpp$" "_test.cpp")
+  foreach(test ${tests})
+    if(NOT EXISTS "${test}")
+      list(REMOVE_ITEM tests "${test}")
+    endif()
+  endforeach()
+  add_library(msa_${folder}_part STATIC ${sources})
+  target_include_directories(msa_${folder}_part PUBLIC "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(msa_${folder}_part PUBLIC ${arg_DEPENDS} PRIVATE msa_flags)
+  target_compile_options(msa_${folder}_part PRIVATE $<$<CXX_COMPILER_ID:Clang>:-Wno-pass-failed>)  # as in msa/kernels
+  msa_test(${folder}_part_test ${tests} DEPENDS msa_${folder}_part)
+endfunction()
+
 # msa_program(<name> <sources>... [DEPENDS <target>...])
 function(msa_program name)
   cmake_parse_arguments(arg "" "" "DEPENDS" ${ARGN})

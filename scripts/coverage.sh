@@ -1,48 +1,39 @@
 #!/usr/bin/env bash
-# scripts/coverage.sh [CTEST FLAGS...]: line and branch coverage of the torch-free core by its own tests: by folder, and by file for what
-# reads and commits banks. Not part of CI. What only a GPU runs is left out; processes that are killed leave no counts.
+# scripts/coverage.sh [CTEST FLAGS...]: lines and branches that the tests of the torch-free part reach, by folder, and every branch of the
+# readers and of the commit path that none of them takes. Not part of CI. Branches are clang's: each condition, once true and once false.
+# Processes that are killed leave no counts: kill_test is left out, power_test for its time, and the kernels' own tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-gcovr_version=8.6
-tools="$HOME/.cache/msa/gcovr-$gcovr_version"
-[ -e "$tools" ] || python3 -m pip install --quiet --disable-pip-version-check --target "$tools" "gcovr==$gcovr_version"
+build=build/coverage
+for tool in clang++ llvm-profdata llvm-cov; do
+  command -v $tool >/dev/null || { echo "coverage.sh: no $tool: apt-get install clang llvm" >&2; exit 2; }
+done
 
-mkdir -p build
-cmake -B build/coverage -G Ninja -DCMAKE_BUILD_TYPE=Debug -DMSA_WITH_TORCH=OFF -DMSA_BUILD_BENCH=OFF \
-  -DCMAKE_CXX_FLAGS="--coverage -fprofile-update=atomic -g0" >build/coverage.log
-tests=(storage_test memory_test read_only_test vfs_failure_test base_test text_test corpus_test samples_test)
-cmake --build build/coverage -j "${MSA_JOBS:-2}" --target "${tests[@]}" bank_values >build/coverage.log 2>&1 ||
-  { tail -50 build/coverage.log; exit 1; }
-find build/coverage -name '*.gcda' -delete
-OMP_NUM_THREADS=1 ctest --test-dir build/coverage --tests-regex "^($(IFS='|'; echo "${tests[*]}")|read_bank)\$" --output-on-failure "$@" \
-  >build/coverage_tests.log 2>&1 || { tail -50 build/coverage_tests.log; exit 1; }
-tail -3 build/coverage_tests.log
+quietly() { # quietly LOG COMMAND...: shows the end of the output of a command that fails
+  local log=$1
+  shift
+  "$@" >"$log" 2>&1 || { tail -n 50 "$log" >&2; exit 1; }
+}
 
-# The objects of the libraries alone: those of the tests hold each header again, and take minutes.
-PYTHONPATH="$tools" python3 -m gcovr --root . build/coverage/lib/*/CMakeFiles/msa_*.dir --merge-mode-functions merge-use-line-min \
-  --filter 'msa/(base|text|storage|corpus|samples|memory)/' --exclude '.*_test\.cpp' --exclude '.*_(fixture|oracle)\.h' \
-  --exclude 'msa/memory/(gpu_|upload)' --exclude-throw-branches --exclude-unreachable-branches \
-  --json-summary build/coverage.json --txt build/coverage.txt
-python3 - build/coverage.json <<'END'
-import json
-import sys
+mkdir -p $build
+tests=(attacks_test backup_test base_test corpus_test engine_part_test export_test many_writers_test memory_failure_test memory_test model_part_test
+  read_only_test samples_test storage_test text_test train_part_test vfs_failure_test)
+quietly $build/configure.log cmake -B $build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_COMPILER=clang++ \
+  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g0" -DCMAKE_CXX_FLAGS="-fprofile-instr-generate -fcoverage-mapping" \
+  -DMSA_WITH_TORCH=OFF -DMSA_BUILD_BENCH=OFF -DMSA_TORCH_FREE_PARTS=ON
+quietly $build/build.log nice cmake --build $build -j "${MSA_JOBS:-$(nproc)}" --target "${tests[@]}" bank_values
 
-files = json.load(open(sys.argv[1]))["files"]
-COMMITS = ("msa/storage/", "msa/memory/catalog", "msa/memory/bank", "msa/memory/segment_", "msa/memory/compact_bank",
-           "msa/memory/change_catalog", "msa/memory/check_catalog", "msa/memory/merge_segments", "msa/memory/verify_bank")
+rm -rf $build/profiles
+names=$(IFS='|'; echo "${tests[*]}")
+export LLVM_PROFILE_FILE="$PWD/$build/profiles/%4m.profraw" OMP_NUM_THREADS=1
+# Batches of invented words are other ones where clang evaluates operands in another order than gcc.
+export GTEST_FILTER='-BatchMaker.BatchesAreTheRecordedOnes*'
+quietly $build/tests.log ctest --test-dir $build --tests-regex "^($names|read_bank)\$" --output-on-failure "$@"
+grep -E 'tests passed|Total Test time' $build/tests.log
 
-
-def show(name, part):
-    sums = [sum(file[key] for file in part) for key in ("line_covered", "line_total", "branch_covered", "branch_total")]
-    share = [100 * sums[n] / sums[n + 1] if sums[n + 1] else 100 for n in (0, 2)]
-    print(f"{name:36} {sums[0]:6}/{sums[1]:<6} lines {share[0]:5.1f} %  {sums[2]:6}/{sums[3]:<6} branches {share[1]:5.1f} %")
-
-
-for folder in ("base", "text", "storage", "corpus", "samples", "memory"):
-    show(folder, [file for file in files if file["filename"].startswith(f"msa/{folder}/")])
-show("core", files)
-for file in files:
-    if file["filename"].startswith(COMMITS):
-        show(file["filename"], [file])
-END
-echo "lines without a test: build/coverage.txt"
+llvm-profdata merge -sparse $build/profiles/*.profraw -o $build/merged.profdata
+objects=($build/bank_values)
+for test in "${tests[@]}"; do objects+=(-object "$build/$test"); done
+llvm-cov export -instr-profile $build/merged.profdata -skip-functions -ignore-filename-regex='(_test\.cpp$|^/usr|/tests/)' "${objects[@]}" \
+  >$build/coverage.json
+python3 scripts/coverage_report.py $build/coverage.json | tee $build/coverage.txt

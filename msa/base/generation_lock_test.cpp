@@ -131,5 +131,27 @@ TEST_F(GenerationLockTest, AFileThatMayOnlyBeReadIsEnough) {
   EXPECT_TRUE(is_held_below(path_, 3));
 }
 
+TEST_F(GenerationLockTest, WhatIsNoFileIsAnErrorAndTheFirstGenerationCanBeHeld) {
+  const std::filesystem::path loop = path_.string() + ".loop";
+  std::filesystem::remove(loop);
+  std::filesystem::create_symlink(loop, loop);
+  try {
+    GenerationLock::hold_all(loop);
+    ADD_FAILURE() << "held";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kIo);
+    EXPECT_TRUE(std::string(error.what()).starts_with("cannot open " + loop.string()))
+        << error.what();
+  }
+  EXPECT_THROW(GenerationLock::is_held(loop, 0, 1), Error);
+  std::filesystem::remove(loop);
+  const auto lock = GenerationLock::hold_all(path_);
+  ASSERT_TRUE(lock);
+  EXPECT_THROW(lock->narrow_to(-1), Error);
+  lock->narrow_to(0);
+  EXPECT_TRUE(GenerationLock::is_held(path_, 0, 1));
+  EXPECT_FALSE(GenerationLock::is_held(path_, 1, int64_t{1} << 62));
+}
+
 }  // namespace
 }  // namespace msa

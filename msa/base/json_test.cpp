@@ -66,5 +66,41 @@ TEST(Json, IntegersAreRangeChecked) {
   EXPECT_EQ(json_integer(value, "m", 0, 10, "text"), 3);
 }
 
+TEST(Json, TextOfTooManyBytesIsRefused) {
+  EXPECT_EQ(code_of("[1234]", {.max_bytes = 5}), ErrorCode::kLimit);
+  EXPECT_NO_THROW(parse_json("[123]", "text", {.max_bytes = 5}));
+}
+
+TEST(Json, NumbersStringsAndTruthsAreOfTheirTypeAndInRange) {
+  const Json value = parse_json(R"({"n": 2.5, "i": 3, "t": true, "s": "x", "null": null})", "text");
+  EXPECT_EQ(json_number(value, "n", 2.5, 2.5, "text"), 2.5);
+  EXPECT_EQ(json_number(value, "i", 0, 3, "text"), 3.0);
+  EXPECT_TRUE(json_bool(value, "t", "text"));
+  EXPECT_EQ(json_string(value, "s", "text"), "x");
+  const auto expect_refused = [](const auto& read, const std::string& message) {
+    try {
+      read();
+      ADD_FAILURE() << message;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidFormat);
+      EXPECT_EQ(error.what(), message);
+    }
+  };
+  expect_refused([&] { json_number(value, "n", 0, 2, "text"); },
+                 R"(text: "n" must be a number in [0, 2], got 2.5)");
+  expect_refused([&] { json_number(value, "n", 3, 4, "text"); },
+                 R"(text: "n" must be a number in [3, 4], got 2.5)");
+  expect_refused([&] { json_number(value, "s", 0, 2, "text"); },
+                 R"(text: "s" must be a number in [0, 2], got "x")");
+  expect_refused([&] { json_integer(value, "i", 0, 2, "text"); },
+                 R"(text: "i" must be an integer in [0, 2], got 3)");
+  expect_refused([&] { json_bool(value, "i", "text"); },
+                 R"(text: "i" must be true or false, got 3)");
+  expect_refused([&] { json_string(value, "null", "text"); },
+                 R"(text: "null" must be a string, got null)");
+  expect_refused([&] { json_string(Json::array(), "s", "text"); },
+                 R"(text: the key "s" is missing)");
+}
+
 }  // namespace
 }  // namespace msa

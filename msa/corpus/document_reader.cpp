@@ -290,7 +290,7 @@ std::vector<Question> read_questions(FileSystem& files, const std::filesystem::p
   bool is_over = false;
   while (!is_over) {
     std::vector<NumberedLine> block;
-    for (std::string line; block.size() < kBlockLines && !is_over;) {
+    for (std::string line; block.size() < kBlockLines;) {
       is_over = !lines.next(line);
       if (is_over) break;
       if (lines.line_number() == 1) remove_byte_order_mark(line);

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -131,7 +132,9 @@ TEST_F(DocumentReaderTest, TakesTheFirstHeadingOfAMarkdownFileAsItsTitle) {
       {"# Only", "Only"},
       {"## Second level\n", ""},
       {"text\n# Later\n", ""},
+      {"# Closed\t##\n", "Closed"},
       {"# ###\n", ""},
+      {"# \t\ntext", ""},
       {"#Tag\n", ""}};
   for (const auto& [text, title] : cases) {
     const auto documents = read({write("a.md", text)});
@@ -165,6 +168,21 @@ TEST_F(DocumentReaderTest, ReportsFilesOfOtherKindsOnceForEachExtension) {
       ElementsAre("e:0: skipped: not a .txt, .md or .jsonl file (or .zst of one)",
                   AllOf(HasSubstr("a.png:0: skipped"), HasSubstr("and 2 more that end in .png")),
                   HasSubstr("d.pdf.zst:0: skipped")));
+}
+
+TEST_F(DocumentReaderTest, KnowsBothNamesOfTextAndMarkdown) {
+  for (const char* name : {"a.text", "b.markdown", "c.MD", "d.TXT"}) write(name, "x");
+  EXPECT_THAT(names({folder_}), ElementsAre("a.text", "b.markdown", "c.MD", "d.TXT"));
+  EXPECT_THAT(problems(), IsEmpty());
+}
+
+TEST_F(DocumentReaderTest, ReportsWhatIsNoPlainFileAndFilesWithoutExtension) {
+  write("a", "x");
+  write("b", "x");
+  ASSERT_EQ(::mkfifo((folder_ / "pipe.txt").c_str(), 0600), 0);
+  EXPECT_THAT(names({folder_}), IsEmpty());
+  EXPECT_THAT(problems(), ElementsAre("pipe.txt:0: skipped: not a plain file",
+                                      HasSubstr("and 1 more without extension")));
 }
 
 TEST_F(DocumentReaderTest, ReadsAFolderOnceThoughLinksLeadRoundInCircles) {
@@ -256,7 +274,7 @@ TEST_F(DocumentReaderTest, ReadsWithoutACallForProblems) {
 
 TEST_F(DocumentReaderTest, ReadsQuestionsWithWhatIsKnownOfThem) {
   const std::string lines =
-      "\xEF\xBB\xBF{\"id\":\"q1\",\"question\":\"Who?\",\"answers\":[\"A\",\"B\"],"
+      "\xEF\xBB\xBF{\"id\":\"q1\",\"question\":\"Who?\",\"answers\":[\"A\",\"\",\"B\"],"
       "\"documents\":[\"d\",7],\"lang\":\"en\"}\n\n"
       "{\"question\":\"What?\"}\n{\"id\":3,\"question\":\"When?\",\"answers\":null}\n";
   for (const auto& path : {write("q.jsonl", lines), write("q.jsonl.zst", compressed(lines))}) {
@@ -264,7 +282,7 @@ TEST_F(DocumentReaderTest, ReadsQuestionsWithWhatIsKnownOfThem) {
     ASSERT_EQ(questions.size(), 3U);
     EXPECT_EQ(questions[0].id, "q1");
     EXPECT_EQ(questions[0].text, "Who?");
-    EXPECT_THAT(questions[0].answers, ElementsAre("A", "B"));
+    EXPECT_THAT(questions[0].answers, ElementsAre("A", "", "B"));
     EXPECT_THAT(questions[0].documents, ElementsAre("d", "7"));
     EXPECT_EQ(questions[1].id, "");
     EXPECT_EQ(questions[1].line, 3);

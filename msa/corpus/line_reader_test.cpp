@@ -143,6 +143,42 @@ TEST_F(LineReaderTest, RefusesALongLastLineWithoutAnEnd) {
   EXPECT_FALSE(reader.next(line));
 }
 
+TEST_F(LineReaderTest, NamesALongLastLineAlsoWhereItsEndWasReadWithIt) {
+  LineReader reader(real_file_system(), write("a", "one\n" + std::string(100, 'x')),
+                    {.max_line_bytes = 10});
+  std::string line;
+  ASSERT_TRUE(reader.next(line));
+  try {
+    reader.next(line);
+    ADD_FAILURE() << line;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit);
+    EXPECT_EQ(error.what(), (folder_ / "a").string() + " line 2: longer than 10 bytes");
+  }
+  EXPECT_FALSE(reader.next(line));
+}
+
+TEST_F(LineReaderTest, StopsWhereAFileGrowsTooMuch) {
+  const auto path = write("bomb.zst", compressed(std::string(size_t{4} << 20, '\n')));
+  const LineReaderOptions options{.max_growth = 100, .free_growth_bytes = 1 << 20};
+  LineReader reader(real_file_system(), path, options);
+  std::string line;
+  int64_t num_lines = 0;
+  try {
+    while (reader.next(line)) ++num_lines;
+    ADD_FAILURE() << num_lines;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit);
+    EXPECT_EQ(error.what(),
+              path.string() + ": holds more than 100 bytes of text for a byte of the file");
+  }
+  EXPECT_FALSE(reader.next(line));
+  LineReader growing(real_file_system(), path,
+                     {.max_growth = 1 << 20, .free_growth_bytes = 1 << 20});
+  for (num_lines = 0; growing.next(line);) ++num_lines;
+  EXPECT_EQ(num_lines, int64_t{4} << 20);
+}
+
 TEST_F(LineReaderTest, StopsWhereASmallFileHoldsTooMuch) {
   const std::string bomb = compressed(std::string(size_t{64} << 20, '\n'));
   ASSERT_LT(bomb.size(), 20'000U);

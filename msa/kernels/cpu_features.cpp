@@ -2,16 +2,26 @@
 
 #include <algorithm>
 #include <atomic>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace msa::kernels {
 namespace {
 
+#if defined(__x86_64__)
+/// What __builtin_cpu_supports("f16c") says; clang before 18 does not know that name.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 VectorLevel level_of_cpu() {
 #if defined(__x86_64__)
   // All that MSA_AVX2_CODE is compiled with: a virtual machine may hide any of them.
-  if (__builtin_cpu_supports("avx2") == 0 || __builtin_cpu_supports("fma") == 0 ||
-      __builtin_cpu_supports("f16c") == 0 || __builtin_cpu_supports("bmi") == 0 ||
-      __builtin_cpu_supports("bmi2") == 0) {
+  if (__builtin_cpu_supports("avx2") == 0 || __builtin_cpu_supports("fma") == 0 || !has_f16c() ||
+      __builtin_cpu_supports("bmi") == 0 || __builtin_cpu_supports("bmi2") == 0) {
     return VectorLevel::kBaseline;
   }
   const bool is_wide =

@@ -141,11 +141,14 @@ std::optional<Document> Bank::read_document(int64_t row) const {
 /// Nothing for a document of which the state has no passage: it came later, or does not count.
 std::optional<Document> Bank::with_passages(std::optional<Document> document) const {
   if (!document) return document;
-  const auto own = std::ranges::equal_range(snapshot_.passages, document->row, {},
-                                            &Passage::document);  // rows rise as ids do
-  if (own.empty()) return std::nullopt;
-  document->passages.assign(own.begin(), own.end());
-  for (const Passage& passage : own) {
+  // Rows rise as ids do. Clang 14 knows no subrange of the standard library's.
+  const auto& all = snapshot_.passages;
+  const auto first = std::ranges::lower_bound(all, document->row, {}, &Passage::document);
+  const auto end =
+      std::ranges::upper_bound(first, all.end(), document->row, {}, &Passage::document);
+  if (first == end) return std::nullopt;
+  document->passages.assign(first, end);
+  for (const Passage& passage : document->passages) {
     const auto size = static_cast<int64_t>(document->text.size());
     if (passage.start < 0 || passage.end < passage.start || passage.end > size) {
       throw Error(ErrorCode::kCorruption, catalog_path(), ": passage ", passage.id,

@@ -50,6 +50,26 @@ TEST_F(BankTest, AFolderThatIsSomethingElseIsLeftAlone) {
   EXPECT_FALSE(std::filesystem::exists(catalog()));
 }
 
+TEST_F(BankTest, ABankWithoutItsCatalogIsNoPlaceForANewOne) {
+  std::string message;
+  EXPECT_EQ(code_of([&] { BankWriter::open_existing(real_file_system(), folder()); }, &message),
+            ErrorCode::kNotFound);
+  EXPECT_NE(message.find("there is no bank at " + folder().string()), std::string::npos) << message;
+  commit(*open_writer(), 3, 1);
+  for (const char* end : {"", "-wal", "-shm"}) std::filesystem::remove(catalog().string() + end);
+  const auto expect_damaged = [&] {
+    EXPECT_EQ(code_of([&] { open_writer(); }, &message), ErrorCode::kCorruption);
+    EXPECT_NE(message.find("a bank's files are there, but not its catalog.db"), std::string::npos)
+        << message;
+  };
+  expect_damaged();
+  std::filesystem::remove_all(folder() / "segments");
+  std::ofstream(catalog().string() + "-wal") << "a log";
+  expect_damaged();
+  std::filesystem::remove(catalog().string() + "-wal");
+  EXPECT_NO_THROW(open_writer());
+}
+
 TEST_F(BankTest, NobodyElseMayReadABank) {
   const auto writer = open_writer();
   commit(*writer, 2, 1);

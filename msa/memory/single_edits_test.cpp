@@ -1,6 +1,7 @@
 // Each thing that a bank says of itself, changed alone and with all digests right again: refused,
 // and the message names it.
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -44,23 +45,25 @@ class SingleEdits : public BankTest {
         .run();
   }
 
-  /// UPDATE `table` SET `what` in its last row.
+  /// UPDATE `table` SET `what` in its last row, which is the first one then if its id is 0.
   void set_row(const std::string& table, const std::string& what) const {
     const Database all = database();
     all.execute("PRAGMA foreign_keys = OFF");
     const std::string last = " WHERE id = (SELECT max(id) FROM " + table + ")";
     all.execute("UPDATE " + table + " SET " + what + last);
+    const std::string changed =
+        what.starts_with("id = 0") ? " WHERE id = (SELECT min(id) FROM " + table + ")" : last;
     storage::Digest digest{};
     if (table == "segments") {
-      auto rows = all.prepare(kSelectSegment + last);
+      auto rows = all.prepare(kSelectSegment + changed);
       ASSERT_TRUE(rows.next());
       digest = row_digest(read_segment(rows).row);
     } else if (table == "passages") {
-      auto rows = all.prepare(kSelectPassage + last);
+      auto rows = all.prepare(kSelectPassage + changed);
       ASSERT_TRUE(rows.next());
       digest = row_digest(read_passage(rows).row);
     }
-    all.prepare("UPDATE " + table + " SET digest = ?" + last).bind(1, digest).run();
+    all.prepare("UPDATE " + table + " SET digest = ?" + changed).bind(1, digest).run();
   }
 
   /// Changes bytes of the last segment, of one block, and all digests over them.
@@ -105,6 +108,18 @@ class SingleEdits : public BankTest {
       const size_t offsets = bytes.find(key, bytes.find("\"" + tensor + "\"")) + key.size();
       const size_t end = std::stoull(bytes.substr(bytes.find(',', offsets) + 1));
       bytes[sizeof header + header + end - sizeof(int64_t)] += 1;
+    });
+  }
+
+  /// Adds to the number at a place of a tensor of int64.
+  void set_number(const std::string& tensor, size_t place, char more) const {
+    set_segment([&](std::string& bytes) {
+      uint64_t header = 0;
+      std::memcpy(&header, bytes.data(), sizeof header);
+      const std::string key = "\"data_offsets\":[";
+      const size_t offsets = bytes.find(key, bytes.find("\"" + tensor + "\"")) + key.size();
+      const size_t first = std::stoull(bytes.substr(offsets));
+      bytes[sizeof header + header + first + place * sizeof(int64_t)] += more;
     });
   }
 
@@ -181,12 +196,21 @@ TEST_F(SingleEdits, AreRefusedWithTheFieldNamed) {
       row("passages", "segment = 1", "segment"),
       row("passages", "end = start - 1", "passage"),
       row("passages", "document = document - 1", "documents"),
+      row("passages", "segment = 7", "segment"),
+      row("passages", "segment = 0", "segment"),
+      fact("next_passage_id", "9x"),
+      fact("next_segment", ""),
       header(R"("model_fingerprint":"m")", R"("model_fingerprint":"n")", "model_fingerprint"),
       header(R"("chunk_tokens":"4")", R"("chunk_tokens":"5")", "chunk_tokens"),
       header("msa-segment-1", "msa-segment-2", "format"),
       header(R"("dtype":"BF16")", R"("dtype":"F16" )", "routing_key"),
       {.named = "is not in it", .make = [this] { set_last_number("passage_id"); }},
       {.named = "out of order", .make = [this] { set_last_number("first_chunk"); }},
+      {.named = "out of order", .make = [this] { set_number("first_chunk", 0, 1); }},
+      {.named = "out of order", .make = [this] { set_number("first_chunk", 1, 100); }},
+      {.named = "is not in it", .make = [this] { set_number("first_chunk", 1, 1); }},
+      header(R"("model_fingerprint":"m")", R"("model_fingerprinT":"m")",
+             "model_fingerprint is missing"),
   };
   ASSERT_GE(edits.size(), 30U);
   ASSERT_EQ(refusal(), "");
@@ -208,6 +232,63 @@ TEST_F(SingleEdits, AreRefusedWithTheFieldNamed) {
   std::filesystem::remove_all(whole);
   EXPECT_EQ(refusal(), "");
   EXPECT_TRUE(verify().empty());
+}
+
+TEST_F(SingleEdits, ANumberOutOfItsRangeIsADamagedRowThoughItsDigestIsRight) {
+  const std::string beyond = std::to_string(kMaxCatalogNumber + 1);
+  const auto whole = folder().string() + ".whole";
+  std::filesystem::remove_all(whole);
+  std::filesystem::copy(folder(), whole, std::filesystem::copy_options::recursive);
+  for (const auto& [table, what] : std::vector<std::pair<std::string, std::string>>{
+           {"segments", "passages = 0"},
+           {"segments", "passages = " + beyond},
+           {"segments", "chunks = -1"},
+           {"segments", "chunks = " + beyond},
+           {"segments", "tokens = -1"},
+           {"segments", "bytes = 0"},
+           {"segments", "bytes = " + beyond},
+           {"segments", "table_digest = x'00'"},
+           {"segments", "id = " + beyond + ", file = '" + beyond + ".msa'"},
+           {"passages", "id = " + beyond},
+           {"passages", "id = 0"},
+           {"passages", "start = -1"},
+           {"passages", "end = " + beyond},
+           {"passages", "tokens = -1"},
+           {"passages", "chunks = -1"},
+           {"passages", "chunks = " + beyond}}) {
+    SCOPED_TRACE(table + ": " + what);
+    set_row(table, what);
+    const std::string said = refusal();
+    const std::string row = "the row of " + table.substr(0, table.size() - 1);
+    EXPECT_NE(said.find(row), std::string::npos) << said;
+    EXPECT_NE(said.find("is damaged"), std::string::npos) << said;
+    const auto problems = verify();
+    EXPECT_TRUE(std::ranges::any_of(problems, [&](const BankProblem& problem) {
+      return problem.what.find(row) != std::string::npos;
+    }));
+    std::filesystem::remove_all(folder());
+    std::filesystem::copy(whole, folder(), std::filesystem::copy_options::recursive);
+  }
+  std::filesystem::remove_all(whole);
+  EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(SingleEdits, NumbersInUseAreFoundByVerificationToo) {
+  for (const auto& [key, what] : {std::pair{"next_passage_id", "the next passage id is in use"},
+                                  {"next_segment", "the next segment is in use"},
+                                  {"next_document", "the next document is in use"}}) {
+    const auto whole = folder().string() + ".whole";
+    std::filesystem::remove_all(whole);
+    std::filesystem::copy(folder(), whole, std::filesystem::copy_options::recursive);
+    const std::string wanted = what;
+    set_fact(key, "1");
+    const auto problems = verify();
+    EXPECT_TRUE(std::ranges::any_of(problems, [&](const BankProblem& problem) {
+      return problem.what == wanted;
+    })) << what;
+    std::filesystem::remove_all(folder());
+    std::filesystem::rename(whole, folder());
+  }
 }
 
 }  // namespace

@@ -66,6 +66,15 @@ TEST(ModelConfig, APlainFolderHasNoMemoryAndWhatIsLeftOutItsUsualValue) {
   EXPECT_TRUE(config.end_tokens.empty());
 }
 
+TEST(ModelConfig, WhatIsNotSupportedMayBeSaidToBeOff) {
+  Json json = plain();
+  json["hidden_act"] = "silu";
+  json["rope_scaling"] = nullptr;
+  json["attention_bias"] = false;
+  json["use_sliding_window"] = false;
+  EXPECT_NO_THROW(parse_config(json, "config.json", {}));
+}
+
 TEST(ModelConfig, EveryValueOutOfRangeIsRefusedByItsKey) {
   const std::pair<const char*, Json> changes[] = {{"model_type", "llama"},
                                                   {"model_type", 3},

@@ -128,6 +128,69 @@ TEST_F(DatabaseTest, TellsApartWhatIsMissingDamagedOrRefused) {
             ErrorCode::kCorruption);
 }
 
+TEST_F(DatabaseTest, WhatHasNoValueIsEmpty) {
+  create();
+  const Database database(path_, Mode::kRead);
+  auto row = database.prepare("SELECT NULL, NULL, 7");
+  ASSERT_TRUE(row.next());
+  EXPECT_EQ(row.text(0), "");
+  EXPECT_TRUE(row.bytes(1).empty());
+  auto rows = database.prepare("SELECT n FROM t");
+  rows.run();  // to the end, whatever it gives
+  EXPECT_TRUE(rows.next());
+}
+
+TEST_F(DatabaseTest, OneWhoWaitsForAnotherIsToldWhatWasInUse) {
+  create();
+  const Database database(path_, Mode::kWrite);
+  insert(database, 2);
+  const Database reader(path_, Mode::kRead);
+  auto rows = reader.prepare("SELECT n FROM t ORDER BY n");
+  ASSERT_TRUE(rows.next());  // a state that the log is needed for
+  insert(database, 3);
+  EXPECT_EQ(code_of([&] { database.checkpoint(); }), ErrorCode::kLocked);
+  rows.reset();
+  EXPECT_NO_THROW(database.checkpoint());
+}
+
+TEST_F(DatabaseTest, NothingLongerThanSqliteTakesIsStored) {
+  create();
+  const Database database(path_, Mode::kWrite);
+  EXPECT_EQ(
+      code_of([&] { database.execute("INSERT INTO t VALUES (2, 'x', zeroblob(2000000000))"); }),
+      ErrorCode::kLimit);
+  EXPECT_EQ(count(database), 1);
+}
+
+TEST_F(DatabaseTest, AFullDatabaseIsOneWithoutRoom) {
+  create();
+  const Database database(path_, Mode::kWrite);
+  database.execute("PRAGMA max_page_count = 3");
+  EXPECT_EQ(code_of([&] { database.execute("INSERT INTO t VALUES (2, 'x', zeroblob(100000))"); }),
+            ErrorCode::kNoSpace);
+  EXPECT_EQ(count(database), 1);
+}
+
+TEST_F(DatabaseTest, ADamagedPageIsToldApartFromAForeignFile) {
+  create();
+  {
+    const Database database(path_, Mode::kWrite);
+    Transaction transaction(database);
+    for (int64_t n = 2; n < 2000; ++n) insert(database, n);
+    transaction.commit();
+    database.checkpoint();
+  }
+  std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(4096);
+  file << std::string(4096, '\x7f');
+  file.close();
+  EXPECT_EQ(code_of([&] {
+              const Database database(path_, Mode::kRead);
+              database.prepare("SELECT sum(length(s)) FROM t").run();
+            }),
+            ErrorCode::kCorruption);
+}
+
 TEST_F(DatabaseTest, ACheckpointLeavesEverythingInTheOneFile) {
   create();
   const Database database(path_, Mode::kWrite);

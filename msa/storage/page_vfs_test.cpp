@@ -228,7 +228,9 @@ TEST_F(PageVfsTest, PagesThatChangedPlacesAreRefused) {
 
 TEST_F(PageVfsTest, ALogIsWhatWasCommittedUpToSomePlace) {
   write(path_, vfs_.name(), 400);
-  const auto [database, log] = left_over_log(2000, "late");
+  const auto left_over = left_over_log(2000, "late");
+  const std::string& database = left_over.first;
+  const std::string& log = left_over.second;
   constexpr size_t kFrame = 24 + 4096;
   const size_t frames = (log.size() - 32) / kFrame;
   ASSERT_GT(frames, 4U);

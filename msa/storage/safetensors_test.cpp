@@ -122,6 +122,8 @@ TEST(Safetensors, EveryLyingHeaderIsRefused) {
       {"offsets negative", file_of(tensor("F32", "[1]", "[-4,0]"), four)},
       {"offset past the end", file_of(tensor("F32", "[2]", "[0,8]"), four)},
       {"offset 2^64-1", file_of(tensor("F32", "[1]", "[0,18446744073709551615]"), four)},
+      {"offsets an object", file_of(tensor("F32", "[1]", R"({"0":0,"1":4})"), four)},
+      {"shape an object", file_of(tensor("F32", R"({"0":1})", "[0,4]"), four)},
       {"one offset", file_of(tensor("F32", "[1]", "[4]"), four)},
       {"hole at the start", file_of(tensor("F32", "[1]", "[4,8]"), four + four)},
       {"tail", file_of(good, four + "tail")},
@@ -305,6 +307,87 @@ TEST(Safetensors, APartOfATensorIsReadAndNothingBehindIt) {
   EXPECT_EQ(two, "34");
   EXPECT_THROW(file->read_part("a", 3, out), Error);
   EXPECT_THROW(file->read_part("a", ~uint64_t{0}, out), Error);
+}
+
+/// What the call says, with `code` and the file's name.
+template <typename Call>
+void expect_error(const Call& call, ErrorCode code, const std::string& part) {
+  try {
+    call();
+    ADD_FAILURE() << "no error: " << part;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+TEST(Safetensors, HeadersAndNumbersOfTensorsHaveALimit) {
+  const Folder folder("limits");
+  const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  const auto path = folder.write("x", file_of(header, "x"));
+  const auto open = [&](const SafetensorsLimits& limits) {
+    return SafetensorsFile::open(real_file_system(), path, limits);
+  };
+  EXPECT_NO_THROW(open({.max_header_bytes = header.size(), .max_tensors = 1}));
+  expect_error([&] { open({.max_header_bytes = header.size() - 1}); }, ErrorCode::kLimit,
+               path.string() + ": the header holds " + std::to_string(header.size()) + " bytes");
+  expect_error([&] { open({.max_tensors = 0}); }, ErrorCode::kLimit, path.string() + ": 1 tensors");
+}
+
+TEST(Safetensors, AWriterThatContradictsItselfMakesNoFile) {
+  const Folder folder("writer");
+  const std::string data(4, 'x');
+  const auto bytes = std::as_bytes(std::span(data));
+  const auto write = [&](const std::vector<TensorToWrite>& tensors) {
+    write_safetensors(real_file_system(), folder.path() / "x", tensors, {{"a", "1"}, {"b", "2"}});
+  };
+  const TensorToWrite a{"a", DataType::kU8, {4}, bytes};
+  expect_error([&] { write({a, a}); }, ErrorCode::kInvalidArgument, "\"a\" is used twice");
+  expect_error(
+      [&] {
+        write({{"__metadata__", DataType::kU8, {4}, bytes}});
+      },
+      ErrorCode::kInvalidArgument, "\"__metadata__\" is used twice or reserved");
+  expect_error(
+      [&] {
+        write({{"a", DataType::kU8, {5}, bytes}});
+      },
+      ErrorCode::kInvalidArgument, "\"a\" needs 5 bytes, got 4");
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  write({a});
+  const auto file = SafetensorsFile::open(real_file_system(), folder.path() / "x");
+  EXPECT_EQ(file->metadata(), (std::map<std::string, std::string>{{"a", "1"}, {"b", "2"}}));
+  std::string five(5, ' ');
+  expect_error([&] { file->read("a", std::as_writable_bytes(std::span(five))); },
+               ErrorCode::kInvalidArgument, "\"a\" has 4 bytes, room was given for 5");
+  expect_error([&] { file->tensor("b"); }, ErrorCode::kInvalidFormat, "there is no tensor \"b\"");
+}
+
+TEST(TensorFiles, AnIndexOfNothingOrOfAnotherShardIsRefused) {
+  const Folder folder("shards");
+  expect_error([&] { TensorFiles::open(real_file_system(), folder.path()); }, ErrorCode::kNotFound,
+               folder.path().string() + " holds neither");
+  const std::string shard =
+      file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x");
+  folder.write("one", shard);
+  const std::string both = file_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                                   R"("b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                                   "xy");
+  folder.write("two", both);
+  const auto open = [&](const std::string& index) {
+    folder.write("model.safetensors.index.json", index);
+    return TensorFiles::open(real_file_system(), folder.path());
+  };
+  const TensorFiles files = open(R"({"weight_map":{"a":"one"}})");
+  EXPECT_NE(files.find("a"), nullptr);
+  EXPECT_EQ(files.find("b"), nullptr);
+  expect_error([&] { open("{}"); }, ErrorCode::kInvalidFormat, "\"weight_map\" is missing");
+  expect_error([&] { open(R"({"weight_map":{"a":"o\\ne"}})"); }, ErrorCode::kInvalidFormat,
+               "tensor \"a\" must name a file of the same folder");
+  expect_error([&] { open(R"({"weight_map":{"a":"one\u0000"}})"); }, ErrorCode::kInvalidFormat,
+               "tensor \"a\" must name a file of the same folder");
+  expect_error([&] { open(R"({"weight_map":{"a":"one","b":"two"}})"); }, ErrorCode::kInvalidFormat,
+               "two: holds the tensor \"a\" that the index does not place there");
 }
 
 }  // namespace

@@ -96,6 +96,23 @@ TEST_F(SealedFileTest, AnyPartCanBeRead) {
   EXPECT_THROW(file->read_at(UINT64_MAX, beyond), Error);
 }
 
+TEST_F(SealedFileTest, NothingBehindTheEndIsRead) {
+  write(random_bytes(100), 100);
+  const auto file = open();
+  std::vector<std::byte> out(101);
+  for (const auto& [offset, count] : {std::pair{0, 101}, {1, 100}, {101, 0}, {50, 51}}) {
+    try {
+      file->read_at(static_cast<uint64_t>(offset),
+                    std::span(out).first(static_cast<size_t>(count)));
+      ADD_FAILURE() << offset << " + " << count;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCorruption);
+      EXPECT_EQ(error.what(),
+                path_.string() + " at byte " + std::to_string(offset) + ": the file ends at 100");
+    }
+  }
+}
+
 TEST_F(SealedFileTest, TheSameBytesAreNeverStoredTheSameWay) {
   const auto bytes = random_bytes(100);
   write(bytes, 100);
@@ -123,6 +140,8 @@ TEST_F(SealedFileTest, ChangedMovedAndMissingUnitsAreRefused) {
     expect_refused();
   }
   store(header + unit(0) + unit(1) + unit(3));  // one is gone
+  expect_refused();
+  store("n" + good.substr(1));  // another kind of file
   expect_refused();
   for (const size_t size : {size_t{1}, size_t{31}, size_t{32}, size_t{40}, size_t{48}}) {
     store(good.substr(0, size));

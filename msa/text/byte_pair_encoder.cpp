@@ -88,7 +88,7 @@ BytePairEncoder::BytePairEncoder(const std::vector<std::string>& tokens,
   std::unordered_map<std::string_view, int32_t> id_of;
   for (size_t id = 0; id < tokens.size(); ++id) {
     const auto number = static_cast<int32_t>(id);
-    if (!tokens[id].empty() && !special.contains(number)) id_of.emplace(tokens[id], number);
+    if (!special.contains(number)) id_of.emplace(tokens[id], number);
   }
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);

@@ -114,11 +114,8 @@ std::vector<int32_t> Tokenizer::encode_with_special(std::string_view text) const
   size_t plain_first = 0;
   for (size_t i = 0; i < text.size();) {
     const std::pair<const std::string, int32_t>* longest = nullptr;
-    for (const auto& entry : special_) {
-      if (text.substr(i).starts_with(entry.first) &&
-          (longest == nullptr || entry.first.size() > longest->first.size())) {
-        longest = &entry;
-      }
+    for (const auto& entry : special_) {  // in order: what begins with another one stands behind it
+      if (text.substr(i).starts_with(entry.first)) longest = &entry;
     }
     if (longest == nullptr) {
       ++i;

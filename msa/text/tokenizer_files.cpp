@@ -26,8 +26,8 @@ std::vector<int> byte_of_character() {
   std::vector<int> byte_of(0x144, -1);
   char32_t next = 0x100;
   for (int byte = 0; byte < 256; ++byte) {
-    const bool is_printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) ||
-                              (byte >= 0xAE && byte <= 0xFF);
+    const bool is_printable =
+        (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
     byte_of[is_printable ? static_cast<char32_t>(byte) : next++] = byte;
   }
   return byte_of;
@@ -59,9 +59,7 @@ class Vocabulary {
     if (id >= tokens_.size()) tokens_.resize(id + 1);
     const auto bytes = is_special ? std::optional(spelling) : bytes_of(spelling);
     if (!bytes) refuse(what_, "token ", id, " \"", spelling, "\" is not byte-level");
-    if (!tokens_[id].empty() && !(is_special && id_of_.contains(spelling))) {
-      refuse(what_, "the id ", id, " is given to two tokens");
-    }
+    if (!tokens_[id].empty()) refuse(what_, "the id ", id, " is given to two tokens");
     tokens_[id] = *bytes;
     id_of_[spelling] = static_cast<int32_t>(id);
   }

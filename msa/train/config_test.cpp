@@ -156,6 +156,21 @@ TEST(Config, SettingsAreReadAsTheTypeOfTheirKey) {
   EXPECT_EQ(config.phases[0].schedule.curve, RateCurve::kWsd);
 }
 
+TEST(Config, ASettingStandsForAKeyThatIsNotInTheFile) {
+  const auto without = [](const std::string& line) {
+    std::string text = kSmall;
+    text.erase(text.find(line), line.size());
+    return text;
+  };
+  const std::string output = "output = \"out\"\n";
+  const std::string stop = "stop = { steps = 10 }\n";
+  EXPECT_THROW(parse(without(output)), Error);
+  EXPECT_NO_THROW(parse(without(output), {{"run.output", "x"}}));
+  EXPECT_THROW(parse(without(stop)), Error);
+  EXPECT_NO_THROW(parse(without(stop), {{"phase.0.stop.steps", "5"}}));
+  EXPECT_NO_THROW(parse(kSmall, {{"data.source.0.needs_all_gold", "true"}}));
+}
+
 TEST(Config, ASettingThatDoesNotFitIsRefusedByItsName) {
   const std::vector<std::pair<Setting, std::string>> cases{
       {{"run.sed", "1"}, "--set run.sed: there is no such key"},
@@ -183,6 +198,10 @@ TEST(Config, ASettingThatDoesNotFitIsRefusedByItsName) {
   EXPECT_THROW(parse_setting("=x"), Error);
 }
 
+const std::string kSources =
+    "[[data.source]]\nname = \"wiki\"\ndocuments = \"wiki.jsonl.zst\"\n"
+    "questions = [\"a.jsonl\", \"b.jsonl\"]\n";
+
 struct BadConfig {
   std::string find;
   std::string put;
@@ -196,6 +215,15 @@ TEST(Config, RefusesWithFileLineColumnAndWhatWasWanted) {
       {"output = \"out\"", "output = ", "2:", "not TOML"},
       {"output = \"out\"", "output = \"out\"\noutput = \"b\"", "3:", "not TOML"},
       {"[run]", "[run", "1:", "not TOML"},
+      {"[run]", "[=run]", "1:", "not TOML"},
+      {"[run]", "[.run]", "1:", "not TOML"},
+      {"[run]", "[", "1:", "not TOML"},
+      {kSources, "source = []\n", "11:", "one table or more"},
+      {kSources, "source = [1]\n", "11:", "one table or more"},
+      {"output = \"out\"", "output = \"a\\u0000b\"", "2:10", "must be a path that is not empty"},
+      {"output = \"out\"", "output = \"out\"\ncheckpoint_seconds = \"1\"", "3:22", "a number in"},
+      {"documents = \"wiki.jsonl.zst\"", "documents = [1]", "13:13", "path"},
+      {"stop = { steps = 10 }", "stop = { steps = 10 }\nrate_x = \"\"\"\\", "20:", "not TOML"},
       {"output = \"out\"", "output = \"\xff\"", "2:", "not TOML"},
       {"output = \"out\"", "", "1:1", "the key \"run.output\" is missing"},
       {"output = \"out\"", "output = 3", "2:10", "\"run.output\" must be a path"},

@@ -50,5 +50,11 @@ TEST(TomlText, TheFirstLetterOutsideIsFound) {
   }
 }
 
+TEST(TomlText, AMarkOpensTheTextAndABackslashALineOfAString) {
+  EXPECT_EQ(find_letter_outside_strings("\xEF\xBB\xBF\"\xC3\xA9\" = 1"), std::nullopt);
+  EXPECT_EQ(find_letter_outside_strings("a = \"\"\"\\\n  b\xC3\xA9\"\"\""), std::nullopt);
+  EXPECT_EQ(find_letter_outside_strings("a = \"\"\"\\ "), std::nullopt);
+}
+
 }  // namespace
 }  // namespace msa::train
