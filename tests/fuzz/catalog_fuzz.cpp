@@ -60,7 +60,7 @@ std::string draw_statement(Random& random) {
     case 2:
       return "DROP TABLE " + table;
     case 3:
-      return "CREATE VIEW " + table + " AS " + kEndless + "SELECT x AS " +
+      return "DROP TABLE " + table + "; CREATE VIEW " + table + " AS " + kEndless + "SELECT x AS " +
              one_of(kColumns, random) + ", x AS value, x AS digest FROM c";
     case 4:
       return "UPDATE " + table + " SET " + one_of(kColumns, random) + " = " + expression;

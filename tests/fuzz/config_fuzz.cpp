@@ -6,7 +6,7 @@
 #include "msa/model/config.h"
 #include "msa/train/config.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/json_mutation.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
@@ -68,7 +68,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   Random random(seed);
   if (size == 0) return give("m{}", data, max_size);
   const std::string text = text_of(data + 1, size - 1);
-  const std::string_view borders = data[0] == 't' ? "[]=\n," : "{}[],:";
-  const std::string kind = text_of(data, 1);
-  return give(kind + with_text_mutated(text, borders, max_size - 1, random), data, max_size);
+  const std::string after = data[0] == 't' ? with_text_mutated(text, "[]=\n,", max_size - 1, random)
+                                           : with_json_mutated(text, max_size - 1, random);
+  return give(text_of(data, 1) + after, data, max_size);
 }
