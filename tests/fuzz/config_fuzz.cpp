@@ -15,7 +15,7 @@ namespace {
 void check_model(const std::string& text, bool is_generation) {
   static const std::string plain =
       R"({"model_type":"qwen3","num_hidden_layers":2,"hidden_size":8,"intermediate_size":8,)"
-      R"("num_attention_heads":2,"num_key_value_heads":1,"vocab_size":9,"rms_norm_eps":1e-6,)"
+      R"("num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,"rms_norm_eps":1e-6,)"
       R"("rope_theta":10000,"head_dim":4})";
   MemoryFiles files;
   files.put("model/config.json", is_generation ? plain : text);

@@ -87,7 +87,7 @@ void check_text(const std::string& text, const Case& with) {
 std::string draw_similar_words(Random& random) {
   constexpr size_t kLongest = 16;
   std::string text;
-  for (auto count = 1 + random() % 64; count > 0; --count) {
+  for (auto count = 1 + random() % 16; count > 0; --count) {
     const size_t period = 1 + random() % 8;
     const size_t shorter = (period <= 4 && chance(random, 2) ? 4 : 8) + random() % 4;
     std::string word;
@@ -98,6 +98,17 @@ std::string draw_similar_words(Random& random) {
     text += word.substr(0, shorter) + '\n' + word.substr(0, longer) + '\n';
   }
   return text;
+}
+
+/// A word that is merged by another algorithm than short ones, of few letters: pairs that are equal
+/// overlap.
+std::string draw_long_word(Random& random) {
+  const auto letters = 1 + random() % 3;
+  const char first = chance(random, 2) ? 'a' : static_cast<char>('a' + random() % 24);
+  std::string word(49 + random() % 80, '\0');
+  for (char& letter : word)
+    letter = static_cast<char>(first + static_cast<char>(random() % letters));
+  return word;
 }
 
 }  // namespace
@@ -122,6 +133,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
                                           unsigned seed) {
   using namespace msa::fuzz;
   Random random(seed);
-  if (chance(random, 8)) return give(draw_similar_words(random), data, max_size);
+  if (chance(random, 4)) return give(draw_similar_words(random), data, max_size);
+  if (chance(random, 16)) return give(draw_long_word(random), data, max_size);
   return give(with_text_mutated(text_of(data, size), " \n'", max_size, random), data, max_size);
 }

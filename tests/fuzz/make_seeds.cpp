@@ -168,6 +168,10 @@ void add_json(Seeds& seeds) {
   seeds.add("config_fuzz", "m" + plain.substr(0, plain.rfind('}')) + R"(,"quantization_config":)" +
                                to_line(model::int8_config()) + "}");
   seeds.add("config_fuzz", R"(g{"eos_token_id":[1,2,3]})");
+  seeds.add("config_fuzz",
+            R"(m{"model_type":"msa","num_hidden_layers":2,"hidden_size":8,"intermediate_size":8,)"
+            R"("num_attention_heads":2,"num_key_value_heads":1,"vocab_size":9,"rms_norm_eps":1e-6,)"
+            R"("rope_theta":10000,"eos_token_id":[1,8],"msa_config":{"router_layer_idx":"0,1"}})");
   for (const char* path : {"configs/smoke.toml", "configs/msa_tiny.toml"}) {
     seeds.add("config_fuzz", "t" + read(path));
   }

@@ -28,10 +28,14 @@ storage::Digest digest_of_table(const std::string& file) {
   return storage::digest_of(std::as_bytes(std::span(file)).subspan(*digested));
 }
 
-void check_reads(const storage::SegmentFile& file, const std::string& tensor) {
+/// `written` is the file before any damage.
+void check_reads(const storage::SegmentFile& file, const std::string& tensor,
+                 const std::string& written) {
   const uint64_t num_bytes = file.tensor(tensor).num_bytes;
   std::string all(num_bytes, '\0');
   file.read(tensor, 0, std::as_writable_bytes(std::span(all)));
+  expect(written.compare(file.tensor(tensor).offset, num_bytes, all) == 0,
+         "a read gives other bytes than were written", tensor);
   const auto planned = file.plan_read(tensor, num_bytes / 3, num_bytes - num_bytes / 3);
   std::string bytes(planned.size(), '\0');
   const auto out = std::as_writable_bytes(std::span(bytes));
@@ -42,25 +46,25 @@ void check_reads(const storage::SegmentFile& file, const std::string& tensor) {
          "a planned read gives other bytes", tensor);
 }
 
-/// `digest` is that of the table which was written.
 void check_segment(FileSystem& files, const std::string& name, const SegmentPrefix& prefix,
-                   uint64_t num_bytes, const storage::Digest& digest) {
+                   const std::string& written) {
+  const storage::Digest digest = digest_of_table(written);
   const memory::BankFacts facts = facts_of(prefix);
   FilePool pool(files, 1);
-  const auto segment = storage::SegmentFile::open(pool, name, num_bytes, digest);
+  const auto segment = storage::SegmentFile::open(pool, name, written.size(), digest);
   for (const char* tensor : {memory::kRoutingKeyTensor, memory::kContentTensor,
                              memory::kFirstChunkTensor, memory::kPassageIdTensor}) {
-    check_reads(*segment, tensor);
+    check_reads(*segment, tensor, written);
   }
   if (facts.key_type == kernels::NumberType::kInt8) {
-    check_reads(*segment, memory::kRoutingScaleTensor);
+    check_reads(*segment, memory::kRoutingScaleTensor, written);
   }
   const memory::SegmentRow row{.id = 1,
                                .file = name,
                                .passages = prefix.passages,
                                .chunks = prefix.chunks,
                                .tokens = 1,
-                               .bytes = static_cast<int64_t>(num_bytes),
+                               .bytes = static_cast<int64_t>(written.size()),
                                .digest = digest};
   const memory::SegmentTables tables = memory::read_tables(*segment, facts, row);
   std::vector<memory::Passage> passages;
@@ -97,17 +101,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace msa::fuzz;
   if (size < kPrefixBytes) return 0;
   const SegmentPrefix prefix = prefix_of(text_of(data, kPrefixBytes));
-  std::string file = segment_of(prefix, text_of(data + kPrefixBytes, size - kPrefixBytes));
+  const std::string written = segment_of(prefix, text_of(data + kPrefixBytes, size - kPrefixBytes));
+  std::string file = written;
   const uint64_t num_bytes = file.size();
-  const storage::Digest digest = digest_of_table(file);
   const bool is_damaged = prefix.is_damaged % 2 == 1 && !file.empty();
   if (is_damaged) file[num_bytes * prefix.damage >> 16] ^= 0x40;
   const std::string name = "000001.msa";
   MemoryFiles files;
   files.put(name, file);
-  const bool is_good =
-      accepts(name, [&] { check_segment(files, name, prefix, num_bytes, digest); });
-  const auto damage = storage::find_segment_damage(files, name, num_bytes, digest);
+  const bool is_good = accepts(name, [&] { check_segment(files, name, prefix, written); });
+  const auto damage =
+      storage::find_segment_damage(files, name, num_bytes, digest_of_table(written));
   expect(!is_good || damage.empty(), "damage in a file that is read whole");
   expect(!is_damaged || !damage.empty(), "damage that verification does not find");
   storage::find_segment_damage(files, name, num_bytes + 16, std::nullopt);

@@ -32,7 +32,9 @@ inline void change_tokenizer(TokenizerParts& parts, Random& random) {
         const auto& [first, second] = parts.merges[draw_merge()];
         token = first + second;
       }
-      parts.added[token] = parts.vocab.contains(token) ? parts.vocab[token] : OrderedJson(next_id);
+      const std::string with_id = chance(random, 4) ? parts.draw_token(random) : token;
+      const bool is_held = parts.vocab.contains(with_id);
+      parts.added[token] = is_held ? parts.vocab.at(with_id) : OrderedJson(next_id);
       return;
     }
     case 1:
