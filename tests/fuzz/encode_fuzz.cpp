@@ -82,20 +82,22 @@ void check_text(const std::string& text, const Case& with) {
   with.tokenizer->encode_with_special(text);
 }
 
-/// Words that begin with the same bytes and end with the same, of different lengths, one behind the
-/// other: where words are kept by these bytes, they must not be taken for each other.
+/// Words one behind the other that begin and end with the same bytes but are of different lengths,
+/// or differ at their ends: where words are kept, they must not be taken for each other.
 std::string draw_similar_words(Random& random) {
   constexpr size_t kLongest = 16;
+  const auto draw_letter = [&] { return static_cast<char>('a' + random() % 26); };
   std::string text;
   for (auto count = 1 + random() % 16; count > 0; --count) {
     const size_t period = 1 + random() % 8;
     const size_t shorter = (period <= 4 && chance(random, 2) ? 4 : 8) + random() % 4;
     std::string word;
-    while (word.size() < period) word += static_cast<char>('a' + random() % 26);
+    while (word.size() < period) word += draw_letter();
     while (word.size() < kLongest) word += word[word.size() - period];
     const size_t most = (kLongest - shorter) / period;
-    const size_t longer = shorter + (most > 0 ? random() % most + 1 : 0) * period;
-    text += word.substr(0, shorter) + '\n' + word.substr(0, longer) + '\n';
+    std::string other = word.substr(0, shorter + random() % (most + 1) * period);
+    if (chance(random, 2)) other[other.size() - 1 - random() % 3] = draw_letter();
+    text += word.substr(0, shorter) + '\n' + other + '\n';
   }
   return text;
 }

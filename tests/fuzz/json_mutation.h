@@ -111,9 +111,11 @@ inline void change_value(OrderedJson& json, Random& random) {
       const std::string text = draw_string(json, random);
       OrderedJson* string =
           draw_value(json, random, [](const OrderedJson& v) { return v.is_string(); });
-      if (string != nullptr) {
-        *string = chance(random, 2) ? text : string->get<std::string>() + text;
-      }
+      if (string == nullptr) return;
+      const auto before = string->get<std::string>();
+      *string = chance(random, 3)   ? with_other_number(before, random)
+                : chance(random, 2) ? text
+                                    : before + text;
       return;
     }
     default: {

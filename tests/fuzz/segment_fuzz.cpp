@@ -138,6 +138,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
     case 1:
       prefix.is_damaged = 1;
       prefix.damage = static_cast<uint16_t>(random());
+      if (chance(random, 2)) prefix.damage |= 0xFC00;  // in the last block
       break;
     case 2:
     case 3:

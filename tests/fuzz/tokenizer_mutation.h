@@ -32,9 +32,8 @@ inline void change_tokenizer(TokenizerParts& parts, Random& random) {
         const auto& [first, second] = parts.merges[draw_merge()];
         token = first + second;
       }
-      const std::string with_id = chance(random, 4) ? parts.draw_token(random) : token;
-      const bool is_held = parts.vocab.contains(with_id);
-      parts.added[token] = is_held ? parts.vocab.at(with_id) : OrderedJson(next_id);
+      const bool is_held = parts.vocab.contains(token) && !chance(random, 4);
+      parts.added[token] = is_held ? parts.vocab.at(token) : OrderedJson(next_id);
       return;
     }
     case 1:
