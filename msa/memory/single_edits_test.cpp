@@ -1,6 +1,7 @@
 // Each thing that a bank says of itself, changed alone and with all digests right again: refused,
 // and the message names it.
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -208,6 +209,14 @@ TEST_F(SingleEdits, AreRefusedWithTheFieldNamed) {
   std::filesystem::remove_all(whole);
   EXPECT_EQ(refusal(), "");
   EXPECT_TRUE(verify().empty());
+}
+
+TEST_F(SingleEdits, VerificationFindsAPassageThatStandsApartFromThoseOfItsDocument) {
+  set_row("passages", "document = (SELECT min(id) FROM documents), start = 0, end = 1");
+  const auto problems = verify();
+  EXPECT_TRUE(std::ranges::any_of(problems, [](const BankProblem& problem) {
+    return problem.what == "passages of a document stand between those of another one";
+  }));
 }
 
 }  // namespace

@@ -84,7 +84,7 @@ void add_weights(Seeds& seeds) {
   }
 }
 
-/// Segments as a bank has them, of two layers and two passages; of the large ones `filler` blocks
+/// Segments as a bank has them, of two layers and two passages; of the large one `filler` blocks
 /// are left out, which the fuzzer puts in again.
 void add_segments(Seeds& seeds) {
   struct Types {
@@ -99,8 +99,7 @@ void add_segments(Seeds& seeds) {
                          Types{ContentType::kBFloat16, NumberType::kBFloat16, 3, 0},
                          Types{ContentType::kInt8, NumberType::kInt8, 3, 0},
                          Types{ContentType::kInt4, NumberType::kBFloat16, 3, 0},
-                         Types{ContentType::kFloat32, NumberType::kFloat32, 690, 1},
-                         Types{ContentType::kInt8, NumberType::kInt8, 3400, 2}}) {
+                         Types{ContentType::kFloat32, NumberType::kFloat32, 690, 1}}) {
     memory::BankFacts facts = segment_facts();
     facts.content_type = t.content_type;
     facts.key_type = t.key_type;

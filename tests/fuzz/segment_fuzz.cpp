@@ -114,6 +114,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       storage::find_segment_damage(files, name, num_bytes, digest_of_table(written));
   expect(!is_good || damage.empty(), "damage in a file that is read whole");
   expect(!is_damaged || !damage.empty(), "damage that verification does not find");
+  if (filler_blocks(prefix) > 0) return 0;  // each reading takes its time
   storage::find_segment_damage(files, name, num_bytes + 16, std::nullopt);
   if (num_bytes > 0) storage::find_segment_damage(files, name, num_bytes - 1, std::nullopt);
   return 0;
