@@ -66,12 +66,13 @@ crash() {
 
 # one_fuzzer NAME RUNS SECONDS: both 0 for no bound. A line of counts; what it found is run once more by itself, and counts if it fails again.
 one_fuzzer() {
-  local name=$1 runs=$2 seconds=$3 n pids=() flags findings=0 other=0 limit=68 artifact
+  local name=$1 runs=$2 seconds=$3 n pids=() flags limits findings=0 other=0 artifact
   local folder=build/fuzz/run/$name
   mkdir -p "$folder/corpus" build/fuzz/findings build/fuzz/seeds/"$name" tests/fuzz/corpus/"$name"
   rm -f "$folder"/log.*
-  [ "$name" = documents_fuzz ] && limit=$((limit + 128))  # the widest window of zstd
-  flags=(-timeout=1 -malloc_limit_mb=$limit -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -verbosity=1)
+  limits=(-timeout=1 -malloc_limit_mb=68 -rss_limit_mb=2048 -max_len=65536)
+  if [ -e "tests/fuzz/$name.options" ]; then mapfile -t -O "${#limits[@]}" limits < <(sed -n 's/^\([a-z_]*\) = /-\1=/p' "tests/fuzz/$name.options"); fi
+  flags=("${limits[@]}" -print_final_stats=1 -verbosity=1)
   [ -e "tests/fuzz/$name.dict" ] && flags+=(-dict="tests/fuzz/$name.dict")
   [ "$runs" -gt 0 ] && flags+=(-runs=$(((runs + workers - 1) / workers)))
   [ "$seconds" -gt 0 ] && flags+=(-max_total_time="$seconds")
@@ -83,7 +84,7 @@ one_fuzzer() {
   for n in "${pids[@]}"; do wait "$n" || true; done
   for artifact in "build/fuzz/findings/$name"-{crash,timeout,oom,leak}-*; do
     [ -e "$artifact" ] || continue
-    if "build/fuzz/$name" -timeout=1 -malloc_limit_mb=$limit -rss_limit_mb=2048 "$artifact" >"$folder/again" 2>&1; then
+    if "build/fuzz/$name" "${limits[@]}" "$artifact" >"$folder/again" 2>&1; then
       other=$((other + 1))
     else
       findings=$((findings + 1))

@@ -139,6 +139,7 @@ class CatalogReading {
       last = passage.segment;
     }
     if (!is_in_order) report("", "passages of a segment stand between those of another one");
+    check_order_of_documents();
     std::ranges::stable_sort(check_.passages, {}, &Passage::segment);
   }
 
@@ -166,6 +167,21 @@ class CatalogReading {
   CatalogCheck take() { return std::move(check_); }
 
  private:
+  /// Passages of a document stand side by side: documents are counted by this. `check_.passages` by
+  /// rising id.
+  void check_order_of_documents() {
+    if (!check_.may_hold_dead) return;
+    std::set<int64_t> seen;
+    int64_t last = 0;
+    bool is_in_order = true;
+    for (const Passage& passage : check_.passages) {
+      if (passage.document == last) continue;
+      is_in_order &= seen.insert(passage.document).second;
+      last = passage.document;
+    }
+    if (!is_in_order) report("", "passages of a document stand between those of another one");
+  }
+
   bool read_one_passage(const storage::Statement& rows) {
     const auto [row, is_good] = read_passage(rows);
     const std::string document = rows.text(8);

@@ -291,5 +291,13 @@ TEST_F(SingleEdits, NumbersInUseAreFoundByVerificationToo) {
   }
 }
 
+TEST_F(SingleEdits, VerificationFindsAPassageThatStandsApartFromThoseOfItsDocument) {
+  set_row("passages", "document = (SELECT min(id) FROM documents), start = 0, end = 1");
+  const auto problems = verify();
+  EXPECT_TRUE(std::ranges::any_of(problems, [](const BankProblem& problem) {
+    return problem.what == "passages of a document stand between those of another one";
+  }));
+}
+
 }  // namespace
 }  // namespace msa::memory

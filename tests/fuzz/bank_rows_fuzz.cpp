@@ -5,7 +5,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
-#include <cstring>
+#include <fstream>
 #include <limits>
 #include <vector>
 
@@ -21,6 +21,8 @@ using memory::Document;
 using memory::Fact;
 using memory::Passage;
 using memory::SegmentRow;
+
+constexpr size_t kChangeBytes = 12;  // of an input, for one change
 
 struct Rows {
   std::vector<Fact> facts;
@@ -44,6 +46,10 @@ Rows read_golden() {
   return rows;
 }
 
+int64_t sum(int64_t number, int64_t more) {
+  return static_cast<int64_t>(static_cast<uint64_t>(number) + static_cast<uint64_t>(more));
+}
+
 int64_t draw_number(FuzzedDataProvider& input, int64_t before) {
   constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
   constexpr int64_t kEnds[] = {0,
@@ -55,12 +61,15 @@ int64_t draw_number(FuzzedDataProvider& input, int64_t before) {
                                kLargest / 2,
                                int64_t{1} << 40,
                                int64_t{1} << 31};
-  switch (input.ConsumeIntegralInRange(0, 3)) {
+  switch (input.ConsumeIntegralInRange(0, 5)) {
     case 0:
-      return before + input.ConsumeIntegral<int8_t>();
     case 1:
-      return input.ConsumeIntegral<int16_t>();
+      return sum(before, input.ConsumeIntegralInRange(-4, 4));
     case 2:
+      return sum(before, input.ConsumeIntegral<int8_t>());
+    case 3:
+      return input.ConsumeIntegral<int16_t>();
+    case 4:
       return input.PickValueInArray(kEnds);
     default:
       return input.ConsumeIntegral<int64_t>();
@@ -102,8 +111,8 @@ void change_one(FuzzedDataProvider& input, Rows& rows) {
     case 5: {
       if (rows.documents.empty()) return;
       Document& row = rows.documents[place(rows.documents)];
-      change(row.row);
-      row.text = input.ConsumeRandomLengthString(60);
+      if (input.ConsumeBool()) change(row.row);
+      if (input.ConsumeBool()) row.text = input.ConsumeRandomLengthString(60);
       return;
     }
     case 6:
@@ -128,34 +137,58 @@ void change_one(FuzzedDataProvider& input, Rows& rows) {
   }
 }
 
-/// Writes catalogs with as little of a database's care as SQLite allows.
+/// Writes catalogs: the rows go into a database in memory that has the tables and forgets them
+/// again, so that every catalog is laid out as if it were the first.
 class CatalogWriter {
  public:
-  explicit CatalogWriter(const std::filesystem::path& path) {
-    sqlite3_open(path.c_str(), &database_);
-    execute("PRAGMA journal_mode = OFF");
-    execute("PRAGMA synchronous = OFF");
-    execute("BEGIN");
+  CatalogWriter() {
+    sqlite3_open(":memory:", &database_);
     for (const char* statement : memory::kCatalogSchema) execute(statement);
+    facts_ = prepare("INSERT INTO facts VALUES (?, ?, ?)");
+    segments_ = prepare("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+    documents_ = prepare("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+    passages_ = prepare("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   }
   ~CatalogWriter() {
-    execute("COMMIT");
+    for (sqlite3_stmt* statement : {facts_, segments_, documents_, passages_}) {
+      sqlite3_finalize(statement);
+    }
     sqlite3_close(database_);
   }
   CatalogWriter(const CatalogWriter&) = delete;
   CatalogWriter& operator=(const CatalogWriter&) = delete;
 
-  /// Rows that the tables refuse, for an id that comes twice, are left out.
-  void insert(const char* sql, const auto&... values) {
-    sqlite3_stmt* statement = nullptr;
-    sqlite3_prepare_v2(database_, sql, -1, &statement, nullptr);
-    int column = 0;
-    (bind(statement, ++column, values), ...);
-    sqlite3_step(statement);
-    sqlite3_finalize(statement);
+  void write(const Rows& rows, const std::filesystem::path& path) {
+    execute("BEGIN");
+    for (const Fact& f : rows.facts) insert(facts_, f.key, f.value, memory::row_digest(f));
+    for (const SegmentRow& s : rows.segments) {
+      insert(segments_, s.id, s.file, s.passages, s.chunks, s.tokens, s.bytes, s.digest,
+             memory::row_digest(s));
+    }
+    for (const Document& d : rows.documents) {
+      const storage::Digest content = memory::content_digest(d.title, d.text);
+      insert(documents_, d.row, d.name, d.title, d.text, d.attributes, d.source, content,
+             memory::row_digest(d, content));
+    }
+    for (const Passage& p : rows.passages) {
+      insert(passages_, p.id, p.document, p.start, p.end, p.tokens, p.chunks, p.segment,
+             memory::row_digest(p));
+    }
+    sqlite3_int64 size = 0;
+    unsigned char* bytes = sqlite3_serialize(database_, "main", &size, 0);
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes), size);
+    sqlite3_free(bytes);
+    execute("ROLLBACK");
   }
 
  private:
+  /// Rows that the tables refuse, for an id that comes twice, are left out.
+  static void insert(sqlite3_stmt* statement, const auto&... values) {
+    int column = 0;
+    (bind(statement, ++column, values), ...);
+    sqlite3_step(statement);
+    sqlite3_reset(statement);
+  }
   static void bind(sqlite3_stmt* statement, int column, int64_t value) {
     sqlite3_bind_int64(statement, column, value);
   }
@@ -167,30 +200,19 @@ class CatalogWriter {
     sqlite3_bind_blob(statement, column, digest.data(), static_cast<int>(digest.size()),
                       SQLITE_TRANSIENT);
   }
+  sqlite3_stmt* prepare(const char* sql) {
+    sqlite3_stmt* statement = nullptr;
+    sqlite3_prepare_v2(database_, sql, -1, &statement, nullptr);
+    return statement;
+  }
   void execute(const char* sql) { sqlite3_exec(database_, sql, nullptr, nullptr, nullptr); }
 
   sqlite3* database_ = nullptr;
+  sqlite3_stmt* facts_ = nullptr;
+  sqlite3_stmt* segments_ = nullptr;
+  sqlite3_stmt* documents_ = nullptr;
+  sqlite3_stmt* passages_ = nullptr;
 };
-
-void write_catalog(const std::filesystem::path& path, const Rows& rows) {
-  CatalogWriter writer(path);
-  for (const Fact& f : rows.facts) {
-    writer.insert("INSERT INTO facts VALUES (?, ?, ?)", f.key, f.value, memory::row_digest(f));
-  }
-  for (const SegmentRow& s : rows.segments) {
-    writer.insert("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)", s.id, s.file, s.passages,
-                  s.chunks, s.tokens, s.bytes, s.digest, memory::row_digest(s));
-  }
-  for (const Document& d : rows.documents) {
-    const storage::Digest content = memory::content_digest(d.title, d.text);
-    writer.insert("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)", d.row, d.name, d.title,
-                  d.text, d.attributes, d.source, content, memory::row_digest(d, content));
-  }
-  for (const Passage& p : rows.passages) {
-    writer.insert("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", p.id, p.document, p.start,
-                  p.end, p.tokens, p.chunks, p.segment, memory::row_digest(p));
-  }
-}
 
 }  // namespace
 }  // namespace msa::fuzz
@@ -199,11 +221,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace msa::fuzz;
   static const ScratchBank bank;
   static const Rows golden = read_golden();
+  static CatalogWriter writer;
   Rows rows = golden;
-  FuzzedDataProvider input(data, size);
-  while (input.remaining_bytes() > 0) change_one(input, rows);
+  for (size_t first = 0; first < size; first += kChangeBytes) {
+    FuzzedDataProvider input(data + first, std::min(kChangeBytes, size - first));
+    change_one(input, rows);
+  }
   bank.remove_catalog();
-  write_catalog(bank.catalog(), rows);
+  writer.write(rows, bank.catalog());
   const bool is_good = bank.read();
   expect(size > 0 || is_good, "the bank without a change is refused");
   return 0;
@@ -212,11 +237,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
   using namespace msa::fuzz;
-  constexpr size_t kOneChange = 12;  // bytes that one takes at most, in most cases
   Random random(seed);
-  // Many changes break many rules, of which a reader sees the first: also one by itself.
-  if (max_size < kOneChange || !chance(random, 2)) return LLVMFuzzerMutate(data, size, max_size);
-  std::string change(1 + random() % kOneChange, '\0');
+  if (max_size < kChangeBytes || chance(random, 4)) return LLVMFuzzerMutate(data, size, max_size);
+  std::string change(kChangeBytes, '\0');
   for (char& byte : change) byte = static_cast<char>(random() >> 8);
-  return give(change, data, max_size);
+  // Many changes break many rules, of which a reader sees the first: mostly one by itself.
+  const bool is_more = chance(random, 3) && size + kChangeBytes <= max_size;
+  return give(is_more ? text_of(data, size) + change : change, data, max_size);
 }

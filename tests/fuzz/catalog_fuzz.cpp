@@ -47,8 +47,13 @@ std::string draw_statement(Random& random) {
   static constexpr const char* kTables[] = {"facts", "segments", "documents", "passages"};
   static constexpr const char* kColumns[] = {"key",    "value", "digest",   "id",    "file",
                                              "chunks", "bytes", "document", "start", "segment"};
+  // Rows without end, or the search for one that is not there.
   static constexpr const char* kEndless =
-      "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) ";
+      "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+      "SELECT x AS key, x AS value, x AS digest, x AS id, x AS file, x AS passages, "
+      "x AS chunks, x AS tokens, x AS bytes, x AS table_digest, x AS document, "
+      "x AS start, x AS end, x AS segment, x AS name, x AS title, x AS text, "
+      "x AS attributes, x AS source, x AS content FROM c";
   const std::string table = one_of(kTables, random);
   const std::string expression = draw_expression(random);
   switch (random() % 8) {
@@ -60,8 +65,8 @@ std::string draw_statement(Random& random) {
     case 2:
       return "DROP TABLE " + table;
     case 3:
-      return "CREATE VIEW " + table + " AS " + kEndless + "SELECT x AS " +
-             one_of(kColumns, random) + ", x AS value, x AS digest FROM c";
+      return "DROP TABLE " + table + "; CREATE VIEW " + table + " AS " + kEndless +
+             (chance(random, 2) ? " WHERE x < 0" : "");
     case 4:
       return "UPDATE " + table + " SET " + one_of(kColumns, random) + " = " + expression;
     case 5:

@@ -6,7 +6,7 @@
 #include "msa/model/config.h"
 #include "msa/train/config.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/json_mutation.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
@@ -15,7 +15,7 @@ namespace {
 void check_model(const std::string& text, bool is_generation) {
   static const std::string plain =
       R"({"model_type":"qwen3","num_hidden_layers":2,"hidden_size":8,"intermediate_size":8,)"
-      R"("num_attention_heads":2,"num_key_value_heads":1,"vocab_size":9,"rms_norm_eps":1e-6,)"
+      R"("num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,"rms_norm_eps":1e-6,)"
       R"("rope_theta":10000,"head_dim":4})";
   MemoryFiles files;
   files.put("model/config.json", is_generation ? plain : text);
@@ -68,7 +68,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   Random random(seed);
   if (size == 0) return give("m{}", data, max_size);
   const std::string text = text_of(data + 1, size - 1);
-  const std::string_view borders = data[0] == 't' ? "[]=\n," : "{}[],:";
-  const std::string kind = text_of(data, 1);
-  return give(kind + with_text_mutated(text, borders, max_size - 1, random), data, max_size);
+  const std::string after = data[0] == 't' ? with_text_mutated(text, "[]=\n,", max_size - 1, random)
+                                           : with_json_mutated(text, max_size - 1, random);
+  return give(text_of(data, 1) + after, data, max_size);
 }

@@ -68,6 +68,7 @@ void check_lines(FileSystem& files, const std::filesystem::path& path, const std
     try {
       if (!reader.next(line)) fail("a line too few");
       expect(line == wanted, "another line", line);
+      expect(line.size() <= kLongest, "a line that is too long", line);
     } catch (const Error& error) {
       expect(error.code() == ErrorCode::kLimit && wanted.size() > kLongest, "a refused line",
              error.what());

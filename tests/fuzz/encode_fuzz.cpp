@@ -2,72 +2,17 @@
 // as its definition has it, decoded again, and cut into passages.
 
 #include <algorithm>
-#include <map>
 
 #include "msa/corpus/passage_splitter.h"
 #include "msa/text/tokenizer.h"
 #include "msa/text/unicode.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/slow_encoder.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
 namespace {
-
-/// Merges pair by pair, the one of the lowest rank first, the leftmost of equals.
-class SlowEncoder {
- public:
-  explicit SlowEncoder(const text::TokenizerFiles& files) : split_(files.split) {
-    std::map<std::string, int32_t> id_of;
-    for (size_t id = 0; id < files.tokens.size(); ++id) {
-      id_of.emplace(files.tokens[id], static_cast<int32_t>(id));
-    }
-    for (int byte = 0; byte < 256; ++byte) {
-      byte_ids_.push_back(id_of.at(std::string(1, static_cast<char>(byte))));
-    }
-    int32_t rank = 0;
-    for (const auto& [first, second] : files.merges) {
-      const std::string joined =
-          files.tokens[static_cast<size_t>(first)] + files.tokens[static_cast<size_t>(second)];
-      merges_[{first, second}] = {rank++, id_of.at(joined)};
-    }
-  }
-
-  std::vector<int32_t> encode(std::string_view text) const {
-    std::vector<int32_t> ids;
-    for (size_t begin = 0; begin < text.size();) {
-      const size_t end = text::end_of_piece(split_, text, begin);
-      expect(end > begin && end <= text.size(), "a piece without an end");
-      const auto piece = encode_piece(text.substr(begin, end - begin));
-      ids.insert(ids.end(), piece.begin(), piece.end());
-      begin = end;
-    }
-    return ids;
-  }
-
- private:
-  std::vector<int32_t> encode_piece(std::string_view piece) const {
-    std::vector<int32_t> ids;
-    for (const char c : piece) ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
-    for (;;) {
-      std::pair<int32_t, int32_t> best{0, 0};
-      size_t place = ids.size();
-      for (size_t i = 0; i + 1 < ids.size(); ++i) {
-        const auto found = merges_.find({ids[i], ids[i + 1]});
-        if (found == merges_.end()) continue;
-        if (place < ids.size() && found->second.first >= best.first) continue;
-        best = found->second;
-        place = i;
-      }
-      if (place == ids.size()) return ids;
-      ids[place] = best.second;
-      ids.erase(ids.begin() + static_cast<ptrdiff_t>(place) + 1);
-    }
-  }
-
-  text::SplitRule split_;
-  std::vector<int32_t> byte_ids_;
-  std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int32_t>> merges_;
-};
 
 struct Case {
   std::unique_ptr<text::Tokenizer> tokenizer;
@@ -137,6 +82,37 @@ void check_text(const std::string& text, const Case& with) {
   with.tokenizer->encode_with_special(text);
 }
 
+/// Words one behind the other that begin and end with the same bytes but are of different lengths,
+/// or differ at their ends: where words are kept, they must not be taken for each other.
+std::string draw_similar_words(Random& random) {
+  constexpr size_t kLongest = 16;
+  const auto draw_letter = [&] { return static_cast<char>('a' + random() % 26); };
+  std::string text;
+  for (auto count = 1 + random() % 16; count > 0; --count) {
+    const size_t period = 1 + random() % 8;
+    const size_t shorter = (period <= 4 && chance(random, 2) ? 4 : 8) + random() % 4;
+    std::string word;
+    while (word.size() < period) word += draw_letter();
+    while (word.size() < kLongest) word += word[word.size() - period];
+    const size_t most = (kLongest - shorter) / period;
+    std::string other = word.substr(0, shorter + random() % (most + 1) * period);
+    if (chance(random, 2)) other[other.size() - 1 - random() % 3] = draw_letter();
+    text += word.substr(0, shorter) + '\n' + other + '\n';
+  }
+  return text;
+}
+
+/// A word that is merged by another algorithm than short ones, of few letters: pairs that are equal
+/// overlap.
+std::string draw_long_word(Random& random) {
+  const auto letters = 1 + random() % 3;
+  const char first = chance(random, 2) ? 'a' : static_cast<char>('a' + random() % 24);
+  std::string word(49 + random() % 80, '\0');
+  for (char& letter : word)
+    letter = static_cast<char>(first + static_cast<char>(random() % letters));
+  return word;
+}
+
 }  // namespace
 }  // namespace msa::fuzz
 
@@ -153,4 +129,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     expect(is_taken == !msa::text::find_invalid_utf8(text), "UTF-8 and other bytes mistaken");
   }
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  using namespace msa::fuzz;
+  Random random(seed);
+  if (chance(random, 4)) return give(draw_similar_words(random), data, max_size);
+  if (chance(random, 16)) return give(draw_long_word(random), data, max_size);
+  return give(with_text_mutated(text_of(data, size), " \n'", max_size, random), data, max_size);
 }

@@ -3,7 +3,7 @@
 
 #include "msa/storage/tensor_files.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/json_mutation.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
@@ -73,5 +73,5 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   using namespace msa;
   using namespace msa::fuzz;
   Random random(seed);
-  return give(with_text_mutated(text_of(data, size), "{}[],:\"", max_size, random), data, max_size);
+  return give(with_json_mutated(text_of(data, size), max_size, random), data, max_size);
 }

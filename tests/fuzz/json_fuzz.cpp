@@ -5,7 +5,7 @@
 
 #include "msa/base/json.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/fuzz/mutation.h"
+#include "tests/fuzz/json_mutation.h"
 
 namespace msa::fuzz {
 namespace {
@@ -57,5 +57,5 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   using namespace msa::fuzz;
   Random random(seed);
   if (chance(random, 16)) return give("[" + text_of(data, size) + "]", data, max_size);
-  return give(with_text_mutated(text_of(data, size), "{}[],:\"", max_size, random), data, max_size);
+  return give(with_json_mutated(text_of(data, size), max_size, random), data, max_size);
 }

@@ -8,10 +8,12 @@
 #include <iostream>
 #include <sstream>
 
+#include "msa/memory/segment_layout.h"
 #include "msa/model/int8_config.h"
 #include "msa/samples/token_store.h"
 #include "msa/storage/segment_file.h"
 #include "msa/text/word_splitter.h"
+#include "tests/fuzz/segment_input.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
@@ -82,45 +84,53 @@ void add_weights(Seeds& seeds) {
   }
 }
 
-/// A segment as a bank has it, of two layers, and of `chunks` chunks in two passages.
+/// Segments as a bank has them, of two layers and two passages; of the large one `filler` blocks
+/// are left out, which the fuzzer puts in again.
 void add_segments(Seeds& seeds) {
-  constexpr int64_t kLayers = 2;
-  constexpr int64_t kChunks = 3;
-  const std::string data(4096, '\1');
-  const auto bytes = std::as_bytes(std::span(data));
-  const int64_t ids[] = {4, 9};
-  const int64_t first[] = {0, 1, kChunks};
   struct Types {
-    char content;
-    char key;
-    DataType content_type;
-    DataType key_type;
-    std::vector<int64_t> content_shape;
+    kernels::ContentType content_type;
+    kernels::NumberType key_type;
+    int64_t num_chunks;
+    uint8_t filler;
   };
-  const int64_t rows = kLayers * kChunks * 2;
-  for (const Types& t : {Types{0, 0, DataType::kF32, DataType::kF32, {rows, 2, 8}},
-                         Types{1, 1, DataType::kBF16, DataType::kBF16, {rows, 2, 8}},
-                         Types{2, 2, DataType::kI8, DataType::kI8, {rows, 32}},
-                         Types{3, 1, DataType::kU8, DataType::kBF16, {rows, 32}}}) {
-    const auto size_of = [](DataType type, const std::vector<int64_t>& shape) {
+  using kernels::ContentType;
+  using kernels::NumberType;
+  for (const Types& t : {Types{ContentType::kFloat32, NumberType::kFloat32, 3, 0},
+                         Types{ContentType::kBFloat16, NumberType::kBFloat16, 3, 0},
+                         Types{ContentType::kInt8, NumberType::kInt8, 3, 0},
+                         Types{ContentType::kInt4, NumberType::kBFloat16, 3, 0},
+                         Types{ContentType::kFloat32, NumberType::kFloat32, 690, 1}}) {
+    memory::BankFacts facts = segment_facts();
+    facts.content_type = t.content_type;
+    facts.key_type = t.key_type;
+    const int64_t ids[] = {4, 9};
+    const int64_t first[] = {0, 1, t.num_chunks};
+    const memory::ContentTensor content = memory::content_tensor(facts, t.num_chunks);
+    const int64_t layers = facts.shape.num_layers;
+    const std::string data(size_t{1} << 20, kSegmentFiller);
+    const auto bytes = std::as_bytes(std::span(data));
+    std::vector<storage::TensorToWrite> tensors{
+        {memory::kPassageIdTensor, DataType::kI64, {2}, std::as_bytes(std::span(ids))},
+        {memory::kFirstChunkTensor, DataType::kI64, {3}, std::as_bytes(std::span(first))}};
+    const auto add = [&](const char* name, DataType type, const std::vector<int64_t>& shape) {
       auto size = static_cast<size_t>(storage::data_type_bytes(type));
       for (const int64_t side : shape) size *= static_cast<size_t>(side);
-      return size;
+      tensors.push_back({name, type, shape, bytes.first(size)});
     };
-    const std::vector<int64_t> key_shape{kLayers, kChunks, 16};
-    const auto key_bytes = bytes.first(size_of(t.key_type, key_shape));
-    const auto content_bytes = bytes.first(size_of(t.content_type, t.content_shape));
-    std::vector<storage::TensorToWrite> tensors{
-        {"passage_id", DataType::kI64, {2}, std::as_bytes(std::span(ids))},
-        {"first_chunk", DataType::kI64, {3}, std::as_bytes(std::span(first))}};
-    if (t.key_type == DataType::kI8) {
-      tensors.push_back({"routing_scale", DataType::kF32, {kLayers, kChunks}, bytes.first(24)});
+    if (t.key_type == NumberType::kInt8) {
+      add(memory::kRoutingScaleTensor, DataType::kF32, {layers, t.num_chunks});
     }
-    tensors.push_back({"routing_key", t.key_type, key_shape, key_bytes});
-    tensors.push_back({"content", t.content_type, t.content_shape, content_bytes});
+    add(memory::kRoutingKeyTensor, memory::data_type(t.key_type),
+        {layers, t.num_chunks, facts.shape.key_dim()});
+    add(memory::kContentTensor, content.type, content.shape);
     MemoryFiles files;
-    storage::write_segment(files, "x", tensors, {{"model_fingerprint", "m"}});
-    seeds.add("segment_fuzz", std::string{t.content, t.key, 2, kChunks} + files.at("x"));
+    storage::write_segment(files, "x", tensors, memory::segment_metadata(facts));
+    const SegmentPrefix prefix{.content_type = static_cast<uint8_t>(t.content_type),
+                               .key_type = static_cast<uint8_t>(t.key_type),
+                               .passages = 2,
+                               .filler = t.filler,
+                               .chunks = static_cast<uint16_t>(t.num_chunks)};
+    seeds.add("segment_fuzz", prefix_bytes(prefix) + without_filler(prefix, files.at("x")));
   }
 }
 
@@ -131,7 +141,7 @@ void add_banks(Seeds& seeds) {
   }
   for (char kind = 0; kind < 8; ++kind) {
     std::string changes;
-    for (char n = 1; n < 24; ++n) changes += static_cast<char>(n * 37 + kind);
+    for (char n = 1; n < 12; ++n) changes += static_cast<char>(n * 37 + kind);
     seeds.add("bank_rows_fuzz", changes + kind);
   }
 }
@@ -157,6 +167,10 @@ void add_json(Seeds& seeds) {
   seeds.add("config_fuzz", "m" + plain.substr(0, plain.rfind('}')) + R"(,"quantization_config":)" +
                                to_line(model::int8_config()) + "}");
   seeds.add("config_fuzz", R"(g{"eos_token_id":[1,2,3]})");
+  seeds.add("config_fuzz",
+            R"(m{"model_type":"msa","num_hidden_layers":2,"hidden_size":8,"intermediate_size":8,)"
+            R"("num_attention_heads":2,"num_key_value_heads":1,"vocab_size":9,"rms_norm_eps":1e-6,)"
+            R"("rope_theta":10000,"eos_token_id":[1,8],"msa_config":{"router_layer_idx":"0,1"}})");
   for (const char* path : {"configs/smoke.toml", "configs/msa_tiny.toml"}) {
     seeds.add("config_fuzz", "t" + read(path));
   }

@@ -58,9 +58,20 @@ inline std::string with_other_number(std::string text, Random& random) {
   if (first == std::string::npos) return text;
   const size_t end = std::min(text.find_first_not_of(kDigits, first), text.size());
   std::string number(kNumbers[random() % kNumbers.size()]);
-  if (chance(random, 3) && end - first < 19) {
-    const auto value = std::stoll(text.substr(first, end - first));
-    number = std::to_string(value + static_cast<int64_t>(random() % 17) - 8);
+  const auto is_small = [](std::string_view digits) { return digits.size() < 19; };  // no overflow
+  if (chance(random, 3)) {
+    const std::string before = text.substr(first, end - first);
+    if (is_small(before)) {
+      number = std::to_string(std::stoll(before) + static_cast<int64_t>(random() % 17) - 8);
+    }
+  } else if (chance(random, 3)) {  // as large as another one, or one off
+    const size_t from = text.find_first_of(kDigits, random() % text.size());
+    const std::string other = from == std::string::npos
+                                  ? ""
+                                  : text.substr(from, text.find_first_not_of(kDigits, from) - from);
+    if (!other.empty() && is_small(other)) {
+      number = std::to_string(std::stoll(other) + static_cast<int64_t>(random() % 3) - 1);
+    }
   }
   return text.replace(first, end - first, number);
 }

@@ -5,7 +5,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "msa/memory/bank.h"
 #include "msa/memory/catalog.h"
@@ -49,7 +52,7 @@ class ScratchBank {
         if (document) catalog->where_is(document->name);
       }
       catalog->next_segment();
-      catalog->segment_uses();
+      check_uses(catalog->segment_uses(), snapshot.passages);
     });
     accepts(name, [&] {
       const auto problems = memory::verify_bank(real_file_system(), folder());
@@ -61,6 +64,21 @@ class ScratchBank {
   }
 
  private:
+  /// Each passage counts for its own segment.
+  static void check_uses(const std::vector<memory::SegmentUse>& uses,
+                         const std::vector<memory::Passage>& passages) {
+    std::map<int64_t, std::pair<int64_t, int64_t>> held;  // passages and chunks by segment
+    for (const memory::Passage& passage : passages) {
+      ++held[passage.segment].first;
+      held[passage.segment].second += passage.chunks;
+    }
+    expect(held.size() == uses.size(), "passages of a segment that is not there");
+    for (const memory::SegmentUse& use : uses) {
+      expect(held[use.row.id] == std::pair(use.passages, use.chunks),
+             "passages counted for another segment");
+    }
+  }
+
   ScratchFolder scratch_;
 };
 

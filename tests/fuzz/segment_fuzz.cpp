@@ -5,24 +5,20 @@
 #include "msa/memory/segment_layout.h"
 #include "msa/storage/segment_file.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/segment_input.h"
 #include "tests/fuzz/tensor_mutation.h"
 #include "tests/support/memory_files.h"
 
 namespace msa::fuzz {
 namespace {
 
-constexpr size_t kPrefixBytes = 4;  // of an input: content type, key type, passages, chunks
 constexpr size_t kLengthBytes = 8;
 
-memory::BankFacts facts_of(const std::string& prefix) {
-  return {
-      .model_fingerprint = "m",
-      .tokenizer_fingerprint = "t",
-      .model_name = "test",
-      .shape = {.num_layers = 2, .num_kv_heads = 2, .head_dim = 8, .chunk_tokens = 4},
-      .max_passage_tokens = 100,
-      .key_type = static_cast<kernels::NumberType>(static_cast<unsigned char>(prefix[1]) % 3),
-      .content_type = static_cast<kernels::ContentType>(static_cast<unsigned char>(prefix[0]) % 4)};
+memory::BankFacts facts_of(const SegmentPrefix& prefix) {
+  memory::BankFacts facts = segment_facts();
+  facts.key_type = static_cast<kernels::NumberType>(prefix.key_type % 3);
+  facts.content_type = static_cast<kernels::ContentType>(prefix.content_type % 4);
+  return facts;
 }
 
 /// The digest of the table at the end, which the catalog of such a bank would have.
@@ -32,24 +28,14 @@ storage::Digest digest_of_table(const std::string& file) {
   return storage::digest_of(std::as_bytes(std::span(file)).subspan(*digested));
 }
 
-/// The file with a table of the digests that its blocks have.
-std::string with_digests(std::string file) {
-  const auto digested = storage::digested_bytes_of(file.size());
-  if (!digested) return file;
-  const auto bytes = std::as_bytes(std::span(file)).first(*digested);
-  std::string table;
-  for (size_t first = 0; first < bytes.size(); first += storage::kDigestBlockBytes) {
-    const storage::Digest digest = storage::digest_of(
-        bytes.subspan(first, std::min<size_t>(storage::kDigestBlockBytes, bytes.size() - first)));
-    table.append(reinterpret_cast<const char*>(digest.data()), digest.size());
-  }
-  return file.substr(0, *digested) + table;
-}
-
-void check_reads(const storage::SegmentFile& file, const std::string& tensor) {
+/// `written` is the file before any damage.
+void check_reads(const storage::SegmentFile& file, const std::string& tensor,
+                 const std::string& written) {
   const uint64_t num_bytes = file.tensor(tensor).num_bytes;
   std::string all(num_bytes, '\0');
   file.read(tensor, 0, std::as_writable_bytes(std::span(all)));
+  expect(written.compare(file.tensor(tensor).offset, num_bytes, all) == 0,
+         "a read gives other bytes than were written", tensor);
   const auto planned = file.plan_read(tensor, num_bytes / 3, num_bytes - num_bytes / 3);
   std::string bytes(planned.size(), '\0');
   const auto out = std::as_writable_bytes(std::span(bytes));
@@ -60,22 +46,25 @@ void check_reads(const storage::SegmentFile& file, const std::string& tensor) {
          "a planned read gives other bytes", tensor);
 }
 
-void check_segment(FileSystem& files, const std::string& name, const std::string& prefix,
-                   const std::string& file) {
+void check_segment(FileSystem& files, const std::string& name, const SegmentPrefix& prefix,
+                   const std::string& written) {
+  const storage::Digest digest = digest_of_table(written);
   const memory::BankFacts facts = facts_of(prefix);
-  const storage::Digest digest = digest_of_table(file);
   FilePool pool(files, 1);
-  const auto segment = storage::SegmentFile::open(pool, name, file.size(), digest);
+  const auto segment = storage::SegmentFile::open(pool, name, written.size(), digest);
   for (const char* tensor : {memory::kRoutingKeyTensor, memory::kContentTensor,
                              memory::kFirstChunkTensor, memory::kPassageIdTensor}) {
-    check_reads(*segment, tensor);
+    check_reads(*segment, tensor, written);
+  }
+  if (facts.key_type == kernels::NumberType::kInt8) {
+    check_reads(*segment, memory::kRoutingScaleTensor, written);
   }
   const memory::SegmentRow row{.id = 1,
                                .file = name,
-                               .passages = static_cast<unsigned char>(prefix[2]),
-                               .chunks = static_cast<unsigned char>(prefix[3]),
+                               .passages = prefix.passages,
+                               .chunks = prefix.chunks,
                                .tokens = 1,
-                               .bytes = static_cast<int64_t>(file.size()),
+                               .bytes = static_cast<int64_t>(written.size()),
                                .digest = digest};
   const memory::SegmentTables tables = memory::read_tables(*segment, facts, row);
   std::vector<memory::Passage> passages;
@@ -111,47 +100,59 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace msa;
   using namespace msa::fuzz;
   if (size < kPrefixBytes) return 0;
-  const std::string prefix = text_of(data, kPrefixBytes);
-  const std::string file = text_of(data + kPrefixBytes, size - kPrefixBytes);
+  const SegmentPrefix prefix = prefix_of(text_of(data, kPrefixBytes));
+  const std::string written = segment_of(prefix, text_of(data + kPrefixBytes, size - kPrefixBytes));
+  std::string file = written;
+  const uint64_t num_bytes = file.size();
+  const bool is_damaged = prefix.is_damaged % 2 == 1 && !file.empty();
+  if (is_damaged) file[num_bytes * prefix.damage >> 16] ^= 0x40;
   const std::string name = "000001.msa";
   MemoryFiles files;
   files.put(name, file);
-  const bool is_good = accepts(name, [&] { check_segment(files, name, prefix, file); });
-  const auto damage = storage::find_segment_damage(files, name, file.size(), digest_of_table(file));
+  const bool is_good = accepts(name, [&] { check_segment(files, name, prefix, written); });
+  const auto damage =
+      storage::find_segment_damage(files, name, num_bytes, digest_of_table(written));
   expect(!is_good || damage.empty(), "damage in a file that is read whole");
-  storage::find_segment_damage(files, name, file.size() + 16, std::nullopt);
-  if (!file.empty()) storage::find_segment_damage(files, name, file.size() - 1, std::nullopt);
+  expect(!is_damaged || !damage.empty(), "damage that verification does not find");
+  if (filler_blocks(prefix) > 0) return 0;  // each reading takes its time
+  storage::find_segment_damage(files, name, num_bytes + 16, std::nullopt);
+  if (num_bytes > 0) storage::find_segment_damage(files, name, num_bytes - 1, std::nullopt);
   return 0;
 }
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
   using namespace msa::fuzz;
+  constexpr size_t kMaxFileBytes = size_t{2} << 20;  // with filler
   Random random(seed);
   const std::string all = text_of(data, size);
-  if (size < kPrefixBytes + kLengthBytes || chance(random, 16)) {
+  if (size < kPrefixBytes + kLengthBytes || max_size < size || chance(random, 16)) {
     return give(mutated(all, max_size), data, max_size);
   }
-  std::string prefix = all.substr(0, kPrefixBytes);
+  SegmentPrefix prefix = prefix_of(all);
   std::string file = all.substr(kPrefixBytes);
-  const uint64_t length = std::min<uint64_t>(load_number(file), file.size() - kLengthBytes);
-  std::string header = file.substr(kLengthBytes, length);
-  std::string rest = file.substr(kLengthBytes + length);
-  switch (random() % 6) {
+  const size_t max_file_size = max_size - kPrefixBytes;
+  switch (random() % 8) {
     case 0:
-      prefix = mutated(prefix, kPrefixBytes);
-      prefix.resize(kPrefixBytes);
+      prefix = prefix_of(mutated(prefix_bytes(prefix), kPrefixBytes) + prefix_bytes(prefix));
       break;
     case 1:
-      rest = mutated(std::move(rest), max_size - kPrefixBytes - kLengthBytes);
+      prefix.is_damaged = 1;
+      prefix.damage = static_cast<uint16_t>(random());
+      if (chance(random, 2)) prefix.damage |= 0xFC00;  // in the last block
+      break;
+    case 2:
+    case 3:
+      file = with_number_changed(std::move(file), random);
+      break;
+    case 4:
+    case 5:
+      file = without_filler(prefix,
+                            with_tensor_changed(with_filler(prefix, file), kMaxFileBytes, random));
       break;
     default:
-      header = with_text_mutated(std::move(header),
-                                 "{}[],:", max_size - kPrefixBytes - kLengthBytes, random);
+      file = with_header_mutated(file, max_file_size, random);
   }
-  file = chance(random, 4) ? with_tensor_changed(file, max_size - kPrefixBytes, random)
-                           : number_bytes(header.size()) + header + rest;
-  if (file.size() > max_size - kPrefixBytes) file.resize(max_size - kPrefixBytes);
-  if (!chance(random, 8)) file = with_digests(std::move(file));
-  return give(prefix + file, data, max_size);
+  if (chance(random, 8)) prefix.keeps_digests ^= 1;
+  return give(prefix_bytes(prefix) + file, data, max_size);
 }

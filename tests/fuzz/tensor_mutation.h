@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "msa/base/json.h"
 #include "msa/storage/safetensors.h"
+#include "tests/fuzz/json_mutation.h"
 #include "tests/fuzz/mutation.h"
 
 namespace msa::fuzz {
@@ -52,10 +52,7 @@ inline std::string with_data_changed(std::string data, Random& random) {
 inline std::string with_tensor_changed(const std::string& file, size_t max_size, Random& random) {
   constexpr size_t kLengthBytes = 8;
   const uint64_t length = std::min<uint64_t>(load_number(file), file.size() - kLengthBytes);
-  const std::string before = file.substr(kLengthBytes, length);
-  if (std::ranges::count_if(before, [](char c) { return c == '[' || c == '{'; }) > 1000)
-    return mutated(file, max_size);  // too deep to write
-  OrderedJson header = OrderedJson::parse(before, nullptr, false);
+  OrderedJson header = parsed(std::string_view(file).substr(kLengthBytes, length));
   std::vector<std::string> names;
   if (header.is_object()) {
     for (const auto& [name, value] : header.items()) {
@@ -65,7 +62,7 @@ inline std::string with_tensor_changed(const std::string& file, size_t max_size,
   if (names.empty()) return mutated(file, max_size);
   change_tensor(header, names[random() % names.size()], random);
   if (chance(random, 4)) {  // offsets and bytes stay
-    const std::string after = header.dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
+    const std::string after = to_text(header);
     return number_bytes(after.size()) + after + file.substr(kLengthBytes + length);
   }
   uint64_t end = 0;
@@ -84,10 +81,36 @@ inline std::string with_tensor_changed(const std::string& file, size_t max_size,
     value["data_offsets"] = {end, end + bytes};
     end += bytes;
   }
-  const std::string after = header.dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
+  const std::string after = to_text(header);
   std::string tensors = file.substr(kLengthBytes + length);
   tensors.resize(end, '\1');
   return number_bytes(after.size()) + after + tensors;
+}
+
+/// The file with another number in one of its tables of I64: the next, the one before, or one of
+/// another place.
+inline std::string with_number_changed(std::string file, Random& random) {
+  constexpr size_t kLengthBytes = 8;
+  const uint64_t length = std::min<uint64_t>(load_number(file), file.size() - kLengthBytes);
+  const OrderedJson header = parsed(std::string_view(file).substr(kLengthBytes, length));
+  std::vector<size_t> places;
+  if (!header.is_object()) return mutated(file, file.size());
+  for (const auto& [name, value] : header.items()) {
+    if (!value.is_object() || !value.contains("dtype") || value["dtype"] != "I64") continue;
+    if (!value.contains("data_offsets")) continue;
+    const OrderedJson& offsets = value["data_offsets"];
+    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned()) continue;
+    if (!offsets[1].is_number_unsigned()) continue;
+    const size_t left = file.size() - kLengthBytes - length;
+    const size_t end = std::min<uint64_t>(offsets[1].get<uint64_t>(), left);
+    for (auto place = offsets[0].get<uint64_t>(); place < end && end - place >= 8; place += 8) {
+      places.push_back(kLengthBytes + length + place);
+    }
+  }
+  if (places.empty()) return mutated(file, file.size());
+  const auto draw = [&] { return places[random() % places.size()]; };
+  const uint64_t number = load_number(std::string_view(file).substr(draw()));
+  return file.replace(draw(), 8, number_bytes(number + random() % 5 - 2));
 }
 
 /// A safetensors file with another header or other bytes of data; the header's length is made right
