@@ -9,7 +9,14 @@ mkdir -p build/demo
 
 echo
 echo "== Encoding examples/ into $bank"
-"$msa" ingest "$bank" examples/documents.jsonl examples/memory.md
+status=0
+"$msa" ingest "$bank" examples/documents.jsonl examples/memory.md || status=$?
+if [ "$status" -eq 8 ]; then # a bank of the model that was here before
+  echo "made anew with the model of today"
+  rm -rf "$bank" && status=0
+  "$msa" ingest "$bank" examples/documents.jsonl examples/memory.md || status=$?
+fi
+[ "$status" -eq 0 ] || exit "$status"
 "$msa" bank stat "$bank" --json | jq -r '"\(.documents) documents, \(.tokens) tokens, \(.chunks) chunks, \(.bytes / 1e6 * 10 | round / 10) MB on disk"'
 
 echo
