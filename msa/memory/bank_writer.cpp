@@ -121,7 +121,6 @@ void BankWriter::clean() {
   std::vector<std::string> unknown = files_.list(folder_ / "segments");
   std::erase_if(unknown, [&](const std::string& name) { return known.contains(name); });
   retired_.clear();
-  if (unknown.empty() && !has_failed_) return;
   // A change that failed may have left a whole transaction in SQLite's log that nothing points to
   // yet. Overwrite it, and before its segment goes: a crash must not bring it back.
   catalog_->reserve_segments_below(next_segment_ + static_cast<int64_t>(unknown.size()));

@@ -291,6 +291,14 @@ TEST_F(SingleEdits, NumbersInUseAreFoundByVerificationToo) {
   }
 }
 
+TEST_F(SingleEdits, VerificationFindsASegmentBetweenThePassagesOfAnotherOne) {
+  set_row("passages", "segment = 1");
+  const auto problems = verify();
+  EXPECT_TRUE(std::ranges::any_of(problems, [](const BankProblem& problem) {
+    return problem.what == "passages of a segment stand between those of another one";
+  }));
+}
+
 TEST_F(SingleEdits, VerificationFindsAPassageThatStandsApartFromThoseOfItsDocument) {
   set_row("passages", "document = (SELECT min(id) FROM documents), start = 0, end = 1");
   const auto problems = verify();

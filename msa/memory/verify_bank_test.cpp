@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <numeric>
@@ -261,6 +262,35 @@ TEST_F(BankTest, ReferencesToNothingAndLeftOverDocumentsAreFound) {
   EXPECT_TRUE(verify().empty());
 }
 
+TEST_F(BankTest, OfADamagedSegmentTheDocumentsThatAreKnownAreNamed) {
+  write(3, 1);
+  change_catalog(catalog(), "DELETE FROM documents WHERE id = 3");
+  flip(segment(1), static_cast<int64_t>(std::filesystem::file_size(segment(1))) / 2, 3);
+  const auto problems = verify();
+  const auto damaged = std::ranges::find(problems, segment(1).string(), &BankProblem::file);
+  ASSERT_NE(damaged, problems.end());
+  EXPECT_EQ(damaged->document, "doc-1, doc-3");
+}
+
+TEST_F(BankTest, AFlippedBitInTheScalesOfKeysNamesTheDocumentsOfItsBlock) {
+  BankFacts own = facts();
+  own.key_type = kernels::NumberType::kInt8;
+  commit(*BankWriter::open(real_file_system(), folder(), own), 3, 1);
+  std::ifstream file(segment(1), std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  const std::string key = "\"data_offsets\":[";
+  const size_t begin = bytes.find(key, bytes.find("\"routing_scale\"")) + key.size();
+  const auto offset = static_cast<int64_t>(sizeof header + header) +
+                      static_cast<int64_t>(std::stoull(bytes.substr(begin)));
+  flip(segment(1), offset, 1);
+  const auto problems = verify();
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_EQ(problems[0].document, "doc-1, doc-3, doc-5");
+  EXPECT_THROW(open()->source(), Error);
+}
+
 TEST_F(BankTest, WithoutTheFolderOfSegmentsEachIsMissingWithItsDocuments) {
   write(1, 1);
   write(1, 2);
@@ -316,8 +346,14 @@ TEST_F(BankTest, MissingTruncatedSwappedAndUnknownSegmentsAreFound) {
     EXPECT_EQ(problems_of().size(), 1U);
   }
   EXPECT_TRUE(verify().empty());
-  std::ofstream(folder() / "segments" / "000000.msa") << "x";
-  EXPECT_EQ(verify().size(), 1U);
+  for (const char* name : {"000000.msa", "4.msa", "note.txt"}) {
+    const auto path = folder() / "segments" / name;
+    std::ofstream(path) << "x";
+    const auto found = verify();
+    ASSERT_EQ(found.size(), 1U) << name;
+    EXPECT_EQ(found[0].file, path.string());
+    std::filesystem::remove(path);
+  }
 }
 
 }  // namespace

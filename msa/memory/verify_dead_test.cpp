@@ -75,8 +75,14 @@ TEST_F(BankWithDead, FilesThatMayBeHeldByReadersAreNoDamageAndOthersAre) {
   write_with_dead();
   std::filesystem::copy_file(segment(1), folder() / "segments" / "000009.msa");
   EXPECT_TRUE(verify().empty());
-  std::ofstream(folder() / "segments" / "000000.msa") << "x";
-  EXPECT_EQ(verify().size(), 1U);
+  for (const char* name : {"000000.msa", "4.msa", "note.txt"}) {
+    const auto path = folder() / "segments" / name;
+    std::ofstream(path) << "x";
+    const auto found = verify();
+    ASSERT_EQ(found.size(), 1U) << name;
+    EXPECT_EQ(found[0].file, path.string());
+    std::filesystem::remove(path);
+  }
 }
 
 }  // namespace

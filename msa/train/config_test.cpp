@@ -166,6 +166,7 @@ TEST(Config, ASettingStandsForAKeyThatIsNotInTheFile) {
   const std::string stop = "stop = { steps = 10 }\n";
   EXPECT_THROW(parse(without(output)), Error);
   EXPECT_NO_THROW(parse(without(output), {{"run.output", "x"}}));
+  EXPECT_THROW(parse(without(output), {{"run.seed", "2"}}), Error) << "another key";
   EXPECT_THROW(parse(without(stop)), Error);
   EXPECT_NO_THROW(parse(without(stop), {{"phase.0.stop.steps", "5"}}));
   EXPECT_NO_THROW(parse(kSmall, {{"data.source.0.needs_all_gold", "true"}}));
@@ -182,6 +183,8 @@ TEST(Config, ASettingThatDoesNotFitIsRefusedByItsName) {
       {{"phase.0.rate", "nan"}, "--set phase.0.rate: must be a number"},
       {{"run.device", "tpu"},
        "--set run.device: must be one of \"auto\", \"cpu\", \"gpu\", got tpu"},
+      {{"evaluation.memory_tokens", "8192,many"}, "memory_tokens: must be a list of integers in"},
+      {{"evaluation.memory_tokens", "8192,9000000000000000000"}, "must be a list of integers in"},
       {{"data.source.0.needs_all_gold", "yes"}, "must be true or false, got yes"}};
   for (const auto& [setting, wanted] : cases) {
     try {
@@ -379,7 +382,7 @@ TEST(Config, EveryPresetReads) {
     EXPECT_FALSE(load_config(real_file_system(), entry.path()).phases.empty());
     ++num_read;
   }
-  EXPECT_EQ(num_read, 7);
+  EXPECT_EQ(num_read, 8);
 }
 
 }  // namespace
