@@ -58,11 +58,16 @@ function(msa_program name)
   target_link_libraries(${name} PRIVATE ${arg_DEPENDS} msa_flags)
 endfunction()
 
+# Where the checkout and the build lie, for tests (msa/base/test_paths.h): in one object, all others are the same in every checkout.
+add_library(msa_test_paths STATIC EXCLUDE_FROM_ALL "${CMAKE_SOURCE_DIR}/tests/support/test_paths.cpp")
+target_include_directories(msa_test_paths PRIVATE "${CMAKE_SOURCE_DIR}")
+target_compile_definitions(msa_test_paths PRIVATE MSA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MSA_BINARY_DIR="${CMAKE_BINARY_DIR}")
+target_link_libraries(msa_test_paths PRIVATE msa_flags)
+
 # msa_test(<name> <sources>... [DEPENDS <target>...] [LABELS <label>...] [TIMEOUT s]): a GoogleTest program.
 function(msa_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "DEPENDS;LABELS" ${ARGN})
-  msa_program(${name} ${arg_UNPARSED_ARGUMENTS} DEPENDS ${arg_DEPENDS} GTest::gtest_main GTest::gmock rapidcheck)
-  target_compile_definitions(${name} PRIVATE MSA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MSA_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  msa_program(${name} ${arg_UNPARSED_ARGUMENTS} DEPENDS ${arg_DEPENDS} msa_test_paths GTest::gtest_main GTest::gmock rapidcheck)
   add_test(NAME ${name} COMMAND ${name})
   # Most compute with all threads: alone, since OpenMP's threads wait for each other.
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" ENVIRONMENT "${MSA_TEST_ENVIRONMENT}" RUN_SERIAL ON)

@@ -8,13 +8,17 @@ msa=${MSA:-build/cuda/msa}
 "$msa" train configs/msa_tiny_more.toml
 "$msa" convert build/msa-tiny-more/model build/msa-tiny-expanded --expand-every 1
 "$msa" train configs/msa_tiny_deep.toml
-"$msa" train configs/msa_tiny_dropout.toml
 
-# Chunks of 8 tokens from here on.
-rm -rf build/msa-tiny-8 && mkdir -p build/msa-tiny-8
-cp -r build/msa-tiny-dropout/model build/msa-tiny-8/model
-jq '.msa_config.pooling_kernel_size = 8' build/msa-tiny-dropout/model/config.json >build/msa-tiny-8/model/config.json
+# From here on each run begins with int8 weights.
+to_int8() { "$msa" convert "build/$1/model" "build/$1-int8" --dtype int8; }
+to_int8 msa-tiny-deep
+"$msa" train configs/msa_tiny_dropout.toml
+to_int8 msa-tiny-dropout
+# Chunks of 8 tokens.
+jq '.msa_config.pooling_kernel_size = 8' build/msa-tiny-dropout-int8/config.json >build/config.json
+mv build/config.json build/msa-tiny-dropout-int8/config.json
 "$msa" train configs/msa_tiny_chunks.toml
+to_int8 msa-tiny-chunks
 "$msa" train configs/msa_tiny_chunks.toml --set run.seed=2 --set run.output=../build/msa-tiny-last \
-  --set model.from=../build/msa-tiny-chunks/model --set phase.0.stop.seconds=1050
+  --set model.from=../build/msa-tiny-chunks-int8 --set phase.0.stop.seconds=1050
 "$msa" convert build/msa-tiny-last/model build/msa-tiny-int8 --dtype int8 --card models/msa-tiny/README.md

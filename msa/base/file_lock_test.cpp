@@ -33,7 +33,8 @@ class FileLockTest : public testing::Test {
     }
   }
 
-  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "msa_file_lock";
+  const std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) / ("msa_file_lock_" + std::to_string(getpid()));
   const std::filesystem::path path_ = folder_ / "LOCK";
 };
 

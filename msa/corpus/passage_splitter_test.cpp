@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/text/unicode.h"
 
 namespace msa::corpus {
@@ -21,8 +22,8 @@ const text::Tokenizer& tokenizer(const std::string& name) {
   static std::map<std::string, std::unique_ptr<text::Tokenizer>> loaded;
   auto& entry = loaded[name];
   if (!entry) {
-    entry = text::Tokenizer::load(
-        real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/tokenizer" / name);
+    entry =
+        text::Tokenizer::load(real_file_system(), source_folder() / "tests/data/tokenizer" / name);
   }
   return *entry;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/text/answer_protocol.h"
 
 namespace msa::engine {
@@ -18,10 +19,9 @@ using Tokens = std::vector<int32_t>;
 class AnswerWriter : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    model_ = LoadedModel::load(real_file_system(),
-                               {.folder = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny",
-                                .transformer = {},
-                                .gpu = nullptr})
+    model_ = LoadedModel::load(
+                 real_file_system(),
+                 {.folder = source_folder() / "models/msa-tiny", .transformer = {}, .gpu = nullptr})
                  .release();
   }
   static void TearDownTestSuite() { delete model_; }

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "msa/base/test_paths.h"
 #include "msa/engine/sampler.h"
 #include "msa/model/cpu_session.h"
 
@@ -49,9 +50,8 @@ std::unique_ptr<text::Tokenizer> byte_tokenizer(bool has_joint) {
 class IdWriter : public testing::TestWithParam<bool> {
  protected:
   static void SetUpTestSuite() {
-    transformer_ = model::Transformer::load(
-                       real_file_system(),
-                       std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/golden/tiny-msa", {})
+    transformer_ = model::Transformer::load(real_file_system(),
+                                            source_folder() / "tests/data/golden/tiny-msa", {})
                        .release();
   }
   static void TearDownTestSuite() { delete transformer_; }

@@ -8,6 +8,7 @@
 
 #include "msa/base/descriptor_limit.h"
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/kernels/content_rows.h"
 #include "msa/memory/bank_fixture.h"
 #include "msa/memory/bank_oracle.h"
@@ -295,7 +296,7 @@ class RecordedBank : public BankTest {
     SCOPED_TRACE(name);
     // The test may not write beside the recorded files.
     std::filesystem::remove_all(folder());
-    std::filesystem::copy(std::filesystem::path(MSA_SOURCE_DIR "/tests/data") / name, folder(),
+    std::filesystem::copy(source_folder() / "tests/data" / name, folder(),
                           std::filesystem::copy_options::recursive);
     EXPECT_TRUE(verify().empty());
     const auto bank = open();
@@ -322,7 +323,7 @@ TEST_F(RecordedBank, OfFormatOneIsReadForEver) {
 /// As the two above, merged; then two documents of seed 3, the first in place of doc-3, and doc-7
 /// deleted.
 TEST_F(RecordedBank, OfFormatThreeIsReadForEver) {
-  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/bank_format_3", folder(),
+  std::filesystem::copy(source_folder() / "tests/data/bank_format_3", folder(),
                         std::filesystem::copy_options::recursive);
   BankOracle oracle;
   int64_t first_id = 1;

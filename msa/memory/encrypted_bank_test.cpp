@@ -5,6 +5,7 @@
 #include <set>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/bank_fixture.h"
 #include "msa/memory/bank_oracle.h"
@@ -166,7 +167,7 @@ TEST_F(EncryptedBankTest, NothingButItsOwnKeyOpensIt) {
 
 /// A bank of the key secret(1) and the documents a, b, c, b again.
 TEST_F(EncryptedBankTest, AsItWasFirstWrittenIsReadForEver) {
-  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/bank_encrypted_1", folder(),
+  std::filesystem::copy(source_folder() / "tests/data/bank_encrypted_1", folder(),
                         std::filesystem::copy_options::recursive);
   int64_t first_id = 1;
   for (const char* name : {"a", "b", "c", "b"}) {

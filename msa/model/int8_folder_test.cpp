@@ -13,6 +13,7 @@
 
 #include "msa/base/bfloat16.h"
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/model/conversion.h"
 #include "msa/model/folder_fixture.h"
 #include "msa/model/int8_config.h"
@@ -310,7 +311,7 @@ TEST_F(Int8Folder, LosesItsRoutersAndGetsFreshOnesThatCopyItsKeys) {
 }
 
 TEST_F(Int8Folder, ThatCompressedTensorsWroteHoldsWhatItMakesOfIt) {
-  std::filesystem::copy(MSA_SOURCE_DIR "/tests/data/model_int8", folder("theirs"));
+  std::filesystem::copy(source_folder() / "tests/data/model_int8", folder("theirs"));
   convert("theirs", "narrow", DataType::kBF16, ModelForm::kQwen3);
   const Tensors found = read_tensors(folder("narrow"));
   std::filesystem::rename(folder("theirs") / "decompressed.safetensors",

@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch_fixture.h"
 
 namespace msa::samples {
 namespace {
 
 TEST(AskedMemory, KeepsWithinItsTokensAndGivesADocumentOnePlace) {
-  const BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  const BatchFixture fixture(source_folder() / "models/msa-tiny");
   const TrainCorpus& corpus = fixture.corpus();
   AskedMemory memory(corpus, fixture.layout(), 600);
   int64_t added = 0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/corpus_fixture.h"
 #include "msa/samples/train_corpus.h"
 
@@ -18,7 +19,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 const text::PromptLayout& layout() {
-  static const LoadedLayout loaded(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const LoadedLayout loaded(source_folder() / "models/msa-tiny");
   return loaded.layout();
 }
 

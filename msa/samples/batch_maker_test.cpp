@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/corpus/words.h"
 #include "msa/samples/batch_stream.h"
 #include "msa/samples/batch_texts.h"
@@ -18,7 +19,7 @@
 namespace msa::samples {
 
 const BatchFixture& fixture() {
-  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const BatchFixture made(source_folder() / "models/msa-tiny");
   return made;
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch_fixture.h"
 #include "msa/samples/facts.h"
 #include "msa/samples/memory_drawer.h"
@@ -13,7 +14,7 @@ namespace msa::samples {
 namespace {
 
 const BatchFixture& fixture() {
-  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const BatchFixture made(source_folder() / "models/msa-tiny");
   return made;
 }
 

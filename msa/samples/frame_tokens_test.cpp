@@ -12,6 +12,7 @@
 #include <string>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/corpus/passage_text.h"
 #include "msa/samples/corpus_fixture.h"
 #include "msa/text/unicode.h"
@@ -83,7 +84,7 @@ const std::vector<std::string>& characters() {
   return all;
 }
 
-const std::filesystem::path kRepository = MSA_SOURCE_DIR;
+const std::filesystem::path kRepository = source_folder();
 
 const text::PromptLayout& proto() {
   static const LoadedLayout loaded(kRepository / "models/msa-tiny");

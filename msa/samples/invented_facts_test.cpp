@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "msa/samples/invented_relations.h"
 #include "msa/samples/invented_words.h"
 #include "msa/samples/phrases.h"
@@ -54,7 +55,7 @@ TEST(InventedFacts, ASentenceHasNameAndAnswerOnceAndAQuestionTheNameAlone) {
 }
 
 TEST(InventedFacts, WhatNeedlesAreMeasuredByIsNeverTrained) {
-  std::ifstream file(std::filesystem::path(MSA_SOURCE_DIR) / "bench/corpus/needles.py");
+  std::ifstream file(source_folder() / "bench/corpus/needles.py");
   std::stringstream script;
   script << file.rdbuf();
   // If the measure asks in another way, so have the lines below to.

@@ -84,14 +84,17 @@ std::string one_of(const std::array<std::string_view, kCount>& words, Random& ra
 
 enum class Sound { kPlain, kAny };
 
-/// Plain: "ba", "nel"; any: "khiack", "ou" too.
+/// Plain: "ba", "nel"; any: "khiack", "ou" too. Its parts are drawn from the last one on, each in a
+/// statement of its own: compilers evaluate operands in any order.
 std::string syllable(Sound sound, Random& random) {
   if (sound == Sound::kAny) {
-    return one_of(kOnsets, random) + one_of(kNuclei, random) + one_of(kCodas, random);
+    const std::string coda = one_of(kCodas, random);
+    const std::string nucleus = one_of(kNuclei, random);
+    return one_of(kOnsets, random) + nucleus + coda;
   }
+  const std::string nucleus(kNuclei[static_cast<size_t>(random.below(kNumPlainNuclei))]);
   const std::string open =
-      std::string(kOnsets[static_cast<size_t>(random.below(kNumPlainOnsets))]) +
-      std::string(kNuclei[static_cast<size_t>(random.below(kNumPlainNuclei))]);
+      std::string(kOnsets[static_cast<size_t>(random.below(kNumPlainOnsets))]) + nucleus;
   return random.chance(kPlainCodaShare) ? open + one_of(kPlainCodas, random) : open;
 }
 
@@ -242,16 +245,20 @@ std::string invented_value(ValueKind kind, Random& random) {
       return code(random);
     case ValueKind::kWord:
       return random.chance(0.5) ? invented_word(random) : capitalised(invented_word(random));
-    case ValueKind::kPerson:
-      return capitalised(invented_word(random)) + " " + capitalised(invented_word(random));
+    case ValueKind::kPerson: {
+      const std::string family = capitalised(invented_word(random));
+      return capitalised(invented_word(random)) + " " + family;
+    }
     case ValueKind::kDate:
       return date(random);
     case ValueKind::kYear:
       return std::to_string(random.between(1100, 2090));
     case ValueKind::kTime:
       return time(random);
-    case ValueKind::kMeasure:
-      return digits(random.between(1, 4), random) + " " + one_of(kUnits, random);
+    case ValueKind::kMeasure: {
+      const std::string unit = one_of(kUnits, random);
+      return digits(random.between(1, 4), random) + " " + unit;
+    }
     case ValueKind::kPlace:
       return random.chance(kPlaceIsInvented) ? capitalised(invented_word(random, 2))
                                              : one_of(kPlaces, random);
@@ -271,8 +278,10 @@ std::string invented_value(ValueKind kind, Random& random) {
       return one_of(kWeekdays, random);
     case ValueKind::kMonth:
       return one_of(kMonths, random);
-    case ValueKind::kMotto:
-      return one_of(kMaterials, random) + " before " + one_of(kFoods, random);
+    case ValueKind::kMotto: {
+      const std::string food = one_of(kFoods, random);
+      return one_of(kMaterials, random) + " before " + food;
+    }
   }
   return {};
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch_fixture.h"
 #include "msa/samples/question_drawer.h"
 
@@ -41,7 +42,7 @@ class ReadingBatchTest : public testing::Test {
     return fixture_.layout().tokenizer().decode(tokens);
   }
 
-  const BatchFixture fixture_{std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"};
+  const BatchFixture fixture_{source_folder() / "models/msa-tiny"};
   AskedMemory memory_{fixture_.corpus(), fixture_.layout(), 100'000};
   std::vector<int32_t> questions_;
 };

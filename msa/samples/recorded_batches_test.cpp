@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch_fixture.h"
 #include "msa/samples/batch_maker.h"
 
@@ -56,7 +57,7 @@ class BatchDigest {
 };
 
 uint64_t digest_of(const Mixture& mixture) {
-  static const BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const BatchFixture fixture(source_folder() / "models/msa-tiny");
   BatchMaker maker(fixture.corpus(), fixture.layout(), mixture, {.seed = 3});
   std::vector<std::vector<int32_t>> groups;
   for (int32_t i = 0; i + 2 < 60; i += 3) groups.push_back({i, i + 60, i + 90});

@@ -7,13 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch_fixture.h"
 
 namespace msa::samples {
 namespace {
 
 const BatchFixture& fixture() {
-  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const BatchFixture made(source_folder() / "models/msa-tiny");
   return made;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch_fixture.h"
 #include "msa/samples/facts.h"
 
@@ -14,7 +15,7 @@ namespace msa::samples {
 namespace {
 
 const BatchFixture& fixture() {
-  static const BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const BatchFixture made(source_folder() / "models/msa-tiny");
   return made;
 }
 

@@ -12,6 +12,7 @@
 #include "msa/base/error.h"
 #include "msa/base/json.h"
 #include "msa/base/observed_file_system.h"
+#include "msa/base/test_paths.h"
 #include "msa/corpus/passage_splitter.h"
 #include "msa/samples/corpus_fixture.h"
 
@@ -24,7 +25,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 const FrameEncoder& encoder() {
-  static const LoadedLayout loaded(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const LoadedLayout loaded(source_folder() / "models/msa-tiny");
   static const FrameEncoder made(loaded.layout());
   return made;
 }

@@ -10,6 +10,7 @@
 
 #include "msa/base/error.h"
 #include "msa/base/json.h"
+#include "msa/base/test_paths.h"
 #include "msa/base/threads.h"
 #include "msa/corpus/passage_text.h"
 #include "msa/samples/corpus_fixture.h"
@@ -23,7 +24,7 @@ using testing::IsEmpty;
 using testing::StartsWith;
 
 const text::PromptLayout& layout() {
-  static const LoadedLayout loaded(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const LoadedLayout loaded(source_folder() / "models/msa-tiny");
   return loaded.layout();
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -36,7 +37,8 @@ class EncryptedFilesTest : public testing::Test {
     }
   }
 
-  const fs::path folder_ = fs::path(testing::TempDir()) / "msa_encrypted_files";
+  const fs::path folder_ =
+      fs::path(testing::TempDir()) / ("msa_encrypted_files_" + std::to_string(getpid()));
   const std::vector<std::byte> secret_ = std::vector<std::byte>(32, std::byte{7});
 };
 

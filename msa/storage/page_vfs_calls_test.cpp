@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
@@ -77,7 +78,8 @@ class PageVfsCallsTest : public testing::Test {
     return std::string(kPage - kReservedPageBytes, c) + std::string(kReservedPageBytes, '\0');
   }
 
-  fs::path folder_ = fs::path(testing::TempDir()) / "msa_page_vfs_calls";
+  fs::path folder_ =
+      fs::path(testing::TempDir()) / ("msa_page_vfs_calls_" + std::to_string(getpid()));
   fs::path path_ = folder_ / "x";
   const PageVfs vfs_{CipherKey{std::byte{3}}};
 };

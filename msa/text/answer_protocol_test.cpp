@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 
 namespace msa::text {
 namespace {
@@ -21,8 +22,8 @@ using Ids = std::vector<int64_t>;
 using Tokens = std::vector<int32_t>;
 
 const Tokenizer& tokenizer() {
-  static const auto loaded = Tokenizer::load(
-      real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const auto loaded =
+      Tokenizer::load(real_file_system(), source_folder() / "models/msa-tiny");
   return *loaded;
 }
 

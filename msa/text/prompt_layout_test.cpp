@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 
 namespace msa::text {
 namespace {
@@ -14,8 +15,8 @@ namespace {
 constexpr int64_t kTopK = 4;
 
 const Tokenizer& tokenizer() {
-  static const auto loaded = Tokenizer::load(
-      real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  static const auto loaded =
+      Tokenizer::load(real_file_system(), source_folder() / "models/msa-tiny");
   return *loaded;
 }
 
@@ -149,8 +150,8 @@ TEST(PromptLayout, SettlingNothingChangesNothing) {
 }
 
 TEST(PromptLayout, ATokenizerWithoutTheSpecialTokensIsRefused) {
-  const auto gpt2 = Tokenizer::load(
-      real_file_system(), std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/tokenizer/gpt2");
+  const auto gpt2 =
+      Tokenizer::load(real_file_system(), source_folder() / "tests/data/tokenizer/gpt2");
   EXPECT_THROW(PromptLayout(*gpt2, kTopK), Error);
 }
 

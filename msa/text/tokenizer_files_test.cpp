@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "msa/text/tokenizer_fixture.h"
 
 namespace msa::text {
@@ -34,8 +35,7 @@ TEST(TokenizerFiles, DamagedFilesAreRefusedAndNamed) {
 TEST(TokenizerFiles, EveryValueOfAWrongTypeIsRefusedAndTheFileNamed) {
   const TokenizerFolder folder;
   const std::string valid =
-      read_file(real_file_system(),
-                std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny/tokenizer.json", 1 << 26);
+      read_file(real_file_system(), source_folder() / "models/msa-tiny/tokenizer.json", 1 << 26);
   folder.write("tokenizer.json", valid);
   EXPECT_NO_THROW(folder.load());
   const auto damage = [&](const char* pointer, const Json& value) {
@@ -220,8 +220,7 @@ TEST(TokenizerFiles, WhatWeDoNotDoMayOnlyBeOff) {
     folder.expect_refused("tokenizer.json", on);
   }
   const std::string valid =
-      read_file(real_file_system(),
-                std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny/tokenizer.json", 1 << 26);
+      read_file(real_file_system(), source_folder() / "models/msa-tiny/tokenizer.json", 1 << 26);
   for (const char* pointer :
        {"/pre_tokenizer/pretokenizers/0/invert", "/pre_tokenizer/pretokenizers/1/use_regex",
         "/pre_tokenizer/pretokenizers/1/add_prefix_space"}) {

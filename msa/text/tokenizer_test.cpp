@@ -13,13 +13,14 @@
 
 #include "msa/base/error.h"
 #include "msa/base/json.h"
+#include "msa/base/test_paths.h"
 #include "msa/text/unicode.h"
 #include "msa/text/unicode_tables.h"
 
 namespace msa::text {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/tokenizer";
+const std::filesystem::path kData = source_folder() / "tests/data/tokenizer";
 
 const Tokenizer& tokenizer(const std::string& name) {
   static std::map<std::string, std::unique_ptr<Tokenizer>> loaded;

@@ -24,6 +24,7 @@
 #include "msa/base/error.h"
 #include "msa/base/losing_file_system.h"
 #include "msa/base/observed_file_system.h"
+#include "msa/base/test_paths.h"
 
 namespace msa::train {
 namespace {
@@ -128,7 +129,7 @@ TEST_F(CheckpointTest, ReadsBackWhatWasWritten) {
 
 TEST_F(CheckpointTest, AFolderOfTheFirstFormatIsRead) {
   const CheckpointFolder golden(real_file_system(),
-                                std::string(MSA_SOURCE_DIR) + "/tests/data/checkpoint_format_1", 1);
+                                (source_folder() / "tests/data/checkpoint_format_1").string(), 1);
   EXPECT_EQ(golden.steps(), std::vector<int64_t>{1200});
   Checkpoint want;
   want.run = {.step = 1200,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/train/config_keys.h"
 
 namespace msa::train {
@@ -375,8 +376,7 @@ TEST(Config, AFilesPathsStartAtItsFolder) {
 
 TEST(Config, EveryPresetReads) {
   int num_read = 0;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(std::filesystem::path(MSA_SOURCE_DIR) / "configs")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_folder() / "configs")) {
     if (entry.path().extension() != ".toml") continue;
     SCOPED_TRACE(entry.path().string());
     EXPECT_FALSE(load_config(real_file_system(), entry.path()).phases.empty());

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/asked_memory.h"
 #include "msa/samples/batch_fixture.h"
 #include "msa/samples/reading_batch.h"
@@ -34,7 +35,7 @@ class EvaluationTest : public testing::Test {
         config_, [&](const std::string& name) { return parameters_.find(name); }, at::kFloat);
   }
 
-  const samples::BatchFixture fixture_{std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"};
+  const samples::BatchFixture fixture_{source_folder() / "models/msa-tiny"};
   const model::ModelConfig config_ = small_config({{"vocab_size", 8192}});
   const LayerMath math_{config_, 4096, at::kCPU};
   const Parameters parameters_ = Parameters::random(config_, 3);

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/asked_memory.h"
 #include "msa/samples/batch_fixture.h"
 #include "msa/samples/facts.h"
@@ -22,8 +23,7 @@ namespace {
 constexpr int64_t kPositions = 1'024;
 
 const samples::BatchFixture& fixture() {
-  static const samples::BatchFixture made(std::filesystem::path(MSA_SOURCE_DIR) /
-                                          "models/msa-tiny");
+  static const samples::BatchFixture made(source_folder() / "models/msa-tiny");
   return made;
 }
 

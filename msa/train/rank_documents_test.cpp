@@ -5,6 +5,7 @@
 #include <ATen/ops/allclose.h>
 #include <gtest/gtest.h>
 
+#include "msa/base/test_paths.h"
 #include "msa/samples/asked_memory.h"
 #include "msa/samples/batch_fixture.h"
 #include "msa/samples/similar_documents.h"
@@ -20,7 +21,7 @@ TEST(RankDocuments, FollowsTheMeanScoreOfInferencesRoutingOverAllPasses) {
   const LayerMath math(config, 1'024, at::kCPU);
   const ModelTensors tensors = gather_tensors(
       config, [&](const std::string& name) { return parameters.find(name); }, at::kFloat);
-  const samples::BatchFixture fixture(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny");
+  const samples::BatchFixture fixture(source_folder() / "models/msa-tiny");
   const samples::TrainCorpus& corpus = fixture.corpus();
   samples::AskedMemory memory(corpus, fixture.layout(), 1 << 20);
   const auto questions = samples::draw_searched(corpus, {}, {.seed = 4, .num_questions = 270});

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "msa/base/json.h"
+#include "msa/base/test_paths.h"
 #include "msa/model/parameter_shapes.h"
 #include "msa/samples/random_batch.h"
 #include "msa/train/parameters.h"
@@ -14,7 +15,7 @@ namespace msa::train {
 namespace {
 
 model::ModelConfig shape_4b() {
-  const auto path = std::filesystem::path(MSA_SOURCE_DIR) / "bench/shapes/msa-4b.json";
+  const auto path = source_folder() / "bench/shapes/msa-4b.json";
   return model::parse_config(parse_json(read_file(real_file_system(), path, 1 << 20), "4B"), "4B");
 }
 

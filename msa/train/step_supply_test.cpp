@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch_fixture.h"
 
 namespace msa::train {
@@ -34,7 +35,7 @@ class StepSupplyTest : public testing::Test {
     return {.batch = std::move(batch), .totals = {}, .input = {}, .flops = {}};
   }
 
-  const samples::BatchFixture fixture_{std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"};
+  const samples::BatchFixture fixture_{source_folder() / "models/msa-tiny"};
   samples::Mixture mixture_;
 };
 

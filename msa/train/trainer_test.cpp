@@ -17,6 +17,7 @@
 
 #include "msa/base/error.h"
 #include "msa/base/observed_file_system.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/corpus_fixture.h"
 #include "msa/train/small_config.h"
 
@@ -99,7 +100,7 @@ class TrainerTest : public testing::Test {
   RunSetup set_up(const std::string& run, std::vector<Setting> settings = {},
                   const StopAsked& stop = {}) {
     std::string text = kConfig;
-    const std::string models = std::string(MSA_SOURCE_DIR) + "/models";
+    const std::string models = (source_folder() / "models").string();
     text.replace(text.find("MODELS"), 6, models);
     settings.push_back({.key = "run.output", .value = folder(run).string()});
     return train::set_up(real_file_system(),

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/copy_bank.h"
 #include "tests/crash/changes.h"
@@ -126,7 +127,8 @@ bool back_up(const std::filesystem::path& bank, const std::filesystem::path& tar
              useconds_t killed_after) {
   const pid_t pid = fork();
   if (pid == 0) {
-    execl(MSA_BINARY_DIR "/backup_child", "backup_child", bank.c_str(), target.c_str(), nullptr);
+    execl((build_folder() / "backup_child").c_str(), "backup_child", bank.c_str(), target.c_str(),
+          nullptr);
     _exit(127);
   }
   if (killed_after > 0) {

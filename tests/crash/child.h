@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <string>
 
+#include "msa/base/test_paths.h"
+
 namespace msa::memory {
 
 class Child {
@@ -26,8 +28,8 @@ class Child {
       close(ends[1]);
       const std::string seed_text = std::to_string(seed);
       const std::string text = std::to_string(changes);
-      execl(MSA_BINARY_DIR "/ingest_child", "ingest_child", bank.c_str(), seed_text.c_str(),
-            prefix.c_str(), changes == 0 ? nullptr : text.c_str(), nullptr);
+      execl((build_folder() / "ingest_child").c_str(), "ingest_child", bank.c_str(),
+            seed_text.c_str(), prefix.c_str(), changes == 0 ? nullptr : text.c_str(), nullptr);
       _exit(127);
     }
     close(ends[1]);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "tests/crash/commit_order.h"
 #include "tests/crash/power_sweep.h"
 
@@ -22,10 +23,10 @@ constexpr int kProcesses = 2;
 TEST(PowerLoss, AtAnyCallLosesNothingThatWasAcknowledged) {
   std::vector<FILE*> outputs;
   for (int n = 0; n < kProcesses; ++n) {
-    const std::string command = MSA_BINARY_DIR "/power_loss --variants 3 --operations " +
-                                std::to_string(kOperations) + " --scripts " +
-                                std::to_string(kScripts / kProcesses) + " --first-script " +
-                                std::to_string(n) + " --step " + std::to_string(kProcesses);
+    const std::string command =
+        (build_folder() / "power_loss").string() + " --variants 3 --operations " +
+        std::to_string(kOperations) + " --scripts " + std::to_string(kScripts / kProcesses) +
+        " --first-script " + std::to_string(n) + " --step " + std::to_string(kProcesses);
     outputs.push_back(popen(command.c_str(), "r"));
     ASSERT_NE(outputs.back(), nullptr);
   }

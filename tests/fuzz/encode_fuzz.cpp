@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "msa/base/test_paths.h"
 #include "msa/corpus/passage_splitter.h"
 #include "msa/text/tokenizer.h"
 #include "msa/text/unicode.h"
@@ -29,7 +30,7 @@ Case load(FileSystem& files, const std::filesystem::path& folder) {
 
 /// One vocabulary, split as Qwen does it and as GPT-2 does it.
 std::vector<Case> load_both() {
-  const auto folder = std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/golden/tiny-msa";
+  const auto folder = source_folder() / "tests/data/golden/tiny-msa";
   MemoryFiles files;
   for (const char* name : {"vocab.json", "merges.txt", "added_tokens.json"}) {
     files.put(std::filesystem::path("gpt2") / name,

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "msa/base/test_paths.h"
 #include "msa/memory/segment_layout.h"
 #include "msa/model/int8_config.h"
 #include "msa/samples/token_store.h"
@@ -37,7 +38,7 @@ class Seeds {
 };
 
 std::string read(const char* path) {
-  std::ifstream file(std::filesystem::path(MSA_SOURCE_DIR) / path, std::ios::binary);
+  std::ifstream file(source_folder() / path, std::ios::binary);
   return (std::ostringstream() << file.rdbuf()).str();
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "msa/base/test_paths.h"
 #include "msa/memory/bank.h"
 #include "msa/memory/catalog.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -23,9 +24,7 @@ class ScratchBank {
     std::filesystem::copy(golden() / "segments", folder() / "segments");
   }
 
-  static std::filesystem::path golden() {
-    return std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/bank_format_3";
-  }
+  static std::filesystem::path golden() { return source_folder() / "tests/data/bank_format_3"; }
 
   const std::filesystem::path& folder() const { return scratch_.path(); }
   std::filesystem::path catalog() const { return folder() / memory::Catalog::kFile; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "msa/base/test_paths.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/memory_source.h"
 #include "msa/model/cpu_session.h"
@@ -19,7 +20,7 @@ constexpr double kSafeMargin = 0.01;  // below it another order of sums may choo
 class EmbeddedModel : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny";
+    folder_ = source_folder() / "models/msa-tiny";
     model_ = engine::LoadedModel::load(real_file_system(),
                                        {.folder = folder_, .transformer = {}, .gpu = nullptr})
                  .release();

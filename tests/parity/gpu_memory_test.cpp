@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/engine/engine.h"
 #include "msa/memory/bank.h"
 #include "tests/parity/failing_library.h"
@@ -37,7 +38,7 @@ class GpuMemory : public testing::Test {
     count_ =
         reinterpret_cast<decltype(&msa_allocations_since)>(dlsym(handle, "msa_allocations_since"));
     ASSERT_TRUE(fail_ != nullptr && count_ != nullptr);
-    bank_ = new GoldenBank(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny", *model_);
+    bank_ = new GoldenBank(source_folder() / "models/msa-tiny", *model_);
   }
   static void TearDownTestSuite() {
     delete bank_;
@@ -59,8 +60,7 @@ class GpuMemory : public testing::Test {
 
   static std::vector<std::string> questions() {
     std::vector<std::string> all;
-    for (const Json& line : GoldenSet(std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny")
-                                .lines("golden.jsonl")) {
+    for (const Json& line : GoldenSet(source_folder() / "models/msa-tiny").lines("golden.jsonl")) {
       if (line.at("kind") == "memory") all.push_back(line.at("question").get<std::string>());
     }
     return all;
@@ -102,7 +102,7 @@ class GpuMemory : public testing::Test {
 
   static std::unique_ptr<engine::LoadedModel> load() {
     engine::LoadOptions options;
-    options.folder = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny";
+    options.folder = source_folder() / "models/msa-tiny";
     options.gpu = kernels::Gpu::open(library());
     return engine::LoadedModel::load(real_file_system(), std::move(options));
   }

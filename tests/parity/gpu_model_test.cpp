@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <random>
 
+#include "msa/base/test_paths.h"
 #include "msa/engine/engine.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/bank.h"
@@ -21,7 +22,7 @@ namespace {
 class GpuModel : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny";
+    folder_ = source_folder() / "models/msa-tiny";
     engine::LoadOptions options;
     options.folder = folder_;
     cpu_ = engine::LoadedModel::load(real_file_system(), std::move(options)).release();

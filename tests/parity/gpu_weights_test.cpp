@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/kernels/content_rows.h"
 #include "msa/model/cpu_session.h"
@@ -24,7 +25,7 @@ namespace {
 
 using kernels::WeightType;
 
-std::filesystem::path folder() { return std::filesystem::path(MSA_SOURCE_DIR) / "models/msa-tiny"; }
+std::filesystem::path folder() { return source_folder() / "models/msa-tiny"; }
 
 std::vector<std::vector<int32_t>> documents(const engine::LoadedModel& model) {
   std::vector<std::vector<int32_t>> tokens;

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "msa/base/error.h"
+#include "msa/base/test_paths.h"
 #include "msa/samples/batch.h"
 #include "msa/train/compute_device.h"
 #include "tests/parity/golden_step.h"
@@ -23,7 +24,7 @@ using parity::GoldenSet;
 using samples::LossTerm;
 
 const GoldenSet& golden() {
-  static const GoldenSet set(std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/golden");
+  static const GoldenSet set(source_folder() / "tests/data/golden");
   return set;
 }
 

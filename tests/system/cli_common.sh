@@ -61,4 +61,4 @@ head -n 30 "$source_dir/examples/documents.jsonl" >"$work/docs.jsonl"
 head -n 8 "$work/docs.jsonl" >"$work/few.jsonl"
 printf 'fine' >"$work/note.txt"
 bank=$work/bank # of docs.jsonl, once make_bank has run
-make_bank() { "$msa" ingest "$bank" "$work/docs.jsonl" >/dev/null 2>&1; }
+make_bank() { expect "the bank" 0 "30 documents" "$msa" ingest "$bank" "$work/docs.jsonl"; }

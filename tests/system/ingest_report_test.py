@@ -9,6 +9,7 @@ exit code) is compared with the bank, document by document, and the next run goe
 """
 
 import concurrent.futures
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -239,7 +240,8 @@ class Test:
                         break
                     time.sleep(0.005)
                 time.sleep(pause)
-                os.kill(number, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it was done before
+                    os.kill(number, signal.SIGTERM)
 
             scenario.run(f"SIGTERM after {pause:.2f} s", {"interrupted", ""}, while_running=interrupt)
         scenario.finish()

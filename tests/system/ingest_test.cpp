@@ -15,6 +15,7 @@
 
 #include "msa/base/error.h"
 #include "msa/base/observed_file_system.h"
+#include "msa/base/test_paths.h"
 #include "msa/base/threads.h"
 #include "msa/engine/loaded_model.h"
 #include "msa/memory/bank.h"
@@ -30,7 +31,7 @@ class IngestTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     LoadOptions options;
-    options.folder = std::filesystem::path(MSA_SOURCE_DIR) / kModel;
+    options.folder = source_folder() / kModel;
     model_ = LoadedModel::load(real_file_system(), std::move(options)).release();
   }
   static void TearDownTestSuite() { delete model_; }
@@ -87,7 +88,7 @@ class IngestTest : public testing::Test {
   /// first column of the embeddings, whose weight there is the largest number.
   std::unique_ptr<LoadedModel> broken_model() const {
     auto folder = folder_ / "broken_model";
-    std::filesystem::copy(std::filesystem::path(MSA_SOURCE_DIR) / kModel, folder);
+    std::filesystem::copy(source_folder() / kModel, folder);
     const auto tensors =
         storage::SafetensorsFile::open(real_file_system(), folder / "model.safetensors");
     const storage::TensorInfo& table = tensors->tensor("model.embed_tokens.weight");

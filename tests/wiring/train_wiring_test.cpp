@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 
+#include "msa/base/test_paths.h"
 #include "tests/parity/golden_step.h"
 #include "tests/wiring/call_arrays.h"
 #include "tests/wiring/host_kernels.h"
@@ -29,7 +30,7 @@ void expect_near(const at::Tensor& got, const at::Tensor& wanted, double toleran
 
 /// The step by kernels against the composed rules in float64.
 void expect_wired(GoldenStep step) {
-  const parity::GoldenSet golden(std::filesystem::path(MSA_SOURCE_DIR) / "tests/data/golden");
+  const parity::GoldenSet golden(source_folder() / "tests/data/golden");
   step.is_smooth = true;
   step.type = at::kDouble;
   const auto wanted = run_step(golden, step);
