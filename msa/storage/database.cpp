@@ -130,10 +130,11 @@ Database::Database(const std::filesystem::path& path, Mode mode, const char* vfs
   execute("PRAGMA secure_delete = ON");
   execute("PRAGMA foreign_keys = ON");
   if (mode == Mode::kWrite && log_bytes() > 0) rewrite_log();
+  keep_log_on_close(false);
 }
 
 // The last connection that closes moves the log into the database, which rewrite_log makes safe for
-// writers alone.
+// writers alone. One that could not be opened leaves it too.
 Database::~Database() {
   if (mode_ != Mode::kRead) return;
   bool has_log = true;
@@ -142,7 +143,11 @@ Database::~Database() {
   } catch (const std::bad_alloc&) {
     // Then the log stays, if there is one.
   }
-  if (has_log) sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  if (!has_log) keep_log_on_close(false);
+}
+
+void Database::keep_log_on_close(bool keeps) const {
+  sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keeps ? 1 : 0, nullptr);
 }
 
 void Database::open(const std::string& name, int flags) {
@@ -150,6 +155,7 @@ void Database::open(const std::string& name, int flags) {
   const int result = sqlite3_open_v2(name.c_str(), &database, flags, vfs_);
   database_.reset(database);
   check(result);
+  keep_log_on_close(true);
   check(sqlite3_busy_timeout(database, kBusyTimeoutMs));
   execute("PRAGMA trusted_schema = OFF");
   execute("PRAGMA cell_size_check = ON");

@@ -100,6 +100,7 @@ class Database {
   uint64_t log_bytes() const;
   void rewrite_log() const;
   void make_pages_fit() const;
+  void keep_log_on_close(bool keeps) const;
 
   std::filesystem::path path_;
   Mode mode_;

@@ -153,6 +153,40 @@ TEST_F(DatabaseTest, OneWhoWaitsForAnotherIsToldWhatWasInUse) {
   EXPECT_NO_THROW(database.checkpoint());
 }
 
+TEST_F(DatabaseTest, WhatAnotherOrItsOwnRowsKeepFromBeingChangedIsInUse) {
+  create();
+  const Database writer(path_, Mode::kWrite);
+  insert(writer, 2);
+  const Database other(path_, Mode::kWrite);
+  const Transaction older(other, Transaction::Kind::kRead);
+  EXPECT_EQ(count(other), 2);
+  insert(writer, 3);
+  EXPECT_EQ(code_of([&] { insert(other, 4); }), ErrorCode::kLocked) << "its state is an older one";
+  auto rows = writer.prepare("SELECT n FROM t");
+  ASSERT_TRUE(rows.next());
+  EXPECT_EQ(code_of([&] { writer.execute("DROP TABLE t"); }), ErrorCode::kLocked);
+  rows.reset();
+  insert(writer, 4);
+  EXPECT_EQ(count(writer), 4);
+}
+
+TEST_F(DatabaseTest, AWriterOrReaderThatCopiesIsOneAsBefore) {
+  create();
+  const auto copy = folder_ / "copy.db";
+  const Database writer(path_, Mode::kWrite);
+  const Database reader(path_, Mode::kRead);
+  for (const Database* database : {&writer, &reader}) {
+    std::filesystem::remove(copy);
+    database->copy_to(copy);
+    EXPECT_EQ(count(Database(copy, Mode::kRead)), count(writer));
+    EXPECT_EQ(code_of([&] { database->copy_to(copy); }), ErrorCode::kIo) << "it is there";
+    EXPECT_EQ(code_of([&] { database->copy_to(folder_ / "nowhere" / "copy.db"); }), ErrorCode::kIo);
+    EXPECT_THROW(insert(reader, 7), Error);
+    insert(writer, count(writer) + 1);
+  }
+  EXPECT_EQ(count(reader), 3);
+}
+
 TEST_F(DatabaseTest, NothingLongerThanSqliteTakesIsStored) {
   create();
   const Database database(path_, Mode::kWrite);
