@@ -235,47 +235,6 @@ TEST_F(DatabaseTest, ACheckpointLeavesEverythingInTheOneFile) {
   EXPECT_EQ(count(Database(copy, Mode::kRead)), 2);
 }
 
-TEST_F(DatabaseTest, IsCopiedByWhoWritesToItAndByWhoReadsItAndStaysWhatItWas) {
-  create();
-  const auto copy = folder_ / "copy.db";
-  for (const Mode mode : {Mode::kWrite, Mode::kRead}) {
-    const Database database(path_, mode);
-    database.copy_to(copy);
-    EXPECT_EQ(count(Database(copy, Mode::kRead)), 1);
-    // The copy is there; a second one would be written over it.
-    EXPECT_THROW(database.copy_to(copy), Error);
-    EXPECT_THROW(database.copy_to(folder_ / "no folder" / "copy.db"), Error);
-    if (mode == Mode::kRead) {
-      EXPECT_THROW(insert(database, 9), Error) << "it can be read alone, as before";
-    } else {
-      insert(database, 2);
-      EXPECT_EQ(count(database), 2);
-      database.execute("DELETE FROM t WHERE n = 2");
-    }
-    std::filesystem::remove_all(copy);
-    std::filesystem::remove_all(copy.string() + "-wal");
-    std::filesystem::remove_all(copy.string() + "-shm");
-  }
-}
-
-TEST_F(DatabaseTest, WhatIsInUseIsToldAsLocked) {
-  create();
-  const Database database(path_, Mode::kWrite);
-  {
-    auto rows = database.prepare("SELECT n FROM t");
-    ASSERT_TRUE(rows.next());
-    EXPECT_EQ(code_of([&] { database.execute("DROP TABLE t"); }), ErrorCode::kLocked)
-        << "by a statement of its own";
-  }
-  const Database another(path_, Mode::kWrite);
-  another.execute("PRAGMA busy_timeout = 0");
-  database.execute("BEGIN IMMEDIATE");
-  EXPECT_EQ(code_of([&] { insert(another, 7); }), ErrorCode::kLocked) << "by another writer";
-  database.execute("ROLLBACK");
-  insert(another, 7);
-  EXPECT_EQ(count(database), 2);
-}
-
 TEST_F(DatabaseTest, CanBeReadWhereNothingCanBeWritten) {
   create();
   ASSERT_EQ(chmod(path_.c_str(), 0444), 0);
