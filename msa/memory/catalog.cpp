@@ -34,7 +34,7 @@ class Kept {
 constexpr uint64_t kLeastPassageBytes = sizeof(storage::Digest) + 8;  // of its row
 
 std::string without_space(std::string text) {
-  std::erase(text, ' ');
+  std::erase_if(text, [](char c) { return c == ' ' || c == '\n'; });
   return text;
 }
 

@@ -46,12 +46,14 @@ class CatalogReading {
         const std::string text = rows.text(0);
         if (text == "ok") continue;
         report("", "SQLite: " + text);
-        constexpr std::string_view kCode = "error code=";  // of a page that could not be read
-        const size_t code = text.find(kCode);
-        if (code == std::string::npos || check_.failure) continue;
-        const auto number = std::strtol(text.c_str() + code + kCode.size(), nullptr, 10);
-        if ((number & 0xff) == kSqliteIoError && number != storage::kNotWhatWasSealed) {
-          check_.failure = Error(ErrorCode::kIo, file_, ": ", text);
+        // Of pages that could not be read, many in one text.
+        constexpr std::string_view kCode = "error code=";
+        for (size_t code = text.find(kCode); code != std::string::npos && !check_.failure;
+             code = text.find(kCode, code + 1)) {
+          const auto number = std::strtol(text.c_str() + code + kCode.size(), nullptr, 10);
+          if ((number & 0xff) == kSqliteIoError && number != storage::kNotWhatWasSealed) {
+            check_.failure = Error(ErrorCode::kIo, file_, ": ", text);
+          }
         }
       }
     });
